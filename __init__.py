@@ -1,0 +1,48 @@
+"""sacvit: two-stage early-exit vision transformers, from a checkpoint to a running, measured program.
+
+    from sacvit import Pipeline
+    result = Pipeline.load("build/ee.onnx", "build/sac.onnx")(image)
+
+Names are imported when they are first used, so that a device without torch can use the runtime.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bundle.preprocess import Preprocessing
+    from .export.export import export
+    from .model.checkpoint import load_checkpoint
+    from .model.config import ModelConfig
+    from .model.cost import count_cost
+    from .runtime.gate import Gate
+    from .runtime.pipeline import Pipeline, Result
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Gate": ".runtime.gate",
+    "ModelConfig": ".model.config",
+    "Pipeline": ".runtime.pipeline",
+    "Preprocessing": ".bundle.preprocess",
+    "Result": ".runtime.pipeline",
+    "count_cost": ".model.cost",
+    "export": ".export.export",
+    "load_checkpoint": ".model.checkpoint",
+}
+__all__ = [
+    "Gate", "ModelConfig", "Pipeline", "Preprocessing", "Result", "count_cost", "export", "load_checkpoint",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sacvit' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,58 @@
+"""What every command shares: --version, one-line errors, exit codes, Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from .errors import EXIT_INTERRUPTED, SacvitError
+
+CURES = {  # packages of our extras, by the name that is imported
+    "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
+    "onnxruntime": "pip install 'sacvit[cpu]', or 'sacvit[gpu]'",
+    "torch": "pip install 'sacvit[export]'",
+    "onnx": "pip install 'sacvit[export]'",
+}
+
+
+class _Version(argparse.Action):
+    """--version prints the environment too: the first thing a bug report needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from .environment import describe_environment
+
+        print(f"{parser.prog} {describe_environment()}")
+        parser.exit()
+
+
+def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print versions of everything involved, and exit")
+    return parser
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], int],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parses, runs, and turns a user's mistake into one message on stderr and its exit code; no traceback."""
+    options = parser.parse_args(arguments)
+    try:
+        return command(options)
+    except SacvitError as fault:
+        print(f"{parser.prog}: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except ModuleNotFoundError as missing:
+        cure = CURES.get((missing.name or "").partition(".")[0])
+        if cure is None:
+            raise
+        print(f"{parser.prog}: this needs {missing.name}, which is not installed. {cure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `| head` closed our stdout; the rest has no reader
+        sys.stderr.close()
+        return 1

@@ -1,0 +1,43 @@
+"""Pictures from disk: untrusted files in, BGR arrays out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ImageError
+from .preprocess import ImageU8
+
+MAX_PICTURE_BYTES = 256 << 20
+MAX_PICTURE_PIXELS = 1 << 28  # 268 megapixels, 0.8 GB decoded
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))  # read when OpenCV first decodes
+
+
+def read_picture(path: Path) -> ImageU8:
+    """A picture as (H, W, 3) uint8 BGR; grey and 16-bit ones are converted, alpha is dropped, EXIF turns it upright.
+
+    Raises ImageError, with the reason, for what is no picture, is cut short, or is too large.
+    """
+    import cv2
+
+    try:
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            raise ImageError(f"{path} has {path.stat().st_size >> 20} MiB; the limit is {MAX_PICTURE_BYTES >> 20} MiB")
+        content = path.read_bytes()
+    except OSError as reason:
+        raise ImageError(f"{path} is not readable: {reason.strerror or reason}") from None
+    if not content:
+        raise ImageError(f"{path} is empty")
+    if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        raise ImageError(f"{path} is a JPEG that was cut short: it has no end marker")  # OpenCV would give a grey rest
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as reason:
+        raise ImageError(f"{path} cannot be decoded: {str(reason).strip().splitlines()[-1]}") from None
+    if picture is None:
+        raise ImageError(f"{path} is no picture that OpenCV can decode, or is damaged")
+    return picture  # type: ignore[return-value]  # uint8: IMREAD_COLOR without ANYDEPTH

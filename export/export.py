@@ -1,0 +1,207 @@
+"""Checkpoint in, bundle out: ee.onnx, sac.onnx and sacvit.json, checked before anyone can see them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ..bundle.environment import versions
+from ..bundle.errors import ConfigError, SacvitError
+from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, StageRecord
+from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..model.cost import count_cost
+from .graphs import build_ee, build_sac
+from .lint import require_clean
+from .parity import Check, check_pair, require_held
+
+EE_NAME, SAC_NAME = "ee.onnx", "sac.onnx"
+MAX_BATCH = 256
+MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What an export wrote, and what it measured on the way."""
+
+    folder: Path
+    ee: Path
+    sac: Path
+    threshold: float
+    checks: list[Check]
+    duration_s: float
+
+
+def export(
+    ckpt: str | Path,
+    out: str | Path = "build",
+    *,
+    labels: str | Path | None = None,
+    threshold: float | None = None,
+    batch: int | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    **switches: Any,
+) -> Bundle:
+    """Exports a checkpoint as two checked ONNX graphs with their manifest.
+
+    labels: a text file with one class name a line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
+    else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. switches: see
+    `load_checkpoint`. report: receives lines about the progress.
+    Raises GuardError when a check fails; then, and on any other error, `out` is as it was.
+    """
+    began = time.monotonic()
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError(f"--threshold must lie in [0, 1], found {threshold}")
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise ConfigError(f"--batch must lie in 1 .. {MAX_BATCH}, found {batch}")
+    checkpoint = load_checkpoint(ckpt, **switches)
+    config = checkpoint.config
+    names = checkpoint.labels if labels is None else read_labels(Path(labels), config.classes)
+    eta, source = choose_threshold(threshold, checkpoint)
+    report(
+        f"{checkpoint.path}: {config.width} wide, {config.depth} deep, {config.heads} heads, {config.image_size} px,"
+        f" {config.classes} classes; {config.selection} alpha {config.alpha}, {config.attention} attention:"
+        f" {config.targets} target and {config.non_targets} non-target blocks"
+    )
+    ee, sac = build_pair(checkpoint, batch)
+    for name, model in ((EE_NAME, ee), (SAC_NAME, sac)):
+        require_clean(name, model)
+    checks = check_pair(ee, sac, checkpoint, batch)
+    for check in checks:
+        report(str(check))
+    require_held(checks)
+    graph_hashes = stamp(ee, sac, checkpoint, names, eta, source)
+    with replaced_folder(Path(out), (EE_NAME, SAC_NAME, MANIFEST_NAME)) as folder:
+        files = {}
+        for name, model, stage in ((EE_NAME, ee, "EE"), (SAC_NAME, sac, "SAC")):
+            content = model.SerializeToString()
+            (folder / name).write_bytes(content)
+            files[name] = {
+                "stage": stage,
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "graph_sha256": graph_hashes[stage],
+            }
+        manifest = describe(checkpoint, names, eta, source, batch, files, checks)
+        (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+    folder = Path(out)
+    return Bundle(folder, folder / EE_NAME, folder / SAC_NAME, eta, checks, time.monotonic() - began)
+
+
+def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The EE and the SAC graph of a checkpoint, without metadata."""
+    weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
+    parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
+    pair = build_ee(*parts), build_sac(*parts)
+    if max(model.ByteSize() for model in pair) > MAX_GRAPH_BYTES:
+        raise ConfigError("a graph would exceed 2 GiB, the most that an ONNX file holds in one piece")
+    return pair
+
+
+def stamp(
+    ee: onnx.ModelProto, sac: onnx.ModelProto, checkpoint: Checkpoint, labels: list[str] | None, eta: float, source: str
+) -> dict[str, str]:
+    """Writes each graph's record into its metadata; returns the graphs' hashes by stage."""
+    hashes = {
+        stage: hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+        for stage, model in (("EE", ee), ("SAC", sac))
+    }
+    for stage, model, partner in (("EE", ee, "SAC"), ("SAC", sac, "EE")):
+        record = StageRecord(
+            stage=stage,  # type: ignore[arg-type]
+            config=checkpoint.config.to_dict(),
+            preprocessing=checkpoint.preprocessing,
+            labels=labels,
+            checkpoint_sha256=checkpoint.sha256,
+            graph_sha256=hashes[stage],
+            partner_sha256=hashes[partner],
+            threshold=eta,
+            threshold_source=source,
+        )
+        onnx.helper.set_model_props(model, record.to_metadata())
+    return hashes
+
+
+def describe(
+    checkpoint: Checkpoint,
+    labels: list[str] | None,
+    eta: float,
+    source: str,
+    batch: int | None,
+    files: dict[str, dict[str, Any]],
+    checks: list[Check],
+) -> dict[str, Any]:
+    """The manifest."""
+    config = checkpoint.config
+    shapes = {
+        "target_index": ("int32", [config.targets]),
+        "target_context": ("float32", [config.targets, config.width]),
+        "non_target": ("float32", [config.non_targets, config.width]),
+    }
+    return {
+        "format": FORMAT,
+        "checkpoint": {"file": checkpoint.path.name, "sha256": checkpoint.sha256},
+        "model": config.to_dict(),
+        "preprocessing": checkpoint.preprocessing.to_dict(),
+        "labels": labels,
+        "threshold": {"value": eta, "source": source},
+        "batch": batch,
+        "files": files,
+        "hand_off": [{"name": name, "dtype": shapes[name][0], "shape_per_image": shapes[name][1]} for name in HAND_OFF],
+        "cost": asdict(count_cost(config)),
+        "checks": [{"name": check.name, "value": check.value, "limit": check.limit} for check in checks],
+        "environment": versions(),
+    }
+
+
+def choose_threshold(given: float | None, checkpoint: Checkpoint) -> tuple[float, str]:
+    if given is not None:
+        return given, "option"
+    if checkpoint.threshold is not None:
+        return checkpoint.threshold, "checkpoint"
+    return DEFAULT_THRESHOLD, "default"
+
+
+def read_labels(path: Path, classes: int) -> list[str]:
+    """Class names, one a line. Raises SacvitError unless there are as many as the head has classes."""
+    try:
+        names = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as reason:
+        raise SacvitError(f"--labels {path} is not readable: {reason}") from None
+    while names and not names[-1].strip():
+        names.pop()
+    if len(names) != classes:
+        raise SacvitError(f"--labels {path} has {len(names)} lines, the model has {classes} classes: one name a line")
+    return names
+
+
+@contextmanager
+def replaced_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    """A working folder whose `names` move into `folder` on success; on failure nothing of it stays.
+
+    The last name goes last: a reader who finds it finds the rest. What a killed run left is cleared first.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SacvitError(f"--out {folder} is a file; give a folder")
+    work = folder.parent / f".{folder.name}.part"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        yield work
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            os.replace(work / name, folder / name)
+    except OSError as reason:
+        raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

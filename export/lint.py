@@ -1,0 +1,79 @@
+"""The portable subset: which operators, types and opset a graph may use. docs/graphs.md says why each is in or out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto
+
+from ..bundle.errors import GuardError
+from .builder import OPSET
+
+ALLOWED_OPERATORS = frozenset(
+    [
+        *("Cast", "Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose"),
+        *("Add", "Div", "Erf", "LayerNormalization", "MatMul", "Mul", "ReduceMax", "Softmax", "Sub", "TopK"),
+        "Unsqueeze",
+    ]
+)
+ALLOWED_BOUNDARY = {TensorProto.UINT8: "uint8", TensorProto.INT32: "int32", TensorProto.FLOAT: "float32"}
+# Where ONNX itself wants int64: shapes, axes and sizes, by operator and place of the input.
+INT64_INPUTS = {
+    "Reshape": {1},
+    "Slice": {1, 2, 3},
+    "Split": {1},
+    "Unsqueeze": {1},
+    "Expand": {1},
+    "Pad": {1},
+    "TopK": {1},
+}
+
+
+def lint_graph(model: onnx.ModelProto) -> list[str]:
+    """Everything in a graph that some supported TensorRT would refuse or read differently; empty when it is clean."""
+    return list(_faults(model))
+
+
+def require_clean(name: str, model: onnx.ModelProto) -> None:
+    """Raises GuardError that lists the faults of `lint_graph`."""
+    faults = lint_graph(model)
+    if faults:
+        raise GuardError(f"{name} is not portable: {'; '.join(faults)}")
+
+
+def _faults(model: onnx.ModelProto) -> Iterator[str]:
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if opsets != {"ai.onnx": OPSET}:
+        yield f"opset must be ai.onnx {OPSET}, found {opsets}"
+    graph = model.graph
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output):
+        kind = value.type.tensor_type.elem_type
+        if kind not in ALLOWED_BOUNDARY:
+            yield f"{value.name} is {TensorProto.DataType.Name(kind)} at the boundary; allowed are uint8, int32, float32"
+    from_top_k = set()
+    for node in graph.node:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in ALLOWED_OPERATORS:
+            yield f"{node.name}: operator {node.domain or 'ai.onnx'}.{node.op_type} is not in the portable list"
+        if node.op_type == "TopK":
+            from_top_k.add(node.output[1])
+            if node.input[1] not in constants:
+                yield f"{node.name}: TopK needs a constant K"
+    for node in graph.node:
+        places = INT64_INPUTS.get(node.op_type, set())
+        for place, name in enumerate(node.input):
+            if constants.get(name) == TensorProto.INT64 and place not in places:
+                yield f"{node.name}: int64 constant {name} as data; use int32"
+            if name in from_top_k and node.op_type != "Cast":
+                yield f"{node.name}: reads TopK's int64 indices; cast them to int32 first"
+            if place in places and name not in constants:
+                yield f"{node.name}: {name} must be a constant, shapes are fixed at export"
+    for attribute_node in graph.node:
+        if attribute_node.op_type == "Cast":
+            to = next(attribute.i for attribute in attribute_node.attribute if attribute.name == "to")
+            if to not in ALLOWED_BOUNDARY:
+                yield f"{attribute_node.name}: cast to {TensorProto.DataType.Name(to)}; allowed are int32 and float32"
+    for name, kind in constants.items():
+        if kind not in (TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64):
+            yield f"constant {name} is {TensorProto.DataType.Name(kind)}; allowed are float32, int32 and int64 shapes"

@@ -1,0 +1,154 @@
+"""The geometry and the switches of a two-stage vision transformer, and the presets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from ..bundle.errors import ConfigError, nearest
+
+Selection = Literal["topk", "window"]
+Attention = Literal["clustered", "global"]
+Downsample = Literal["bilinear", "area"]
+
+FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
+ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
+HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
+MAX_SIDE, MAX_WIDTH, MAX_DEPTH, MAX_CLASSES = 2048, 4096, 64, 100_000  # far above any ViT: a limit for forged files
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the network is. Sizes are pixels and counts; `hidden` is the MLP's inner width.
+
+    Raises ConfigError when the sizes do not fit together.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    width: int = 384
+    depth: int = 12
+    heads: int = 6
+    hidden: int = 1536
+    classes: int = 1000
+    selection: Selection = "topk"
+    alpha: float = 0.5
+    window: int | None = None
+    attention: Attention = "clustered"
+    downsample: Downsample = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "width", "depth", "heads", "hidden", "classes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} must be a positive whole number, found {value!r}")
+        for name, limit in (
+            ("image_size", MAX_SIDE), ("width", MAX_WIDTH), ("hidden", 8 * MAX_WIDTH), ("depth", MAX_DEPTH),
+            ("classes", MAX_CLASSES),
+        ):  # fmt: skip
+            if getattr(self, name) > limit:
+                raise ConfigError(f"{name} {getattr(self, name)} is beyond the limit of {limit}")
+        if self.image_size % (2 * self.patch_size):
+            raise ConfigError(
+                f"image size {self.image_size} is no multiple of two patches ({2 * self.patch_size}): the coarse and the"
+                f" fine grid would not line up"
+            )
+        if self.width % self.heads:
+            raise ConfigError(f"width {self.width} does not divide into {self.heads} heads; give the right --heads")
+        if self.depth <= FIRST_ATTENTION_BLOCK:
+            raise ConfigError(
+                f"depth {self.depth} is too small: class attention is gathered from block {FIRST_ATTENTION_BLOCK} on"
+            )
+        for name, kind in (("selection", Selection), ("attention", Attention), ("downsample", Downsample)):
+            if getattr(self, name) not in get_args(kind):
+                raise ConfigError(f"{name} must be one of {', '.join(get_args(kind))}; found {getattr(self, name)!r}")
+        if isinstance(self.alpha, bool) or not isinstance(self.alpha, (int, float)) or not 0 < self.alpha <= 1:
+            raise ConfigError(f"alpha must lie in (0, 1], found {self.alpha!r}")
+        if self.selection == "window":
+            if not isinstance(self.window, int) or not 1 <= self.window <= self.grid:
+                raise ConfigError(
+                    f"selection window needs --window m with 1 <= m <= {self.grid} (the coarse grid), found {self.window}"
+                )
+        elif self.window is not None:
+            raise ConfigError("--window goes with --selection window; with topk it would have no effect")
+        if self.non_targets < 1:
+            raise ConfigError(
+                f"alpha {self.alpha} makes every one of the {self.blocks} blocks a target: no non-target token is left,"
+                f" and a buffer cannot be empty. Give a smaller --alpha"
+            )
+
+    @property
+    def grid(self) -> int:
+        """G: blocks along a side of the coarse grid; the fine grid has 2 G."""
+        return self.image_size // (2 * self.patch_size)
+
+    @property
+    def blocks(self) -> int:
+        """G * G: coarse blocks of an image."""
+        return self.grid * self.grid
+
+    @property
+    def targets(self) -> int:
+        """M: target blocks, each of which brings four fine tokens."""
+        candidates = self.window * self.window if self.window else self.blocks
+        return math.ceil(candidates * self.alpha)
+
+    @property
+    def non_targets(self) -> int:
+        """U: blocks that stay coarse."""
+        return self.blocks - self.targets
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def coarse_size(self) -> int:
+        """Side of the image that the EE stage embeds, in pixels."""
+        return self.image_size // 2
+
+    @property
+    def ee_tokens(self) -> int:
+        return self.blocks + 1
+
+    @property
+    def sac_tokens(self) -> int:
+        return 4 * self.targets + 1 + self.non_targets
+
+    @property
+    def attention_weights(self) -> tuple[float, ...]:
+        """What each block's class attention weighs in the sum, blocks FIRST_ATTENTION_BLOCK .. depth-1.
+
+        The recursion g = beta*g + (1-beta)*a, started at 0, written out.
+        """
+        count = self.depth - FIRST_ATTENTION_BLOCK
+        return tuple((1 - ATTENTION_DECAY) * ATTENTION_DECAY ** (count - 1 - i) for i in range(count))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entries: dict[str, Any]) -> ModelConfig:
+        """The config that `to_dict` wrote. Raises ConfigError, naming the entry, for what it does not know."""
+        for key in entries:
+            if key not in cls.__dataclass_fields__:
+                raise ConfigError(
+                    f"the model config has an unknown entry {key!r}{nearest(key, cls.__dataclass_fields__)}"
+                )
+        return cls(**entries)
+
+
+PRESETS = {  # width, depth and heads: DeiT, arXiv 2012.12877, table 1; demo: the example of this repository
+    "deit-ti": ModelConfig(width=192, heads=3, hidden=768),
+    "deit-s": ModelConfig(),
+    "deit-b": ModelConfig(width=768, heads=12, hidden=3072),
+    "demo": ModelConfig(image_size=64, patch_size=8, width=96, depth=6, heads=3, hidden=384, classes=10),
+}
+
+
+def preset(name: str, **changes: Any) -> ModelConfig:
+    """A config of the preset table with some entries changed. Raises ConfigError for an unknown name."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r}{nearest(name, PRESETS)}; there are {', '.join(PRESETS)}")
+    return replace(PRESETS[name], **changes)

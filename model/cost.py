@@ -1,0 +1,83 @@
+"""What a stage costs: multiply-accumulates (MACs) and bytes, counted from the geometry.
+
+Papers of this field print MACs under the name FLOPs ("DeiT-S: 4.6 GFLOPs"); so one MAC here is one of their FLOPs.
+Counted: every matrix product of the graphs. Not counted: norms, softmax, GELU, additions (under 2 % of the time on a CPU).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import FIRST_ATTENTION_BLOCK, ModelConfig
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The work for one image. Bytes are FP32; weights are read once a pass, hand-off buffers written or read once."""
+
+    macs: int
+    weight_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    ee: StageCost
+    sac: StageCost
+    plain: StageCost
+
+    def chain_macs(self, exit_rate: float) -> float:
+        """Mean MACs an image when this share of the images (in [0, 1]) leaves after the EE stage."""
+        return self.ee.macs + (1 - exit_rate) * self.sac.macs
+
+    def speedup_limit(self, exit_rate: float) -> float:
+        """How many times fewer MACs the chain needs than the plain ViT: the speed-up if time were MACs."""
+        return self.plain.macs / self.chain_macs(exit_rate)
+
+
+def count_cost(config: ModelConfig) -> ModelCost:
+    """Costs of the EE stage, the SAC stage and the plain ViT of the same geometry, each for one image."""
+    width, hidden, targets, others = config.width, config.hidden, config.targets, config.non_targets
+    patch_values = 3 * config.patch_size**2
+    reuse_weights = 2 * width * hidden
+    head_macs = width * config.classes
+
+    def body_macs(tokens: int, pairs: int) -> int:
+        """Blocks over `tokens` tokens of which `pairs` (query, key) pairs are attended."""
+        linear = tokens * (4 * width * width + 2 * width * hidden)
+        return config.depth * (linear + 2 * pairs * width)
+
+    if config.attention == "clustered":
+        fine = 4 * targets
+        sac_pairs = fine * (fine + 1) + others * (others + 1) + config.sac_tokens
+    else:
+        sac_pairs = config.sac_tokens**2
+    side, half = config.image_size, config.coarse_size
+    # Rows first, then columns of the row-reduced image; the area rule only adds.
+    downsample_macs = 3 * half * side * (side + half) if config.downsample == "bilinear" else 0
+    class_attention_macs = (config.depth - FIRST_ATTENTION_BLOCK) * config.ee_tokens * width
+    ee_macs = (
+        downsample_macs
+        + config.blocks * patch_values * width
+        + body_macs(config.ee_tokens, config.ee_tokens**2)
+        + class_attention_macs
+        + targets * reuse_weights
+        + head_macs
+    )
+    sac_macs = 4 * targets * patch_values * width + body_macs(config.sac_tokens, sac_pairs) + head_macs
+    tokens = 4 * config.blocks + 1
+    plain_macs = (tokens - 1) * patch_values * width + body_macs(tokens, tokens**2) + head_macs
+
+    block_weights = 4 * width * width + 2 * width * hidden + 9 * width + hidden  # + biases and the two norms
+    shared = patch_values * width + 2 * width + config.depth * block_weights + 2 * width + head_macs + config.classes
+    ee_weights = shared + config.ee_tokens * width + reuse_weights + 3 * width + hidden
+    fine_weights = shared + tokens * width
+    image = 3 * side * side  # uint8
+    hand_off = 4 * (targets + targets * width + others * width)
+    answers = 4 * (config.classes + 1 + config.blocks)
+    return ModelCost(
+        ee=StageCost(ee_macs, 4 * ee_weights, image, hand_off + answers),
+        sac=StageCost(sac_macs, 4 * fine_weights, image + hand_off + 4, 4 * config.classes),
+        plain=StageCost(plain_macs, 4 * fine_weights, image, 4 * config.classes),
+    )

@@ -1,0 +1,221 @@
+"""The two-stage early-exit network of SAC-ViT, CF-ViT and LF-ViT, and the plain ViT it is measured against.
+
+Sources: SAC-ViT, arXiv 2503.00060; CF-ViT, arXiv 2203.03821; LF-ViT, AAAI 2024. One class serves the three: `selection`
+and `attention` of the config are all that tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..bundle.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from .config import FIRST_ATTENTION_BLOCK, ModelConfig
+from .layers import LAYER_NORM_EPS, Block, Mlp, PatchEmbed, initialise
+
+
+@dataclass
+class EEOutput:
+    """What the coarse pass gives, under the names of the EE graph's outputs."""
+
+    logits: Tensor  # (B, C)
+    target_index: Tensor  # (B, M) int64, most attended first
+    target_context: Tensor  # (B, M, D) normed output tokens of the target blocks
+    non_target: Tensor  # (B, U, D) input embeddings of the other blocks
+    class_attention: Tensor  # (B, G, G)
+
+    @property
+    def confidence(self) -> Tensor:
+        """(B,) the largest softmax probability."""
+        return self.logits.float().softmax(-1).amax(-1)
+
+
+class VisionTransformer(nn.Module):
+    """What both networks share: patch embedding, blocks, norm and head, and pixels at the door.
+
+    mean, std: RGB in [0, 1]. They are no part of the state dict.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbed(config.patch_size, config.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.hidden) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(config.width, config.classes)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(B, S, S, 3) uint8 RGB -> (B, 3, S, S) float, mean 0 and deviation 1 over the training set."""
+        pixels = image.permute(0, 3, 1, 2).to(self.cls_token.dtype) / 255
+        return (pixels - self.mean) / self.std
+
+
+class TwoStageViT(VisionTransformer):
+    """The early-exit (EE) stage and the semantic-adaptive clustering (SAC) stage over one set of weights."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(config, mean, std)
+        tables = (torch.zeros(1, 1 + scale * config.blocks, config.width) for scale in (1, 4))
+        self.pos_embed_list = nn.ParameterList(nn.Parameter(table) for table in tables)
+        self.reuse_block = nn.Sequential(
+            nn.LayerNorm(config.width, eps=LAYER_NORM_EPS), Mlp(config.width, config.hidden)
+        )
+        self.apply(initialise)
+        for parameter in (self.cls_token, *self.pos_embed_list):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def ee(self, image: Tensor) -> EEOutput:
+        """The coarse pass. image: (B, S, S, 3) uint8."""
+        config = self.config
+        x, embedding, attention = self.coarse_pass(image, True)
+        targets, others = select_targets(attention, config)
+        return EEOutput(
+            logits=self.head(x[:, 0]),
+            target_index=targets,
+            target_context=take(x[:, 1:], targets),
+            non_target=take(embedding, others),
+            class_attention=attention.view(-1, config.grid, config.grid),
+        )
+
+    def ee_of_all_blocks(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) and the context of every block (B, G*G, D): the recipe's first phase."""
+        x, _, _ = self.coarse_pass(image, False)
+        return self.head(x[:, 0]), x[:, 1:]
+
+    def coarse_pass(self, image: Tensor, want_attention: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Normed tokens (B, 1+G*G, D), input embeddings (B, G*G, D) and global class attention (B, G*G) if wanted."""
+        coarse = downsample(self.normalise(image), self.config)  # (B, 3, S/2, S/2)
+        position = self.pos_embed_list[0]
+        embedding = self.patch_embed(coarse) + position[:, 1:]
+        class_token = (self.cls_token + position[:, :1]).expand(len(image), -1, -1)
+        x = torch.cat([class_token, embedding], 1)
+        attention = torch.zeros((), device=x.device)
+        weights = iter(self.config.attention_weights)
+        for index, block in enumerate(self.blocks):
+            x, row = block(x, None, want_attention and index >= FIRST_ATTENTION_BLOCK)
+            if row is not None:
+                attention = attention + next(weights) * row.mean(1)  # over the heads
+        return self.norm(x), embedding, attention
+
+    def sac(self, image: Tensor, target_index: Tensor, target_context: Tensor, non_target: Tensor) -> Tensor:
+        """The fine pass: logits (B, C). The arguments are the EE stage's outputs for the same images."""
+        config = self.config
+        fine = self.patch_embed(self.normalise(image)) + self.pos_embed_list[1][:, 1:]  # (B, 4*G*G, D)
+        fine = by_block(fine, config.grid)  # (B, G*G, 4, D)
+        targets = take(fine.flatten(2), target_index).view(-1, config.targets, 4, config.width)
+        targets = (targets + self.reuse_block(target_context).unsqueeze(2)).flatten(1, 2)  # (B, 4*M, D)
+        return self.fine_pass(targets, non_target, config.attention == "clustered")
+
+    def sac_of_all_blocks(self, image: Tensor, context: Tensor) -> Tensor:
+        """The fine pass with every block a target and global attention: the recipe's first phase.
+
+        context: (B, G*G, D), the EE stage's normed output tokens.
+        """
+        fine = self.patch_embed(self.normalise(image)) + self.pos_embed_list[1][:, 1:]
+        tokens = (by_block(fine, self.config.grid) + self.reuse_block(context).unsqueeze(2)).flatten(1, 2)
+        return self.fine_pass(tokens, tokens[:, :0], False)
+
+    def fine_pass(self, targets: Tensor, non_target: Tensor, clustered: bool) -> Tensor:
+        """Blocks, norm and head over [class token, target tokens (B, T, D), non-target tokens (B, U, D)]."""
+        class_token = (self.cls_token + self.pos_embed_list[1][:, :1]).expand(len(targets), -1, -1)
+        x = torch.cat([class_token, targets, non_target], 1)
+        mask = cluster_mask(targets.shape[1], non_target.shape[1]).to(x.device) if clustered else None
+        for block in self.blocks:
+            x, _ = block(x, mask)
+        logits: Tensor = self.head(self.norm(x)[:, 0])
+        return logits
+
+
+class PlainViT(VisionTransformer):
+    """The single-stage ViT (DeiT) of the same geometry: every fine patch, one pass. The baseline of all claims."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(config, mean, std)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + 4 * config.blocks, config.width))
+        self.apply(initialise)
+        for parameter in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, C). image: (B, S, S, 3) uint8."""
+        tokens = self.patch_embed(self.normalise(image))  # (B, 4*G*G, D)
+        x = torch.cat([self.cls_token.expand(len(image), -1, -1), tokens], 1) + self.pos_embed
+        for block in self.blocks:
+            x, _ = block(x)
+        logits: Tensor = self.head(self.norm(x)[:, 0])
+        return logits
+
+
+def downsample(image: Tensor, config: ModelConfig) -> Tensor:
+    """(B, 3, S, S) -> (B, 3, S/2, S/2) by the config's rule."""
+    if config.downsample == "area":
+        return F.avg_pool2d(image, 2)
+    size = (config.coarse_size, config.coarse_size)
+    return F.interpolate(image, size, mode="bilinear", align_corners=True)
+
+
+def select_targets(attention: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Indices of the target blocks, most attended first, and of the others: (B, M) and (B, U), int64.
+
+    attention: (B, G*G), non-negative. Ties go to the lower index. Sources: topk is CF-ViT's rule (section 3.2), window
+    LF-ViT's: the window with the largest sum, and in it the most attended blocks.
+    """
+    score = attention
+    if config.window is not None:
+        inside = window_members(config.grid, config.window).to(attention)  # (windows, G*G), 0 or 1
+        best = (attention @ inside.T).argmax(1)  # argmax gives the first of equals on the CPU
+        # Below every block inside, whose attention is not negative; what is inside stays exact.
+        score = attention - (1 - inside)[best] * 2
+    order = torch.sort(score, dim=1, descending=True, stable=True).indices
+    return order[:, : config.targets], order[:, config.targets :]
+
+
+def window_members(grid: int, window: int) -> Tensor:
+    """(windows, G*G) bool: which blocks lie in each window x window square, squares in row-major order."""
+    places = grid - window + 1
+    members = torch.zeros(places, places, grid, grid, dtype=torch.bool)
+    for row in range(places):
+        for column in range(places):
+            members[row, column, row : row + window, column : column + window] = True
+    return members.view(places * places, grid * grid)
+
+
+def cluster_mask(targets: int, non_targets: int) -> Tensor:
+    """(N, N) bool for [class, targets, non-targets]: a patch sees its cluster and the class token, which sees all."""
+    cluster = torch.tensor([0] + [1] * targets + [2] * non_targets)
+    return (cluster[:, None] == cluster[None]) | (cluster[:, None] == 0) | (cluster[None] == 0)
+
+
+def by_block(fine: Tensor, grid: int) -> Tensor:
+    """(B, 4*G*G, D) row-major on the fine grid -> (B, G*G, 4, D): the 2 x 2 fine tokens of each coarse block."""
+    width = fine.shape[-1]
+    cells = fine.view(-1, grid, 2, grid, 2, width).permute(0, 1, 3, 2, 4, 5)
+    return cells.reshape(-1, grid * grid, 4, width)
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """tokens: (B, N, D), index: (B, K) -> (B, K, D)."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

@@ -1,0 +1,128 @@
+"""sacvit-run: cameras, streams, videos and pictures through the two-stage chain."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ..bundle.command import new_parser, run_command
+from ..bundle.errors import EXIT_INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+    from .sinks.sink import Sink
+    from .sources.frame import Source
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser("sacvit-run", "Classify frames with a two-stage chain: EE first, SAC for those that need it.")
+    parser.add_argument("--engine", type=Path, nargs=2, metavar=("EE", "SAC"), help="the two files of a bundle")
+    parser.add_argument(
+        "--camera",
+        metavar="SOURCE",
+        help="0, /dev/video0, csi://0, rtsp://..., http://... (MJPEG), a video, a picture, a folder or a glob",
+    )
+    parser.add_argument("--threshold", type=float, help="eta in [0, 1] instead of the stored one")
+    parser.add_argument("--fit", choices=("crop", "stretch"), help="how a frame becomes square (default: as exported)")
+    parser.add_argument("--batch", type=int, default=1, help="frames a pass (default: %(default)s)")
+    parser.add_argument("--num-frames", type=int, help="stop after this many")
+    parser.add_argument("--loop", action="store_true", help="start files over at their end")
+    parser.add_argument("--json", action="store_true", help="one JSON object a frame instead of the table")
+    parser.add_argument("--save", type=Path, metavar="OUT.mp4", help="write the frames with their overlay")
+    parser.add_argument("--sheet", type=Path, metavar="SHEET.png", help="write a contact sheet of exits and SAC frames")
+    parser.add_argument("--show", action="store_true", help="show the frames in a window; q quits")
+    parser.add_argument("--check-camera", metavar="SOURCE", help="tell why a camera does not open, and exit")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    silence_opencv()
+    if options.check_camera is not None:
+        return check_camera(options.check_camera)
+    if options.engine is None or options.camera is None:
+        raise UsageError("--engine EE SAC and --camera SOURCE are needed; see sacvit-run --help")
+    for name in ("batch", "num_frames"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
+    from .pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
+    from .run import run_chain
+    from .sources.opening import open_source
+    from .statistics import summary_lines
+
+    signal.signal(signal.SIGTERM, _interrupt)  # a service manager's stop is a Ctrl-C: the partial result is kept
+    pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold)
+    if options.fit is not None:
+        pipeline.use_fit(options.fit)
+    most = pipeline.ee.batch or CHUNK
+    if options.batch > most:
+        raise UsageError(f"--batch {options.batch}: these engines take at most {most} images a pass")
+    tell_about_threshold(pipeline, options.threshold)
+    source = open_source(options.camera, options.loop)
+    outcome = run_chain(
+        pipeline, source, build_sinks(options, source), num_frames=options.num_frames, batch=options.batch
+    )
+    for line in summary_lines(outcome.summary):
+        print(line, file=sys.stderr)
+    for fault in outcome.faults:
+        print(f"sacvit-run: skipped: {fault}", file=sys.stderr)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    return 1 if outcome.faults else 0
+
+
+def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
+    from .sinks.clip import LIVE_FPS, PICTURES_FPS, ClipWriter
+    from .sinks.lines import JsonLines, Table
+    from .sinks.sheet import Sheet
+    from .sinks.window import Window
+
+    sinks: list[Sink] = []
+    if options.save is not None:
+        sinks.append(ClipWriter(options.save, source.fps or (LIVE_FPS if source.live else PICTURES_FPS)))
+    if options.sheet is not None:
+        sinks.append(Sheet(options.sheet))
+    if options.show:
+        sinks.append(Window())
+    return [JsonLines() if options.json else Table(), *sinks]
+
+
+def check_camera(spec: str) -> int:
+    """Prints what was checked, ok or with its cure; 0 when all is well, 5 when something is in the way."""
+    from .sources.camera import diagnose, without_password
+
+    faults = 0
+    for finding, cure in diagnose(spec):
+        print(f"{'ok   ' if cure is None else 'FAULT'} {without_password(finding)}")
+        if cure is not None:
+            print(f"      {cure}")
+            faults += 1
+    return 5 if faults else 0
+
+
+def tell_about_threshold(pipeline: Pipeline, given: float | None) -> None:
+    if given is None and pipeline.ee.record.threshold_source == "default":
+        print(
+            f"the threshold {pipeline.threshold:g} is a default that nobody fitted to this model: set --threshold",
+            file=sys.stderr,
+        )
+
+
+def silence_opencv() -> None:
+    """OpenCV's own warnings say less than our messages, and say it for every retry. It reads this when it is imported."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET: FFmpeg's, which goes past OpenCV's
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_command(build_parser(), run, arguments)

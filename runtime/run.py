@@ -1,0 +1,113 @@
+"""The loop of sacvit-run: frames from a source, through the pipeline, into the sinks."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from .pipeline import Pipeline
+from .sinks.overlay import Running
+from .sinks.sink import Answer, Quit, Sink
+from .sources.frame import Frame, Source
+from .statistics import RunStatistics
+
+PLAIN_PROGRESS_S = 10.0  # between progress lines where there is no terminal
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `summary` holds the statistics, `faults` what was skipped or missing."""
+
+    summary: dict[str, Any]
+    faults: list[str]
+    interrupted: bool
+
+
+def run_chain(
+    pipeline: Pipeline, source: Source, sinks: Sequence[Sink], *, num_frames: int | None = None, batch: int = 1
+) -> Outcome:
+    """Classifies every frame of the source, or the first `num_frames`, in batches of `batch`.
+
+    Ctrl-C, and a Quit from a sink, end the run cleanly: what was classified stays, sinks are closed, the summary counts
+    what was done.
+    """
+    statistics = RunStatistics()
+    interrupted = False
+    began = time.perf_counter()
+    progress = Progress(source, num_frames)
+    try:
+        for frames in batches(source, num_frames, batch):
+            for answer in classify(pipeline, frames, source, statistics):
+                for sink in sinks:
+                    sink.write(answer)
+                progress.step(answer.running)
+    except KeyboardInterrupt:
+        interrupted = True
+    except Quit:
+        pass
+    finally:
+        duration_s = time.perf_counter() - began
+        source.close()
+        progress.close()
+        for sink in sinks:
+            sink.close()
+    summary = statistics.summary(duration_s) | {"dropped": source.dropped, "skipped": len(source.faults)}
+    return Outcome(summary, list(source.faults), interrupted)
+
+
+def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list[Frame]]:
+    """The source's frames in lists of at most `batch`."""
+    frames = itertools.islice(source, num_frames)
+    while taken := list(itertools.islice(frames, batch)):
+        yield taken
+
+
+def classify(pipeline: Pipeline, frames: list[Frame], source: Source, statistics: RunStatistics) -> Iterator[Answer]:
+    """Answers for a batch of frames, in order; adds each to the statistics."""
+    slots = pipeline.image_slots(len(frames))
+    prepare_ms = []
+    for slot, frame in zip(slots, frames, strict=True):
+        began = time.perf_counter()
+        pipeline.preprocessing.apply(frame.image, slot)
+        prepare_ms.append(1e3 * (time.perf_counter() - began))
+    for frame, view, spent_ms, result in zip(frames, slots, prepare_ms, pipeline.run(len(frames)), strict=True):
+        statistics.add(spent_ms, result)
+        frame_ms = spent_ms + result.ee_ms + (result.sac_ms or 0.0)
+        yield Answer(
+            frame=frame,
+            result=result,
+            view=view,
+            region=pipeline.preprocessing.region(*frame.image.shape[:2]),
+            grid=pipeline.grid,
+            threshold=pipeline.threshold,
+            prepare_ms=spent_ms,
+            running=Running(statistics.exit_rate, frame_ms, source.dropped),
+        )
+
+
+class Progress:
+    """A bar on a terminal for sources that end, a line now and then elsewhere; nothing for cameras."""
+
+    def __init__(self, source: Source, num_frames: int | None) -> None:
+        self.total = num_frames if source.total is None else min(source.total, num_frames or source.total)
+        terminal = sys.stderr.isatty() and not source.live
+        self._bar = tqdm(total=self.total, unit="frame", leave=False, disable=not terminal)
+        self._lines = not terminal and not source.live
+        self._done, self._told = 0, time.monotonic()
+
+    def step(self, running: Running) -> None:
+        self._done += 1
+        self._bar.update()
+        if self._lines and time.monotonic() - self._told > PLAIN_PROGRESS_S:
+            self._told = time.monotonic()
+            total = f" of {self.total}" if self.total else ""
+            print(f"{self._done}{total} frames, {running.exit_rate:.0%} exits", file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,39 @@
+"""The live window."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cv2
+
+from ...bundle.errors import DeviceError
+from .overlay import draw_overlay
+from .sink import Answer, Quit
+
+TITLE = "sacvit - q quits"
+
+
+class Window:
+    """Shows frames with their overlay; q or Escape ends the run."""
+
+    def __init__(self) -> None:
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise DeviceError(
+                "--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set. Use --save out.mp4"
+            )
+        try:
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
+        except cv2.error as reason:
+            raise DeviceError(f"--show: this OpenCV opens no window: {str(reason).strip().splitlines()[-1]}") from None
+
+    def write(self, answer: Answer) -> None:
+        image = draw_overlay(
+            answer.frame.image, answer.region, answer.grid, answer.result, answer.threshold, answer.running
+        )
+        cv2.imshow(TITLE, image)
+        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+            raise Quit
+
+    def close(self) -> None:
+        cv2.destroyWindow(TITLE)

@@ -1,0 +1,32 @@
+"""What every source gives: frames, and a word about what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...bundle.preprocess import ImageU8
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name` says which one it is to a person."""
+
+    index: int
+    name: str
+    image: ImageU8
+
+
+class Source(Protocol):
+    """Frames from somewhere. Iterate once; close when done, also after an interruption."""
+
+    live: bool  # a camera: the newest frame counts, and it never ends by itself
+    total: int | None  # frames to expect, None when unknown
+    fps: float | None  # the source's own rate, None when it has none
+    dropped: int  # frames that were decoded but overtaken by a newer one
+    faults: list[str]  # what was skipped or missing so far, one line each
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...

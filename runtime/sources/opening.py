@@ -1,0 +1,46 @@
+"""From what a user writes after --camera to a source."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from ...bundle.errors import ImageError
+from ...bundle.pictures import SUFFIXES
+from .camera import open_camera
+from .files import PictureFiles, VideoFile
+from .frame import Source
+
+
+def open_source(spec: str, loop: bool = False) -> Source:
+    """A camera, stream, video, picture, folder of pictures or glob.
+
+    loop: start files over at their end. Raises ImageError for files that are not there or cannot be read, DeviceError
+    and UsageError for cameras.
+    """
+    camera = open_camera(spec)
+    if camera is not None:
+        return camera
+    path = Path(spec.removeprefix("file://"))
+    if path.is_dir():
+        return PictureFiles(pictures_in(path), loop)
+    if not path.exists():
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
+        pictures = [name for name in found if name.is_file()]
+        if not pictures:
+            raise ImageError(
+                f"--camera {spec}: no such file, folder or pattern. Cameras are 0, /dev/video0, csi://0, rtsp://... or"
+                f" http://..."
+            )
+        return PictureFiles(pictures, loop)
+    if path.suffix.lower() in SUFFIXES:
+        return PictureFiles([path], loop)
+    return VideoFile(path, loop)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, by name, not of its subfolders. Raises ImageError when there is none."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise ImageError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    return found

@@ -1,0 +1,120 @@
+"""A stage: one engine behind one set of bound buffers. ONNX Runtime here; other backends offer the same three names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.errors import EngineError
+from ..bundle.manifest import StageRecord
+
+Array = npt.NDArray[Any]
+NUMPY_TYPES: dict[str, type[np.generic]] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+}
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this build of ONNX Runtime has
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Type and shape of an output, per image: without the batch dimension."""
+
+    kind: type[np.generic]
+    shape: tuple[int, ...]
+
+
+class Binding(Protocol):
+    """An engine with every input and output tied to an array."""
+
+    def run(self) -> None:
+        """One pass: reads the bound inputs, writes the bound outputs, returns when they are written."""
+
+
+class Stage(Protocol):
+    """An engine that has been loaded."""
+
+    record: StageRecord
+    batch: int | None  # images a pass when the engine is fixed to that, None when it takes any number
+    outputs: Mapping[str, TensorSpec]
+
+    def bind(self, buffers: Mapping[str, Array]) -> Binding:
+        """Ties each input and output to the array of its name; the arrays must outlive the binding and stay in place."""
+
+
+class OnnxStage:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime as ort  # here: other backends do without
+
+        if not path.is_file():
+            raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors; what they say reaches the user in our own message
+        offered = ort.get_available_providers()
+        try:
+            self.session = ort.InferenceSession(
+                str(path), options, providers=[name for name in PROVIDERS if name in offered]
+            )
+        except Exception as reason:  # ONNX Runtime's exceptions share no base class
+            first = str(reason).splitlines()[0][:300]
+            raise EngineError(
+                f"{path} ({path.stat().st_size} bytes) is no ONNX file that ONNX Runtime can load, or was cut short:"
+                f" {first}. Export it again: sacvit-export --ckpt model.pth"
+            ) from None
+        self.path = path
+        self.record = StageRecord.from_metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        self._values = {value.name: value for value in (*inputs, *outputs)}
+        self._inputs = [value.name for value in inputs]
+        self.outputs: Mapping[str, TensorSpec] = {
+            value.name: TensorSpec(NUMPY_TYPES[value.type], tuple(value.shape[1:])) for value in outputs
+        }
+        first_dim = self._values["image"].shape[0]
+        self.batch = first_dim if isinstance(first_dim, int) else None
+
+    def bind(self, buffers: Mapping[str, Array]) -> OnnxBinding:
+        """See `Stage`. Raises EngineError when an array is missing or does not fit the graph."""
+        binding = self.session.io_binding()
+        for name, value in self._values.items():
+            array = self._fitting(name, value, buffers)
+            bind = binding.bind_input if name in self._inputs else binding.bind_output
+            bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        return OnnxBinding(self.session, binding, dict(buffers))
+
+    def _fitting(self, name: str, value: Any, buffers: Mapping[str, Array]) -> Array:
+        array = buffers.get(name)
+        expected = NUMPY_TYPES.get(value.type)
+        if array is None or array.dtype != expected or not array.flags.c_contiguous:
+            found = "no buffer" if array is None else f"{array.dtype} {array.shape}"
+            raise EngineError(f"{self.path}: {name} wants a contiguous {value.type} {value.shape}, found {found}")
+        fits = len(value.shape) == array.ndim and all(
+            isinstance(want, str) or want == have for want, have in zip(value.shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise EngineError(f"{self.path}: {name} wants shape {value.shape}, found {array.shape}")
+        return array
+
+
+class OnnxBinding:
+    """ONNX Runtime's io-binding over arrays of the caller, which it keeps alive."""
+
+    def __init__(self, session: Any, binding: Any, buffers: dict[str, Array]) -> None:
+        self.session, self.binding, self.buffers = session, binding, buffers
+
+    def run(self) -> None:
+        self.session.run_with_iobinding(self.binding)
+
+
+def load_stage(path: Path) -> Stage:
+    """The engine in a file, by its suffix. Raises EngineError for a file that is no engine of ours."""
+    if path.suffix == ".onnx":
+        return OnnxStage(path)
+    raise EngineError(f"{path}: engines are .onnx files; found suffix {path.suffix or 'none'!r}")

@@ -1,0 +1,99 @@
+"""Numbers over a run: exits, drops, and latencies by stage and by path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .pipeline import Result
+
+PERCENTILES = (90, 95, 99)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """trtexec's percentile: the value at index n - 1 - int((1 - percent / 100) * n) of the sorted values."""
+    ordered = sorted(values)
+    return ordered[max(len(ordered) - 1 - int((1 - percent / 100) * len(ordered)), 0)]
+
+
+def median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def summarise(values: Sequence[float]) -> dict[str, float | int]:
+    """n, median and percentiles in milliseconds; n alone when there are no values."""
+    if not values:
+        return {"n": 0}
+    named = {f"p{percent}_ms": round(percentile(values, percent), 3) for percent in PERCENTILES}
+    return {"n": len(values), "median_ms": round(median(values), 3), **named}
+
+
+@dataclass
+class RunStatistics:
+    """Collects a run frame by frame. A path is the frame's whole way: preprocessing, EE, and SAC if it went there."""
+
+    prepare_ms: list[float] = field(default_factory=list)
+    ee_ms: list[float] = field(default_factory=list)
+    sac_ms: list[float] = field(default_factory=list)
+    exit_ms: list[float] = field(default_factory=list)
+    full_ms: list[float] = field(default_factory=list)
+
+    def add(self, prepare_ms: float, result: Result) -> None:
+        """One frame. The stage times of a batch count for each of its images: that is how long each one waited."""
+        self.prepare_ms.append(prepare_ms)
+        self.ee_ms.append(result.ee_ms)
+        total = prepare_ms + result.ee_ms
+        if result.sac_ms is None:
+            self.exit_ms.append(total)
+        else:
+            self.sac_ms.append(result.sac_ms)
+            self.full_ms.append(total + result.sac_ms)
+
+    @property
+    def frames(self) -> int:
+        return len(self.ee_ms)
+
+    @property
+    def exits(self) -> int:
+        return len(self.exit_ms)
+
+    @property
+    def exit_rate(self) -> float:
+        return self.exits / self.frames if self.frames else 0.0
+
+    def summary(self, duration_s: float) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "exits": self.exits,
+            "exit_rate": round(self.exit_rate, 4),
+            "fps": round(self.frames / duration_s, 2) if duration_s > 0 else 0.0,
+            "duration_s": round(duration_s, 3),
+            "stages": {
+                "prepare": summarise(self.prepare_ms),
+                "EE": summarise(self.ee_ms),
+                "SAC": summarise(self.sac_ms),
+            },
+            "paths": {
+                "exit": summarise(self.exit_ms),
+                "full": summarise(self.full_ms),
+                "all": summarise(self.exit_ms + self.full_ms),
+            },
+        }
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """The summary as a person reads it."""
+    lines = [
+        f"{summary['frames']} frames in {summary['duration_s']:.2f} s ({summary['fps']:.1f} fps), {summary['exits']} exits"
+        f" ({summary['exit_rate']:.1%}), {summary['dropped']} dropped, {summary['skipped']} skipped",
+        f"{'':9}{'n':>7}{'median':>10}{'p90':>10}{'p95':>10}{'p99':>10}  ms",
+    ]
+    for group in ("stages", "paths"):
+        for name, numbers in summary[group].items():
+            if numbers["n"]:
+                cells = "".join(f"{numbers[key]:10.2f}" for key in ("median_ms", "p90_ms", "p95_ms", "p99_ms"))
+                lines.append(f"{name:9}{numbers['n']:7d}{cells}")
+    return lines

@@ -1,0 +1,96 @@
+"""sacvit-train: a data folder becomes model.pth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bundle.command import new_parser, run_command
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser("sacvit-train", "Train a two-stage early-exit vision transformer with the paper's recipe.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and val/: class folders or arrays")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/train"), help="where the files go (default: %(default)s)"
+    )
+    parser.add_argument("--preset", default="deit-s", help="geometry: deit-ti, deit-s, deit-b or demo")
+    parser.add_argument("--image-size", type=int, help="pixels, instead of the preset's")
+    parser.add_argument("--classes", type=int, help="number of classes (default: counted in --data)")
+    parser.add_argument("--selection", choices=("topk", "window"), default="topk")
+    parser.add_argument("--alpha", type=float, default=0.5, help="share of blocks that become targets")
+    parser.add_argument("--window", type=int, help="side of the window in blocks, with --selection window")
+    parser.add_argument("--attention", choices=("clustered", "global"), default="clustered")
+    parser.add_argument("--downsample", choices=("bilinear", "area"), default="bilinear")
+    parser.add_argument(
+        "--crop-ratio", type=float, default=0.875, help="centre crop at inference; 1 keeps the short side"
+    )
+    parser.add_argument("--epochs", type=int, default=350)
+    parser.add_argument(
+        "--unclustered-epochs", type=int, help="first phase: every block a target, global attention (default: 4/7)"
+    )
+    parser.add_argument("--batch", type=int, default=128, help="images a step")
+    parser.add_argument("--learning-rate", type=float, default=8e-4, help="peak of AdamW's cosine schedule")
+    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument(
+        "--curriculum", type=float, default=0.0, help="share of the steps that go from easy to all images"
+    )
+    parser.add_argument("--augment", action="store_true", help="random crops and mirrored pictures")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="checkpoint to start from; a plain DeiT/timm ViT will do")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
+    parser.add_argument(
+        "--plain", action="store_true", help="train the single-stage ViT of the same size: the baseline"
+    )
+    parser.add_argument("--half", action="store_true", help="store model.pth as FP16: half the file")
+    return parser
+
+
+def train_command(options: argparse.Namespace) -> int:
+    from ..bundle.preprocess import Preprocessing  # here: --help answers without torch
+    from ..model.config import preset
+    from .dataset import open_split
+    from .recipe import Recipe
+    from .train import train
+
+    changes = {"image_size": options.image_size, "classes": options.classes}
+    geometry = preset(options.preset, **{key: value for key, value in changes.items() if value is not None})
+    preprocessing = Preprocessing(geometry.image_size, crop_ratio=options.crop_ratio)
+    if options.classes is None:
+        changes["classes"] = len(open_split(options.data / "train", preprocessing).classes)
+    switches = ("selection", "alpha", "window", "attention", "downsample")
+    config = preset(
+        options.preset,
+        image_size=geometry.image_size,
+        classes=options.classes or changes["classes"],
+        **{key: getattr(options, key) for key in switches},
+    )
+    unclustered = options.epochs * 4 // 7 if options.unclustered_epochs is None else options.unclustered_epochs
+    recipe = Recipe(
+        epochs=options.epochs,
+        unclustered_epochs=unclustered,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        curriculum=options.curriculum,
+        augment=options.augment,
+        seed=options.seed,
+    )
+    train(
+        options.data,
+        options.out,
+        config,
+        preprocessing,
+        recipe,
+        plain=options.plain,
+        start=options.start,
+        resume=options.resume,
+        half=options.half,
+    )
+    print(options.out / "model.pth")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_command(build_parser(), train_command, arguments)

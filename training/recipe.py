@@ -1,0 +1,77 @@
+"""The paper's training recipe: its loss, its two phases and its learning-rate schedule.
+
+Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, from which the phases and the distillation come.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..bundle.errors import ConfigError
+from ..model.network import TwoStageViT
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run is. Shares are of all epochs; the paper trains 350 epochs, the first 200 unclustered."""
+
+    epochs: int = 350
+    unclustered_epochs: int = 200
+    warmup_share: float = 0.05
+    batch: int = 128
+    learning_rate: float = 8e-4
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    curriculum: float = 0.0
+    augment: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1:
+            raise ConfigError(f"epochs and batch must be at least 1, found {self.epochs} and {self.batch}")
+        if not 0 <= self.unclustered_epochs <= self.epochs:
+            raise ConfigError(
+                f"unclustered epochs must lie in 0 .. {self.epochs} (the epochs), found {self.unclustered_epochs}"
+            )
+        if not 0 <= self.curriculum <= 1:
+            raise ConfigError(f"the curriculum's share must lie in [0, 1], found {self.curriculum}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"the learning rate must be above 0, found {self.learning_rate}")
+
+
+def learning_rate_at(recipe: Recipe, step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine down to 1 % of the peak."""
+    warmup = max(1, int(recipe.warmup_share * steps))
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def two_stage_loss(model: TwoStageViT, images: Tensor, labels: Tensor, clustered: bool) -> Tensor:
+    """CE(SAC, labels) + KL(SAC || EE), the SAC side detached: SAC learns the task, EE learns to agree with SAC.
+
+    images: (B, S, S, 3) uint8; labels: (B,). Unclustered, every block is a target and attention is global.
+    """
+    if clustered:
+        ee = model.ee(images)
+        ee_logits = ee.logits
+        sac_logits = model.sac(images, ee.target_index, ee.target_context, ee.non_target)
+    else:
+        ee_logits, context = model.ee_of_all_blocks(images)
+        sac_logits = model.sac_of_all_blocks(images, context)
+    teacher = sac_logits.detach().softmax(-1)
+    distillation = F.kl_div(ee_logits.log_softmax(-1), teacher, reduction="batchmean")
+    return F.cross_entropy(sac_logits, labels) + distillation
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices only: not for biases, norms, class token and position tables (DeiT's rule)."""
+    tables = ("cls_token", "pos_embed", "pos_embed_list.0", "pos_embed_list.1")
+    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and name not in tables]
+    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or name in tables]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

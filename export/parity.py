@@ -45,7 +45,7 @@ class Check:
 
     def __str__(self) -> str:
         verdict = "ok" if self.holds else "FAILED"
-        return f"{verdict:6} {self.name:44} {self.value:9.2e}  (limit {self.limit:.0e}){self.note}"
+        return f"{verdict:6} {self.name:52} {self.value:9.2e}  (limit {self.limit:.0e}){self.note}"
 
 
 class Session:

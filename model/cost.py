@@ -54,30 +54,30 @@ def count_cost(config: ModelConfig) -> ModelCost:
     else:
         sac_pairs = config.sac_tokens**2
     side, half = config.image_size, config.coarse_size
-    # Rows first, then columns of the row-reduced image; the area rule only adds.
-    downsample_macs = 3 * half * side * (side + half) if config.downsample == "bilinear" else 0
+    downsample_macs = 2 * 3 * half * (side + half)  # each value from two neighbours: rows, then columns
     class_attention_macs = (config.depth - FIRST_ATTENTION_BLOCK) * config.ee_tokens * width
     ee_macs = (
         downsample_macs
         + config.blocks * patch_values * width
         + body_macs(config.ee_tokens, config.ee_tokens**2)
         + class_attention_macs
-        + targets * reuse_weights
         + head_macs
     )
-    sac_macs = 4 * targets * patch_values * width + body_macs(config.sac_tokens, sac_pairs) + head_macs
+    patch_macs = 4 * targets * patch_values * width
+    sac_macs = patch_macs + targets * reuse_weights + body_macs(config.sac_tokens, sac_pairs) + head_macs
     tokens = 4 * config.blocks + 1
     plain_macs = (tokens - 1) * patch_values * width + body_macs(tokens, tokens**2) + head_macs
 
     block_weights = 4 * width * width + 2 * width * hidden + 9 * width + hidden  # + biases and the two norms
     shared = patch_values * width + 2 * width + config.depth * block_weights + 2 * width + head_macs + config.classes
-    ee_weights = shared + config.ee_tokens * width + reuse_weights + 3 * width + hidden
+    ee_weights = shared + config.ee_tokens * width
     fine_weights = shared + tokens * width
+    sac_weights = fine_weights + reuse_weights + 3 * width + hidden
     image = 3 * side * side  # uint8
     hand_off = 4 * (targets + targets * width + others * width)
     answers = 4 * (config.classes + 1 + config.blocks)
     return ModelCost(
         ee=StageCost(ee_macs, 4 * ee_weights, image, hand_off + answers),
-        sac=StageCost(sac_macs, 4 * fine_weights, image + hand_off + 4, 4 * config.classes),
+        sac=StageCost(sac_macs, 4 * sac_weights, image + hand_off + 4, 4 * config.classes),
         plain=StageCost(plain_macs, 4 * fine_weights, image, 4 * config.classes),
     )

@@ -23,7 +23,7 @@ class EEOutput:
 
     logits: Tensor  # (B, C)
     target_index: Tensor  # (B, M) int64, most attended first
-    target_context: Tensor  # (B, M, D) normed output tokens of the target blocks
+    target_context: Tensor  # (B, M, D) normed output tokens of the target blocks; SAC applies reuse_block
     non_target: Tensor  # (B, U, D) input embeddings of the other blocks
     class_attention: Tensor  # (B, G, G)
 

@@ -72,9 +72,12 @@ def run(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     for fault in outcome.faults:
         print(f"sacvit-run: skipped: {fault}", file=sys.stderr)
-    if outcome.interrupted:
-        return EXIT_INTERRUPTED
-    return 1 if outcome.faults else 0
+    code = EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
+    if outcome.hangs:  # the interpreter's own end would abort under a thread that sits in a driver
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:

@@ -22,11 +22,15 @@ PLAIN_PROGRESS_S = 10.0  # between progress lines where there is no terminal
 
 @dataclass
 class Outcome:
-    """How a run ended. `summary` holds the statistics, `faults` what was skipped or missing."""
+    """How a run ended. `summary` holds the statistics, `faults` what was skipped or missing.
+
+    hangs: a camera's thread is stuck in its driver, and the interpreter cannot end in the usual way.
+    """
 
     summary: dict[str, Any]
     faults: list[str]
     interrupted: bool
+    hangs: bool
 
 
 def run_chain(
@@ -53,12 +57,12 @@ def run_chain(
         pass
     finally:
         duration_s = time.perf_counter() - began
-        source.close()
+        hangs = not source.close()
         progress.close()
         for sink in sinks:
             sink.close()
     summary = statistics.summary(duration_s) | {"dropped": source.dropped, "skipped": len(source.faults)}
-    return Outcome(summary, list(source.faults), interrupted)
+    return Outcome(summary, list(source.faults), interrupted, hangs)
 
 
 def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list[Frame]]:

@@ -23,7 +23,7 @@ def make_scenes(folder: Path, split: str, count: int, seed: int) -> None:
     difficulty = draw_difficulties(rng, count)
     labels = np.empty(count, np.int64)
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
-    for index in tqdm(range(count), desc=f"{split} scenes", mininterval=1):
+    for index in tqdm(range(count), desc=f"{split} scenes", mininterval=1, disable=None):
         images[index], labels[index] = draw_scene(rng, material, float(difficulty[index]))
     images.flush()
     np.save(folder / "labels.npy", labels)

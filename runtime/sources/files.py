@@ -42,12 +42,14 @@ class ReadAhead(ABC):
                 raise item
             yield item
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Ends the reader, which at most decodes one more frame."""
         self._stopped.set()
         while self._thread.is_alive():  # the thread may wait for a place in the queue
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._thread.join(0.05)
+        return True
 
     def _read(self) -> None:
         try:

@@ -16,6 +16,7 @@ FIRST_FRAME_S = 10.0  # a CSI camera needs 2 to 3 s to start, an RTSP server up 
 STALL_S = 1.0  # without a frame: the connection is given up and opened anew
 OPEN_S = 5.0  # that an attempt to open may take before another thread tries
 RETRY_S = 0.25  # between attempts
+CLOSE_S = 2.5  # for a reader to end its read: longer than every read timeout that we set
 MOST_READERS = 4  # that may hang in a driver at the same time
 
 
@@ -80,12 +81,13 @@ class LiveSource:
             if opening_since is None or now - opening_since > OPEN_S:
                 self._start_reader()  # the old one hangs in a read, or in its driver
 
-    def close(self) -> None:
-        """Ends the iteration. A reader that hangs in its driver is left to end by itself."""
+    def close(self) -> bool:
+        """Ends the iteration and waits for the readers. False when one hangs in its driver and had to be left."""
         with self._changed:
             self._closed = True
             self._reader += 1
             self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._alive == 0, CLOSE_S)
 
     def _wait(self, timeout_s: float) -> ImageU8 | None:
         with self._changed:
@@ -128,6 +130,7 @@ class LiveSource:
         finally:
             with self._changed:
                 self._alive -= 1
+                self._changed.notify_all()
 
     def _refuse(self) -> None:
         with self._changed:

@@ -1,0 +1,165 @@
+"""The chain against the plain ViT of the same geometry, through the same backend, alternating in one run.
+
+    python benchmarks/chain.py --json chain.json
+
+Both get the same images and random weights (speed does not depend on their values); the threshold is set so that
+`--exit-rate` of the images leave after the EE stage. Printed: the speed-up round by round, the FLOP ratio it is to be
+compared with, and what the pipeline costs over the bare sessions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from sacvit.bundle.environment import versions
+from sacvit.bundle.preprocess import Preprocessing
+from sacvit.export.export import export
+from sacvit.export.graphs import build_plain
+from sacvit.export.parity import check_images
+from sacvit.model.checkpoint import save_checkpoint
+from sacvit.model.config import ModelConfig, preset
+from sacvit.model.cost import count_cost
+from sacvit.model.network import PlainViT, TwoStageViT
+from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
+from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.stage import OnnxStage
+
+PAPER = "62 % fewer FLOPs and 1.98x at an exit rate of 0.77 (arXiv 2503.00060)"
+
+
+def build(folder: Path, config: ModelConfig) -> tuple[Pipeline, OnnxStage]:
+    """The exported pair as a pipeline, and the plain ViT as a stage of the same backend."""
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(config.image_size)
+    model = TwoStageViT(config)
+    with torch.no_grad():
+        for parameter in model.parameters():  # wide enough that confidences differ between images
+            parameter.add_(0.03 * torch.randn_like(parameter))
+    save_checkpoint(folder / "model.pth", model, preprocessing)
+    bundle = export(folder / "model.pth", folder / "build")
+    print(f"exported in {bundle.duration_s:.1f} s")
+    plain = build_plain(config, {k: v.numpy() for k, v in PlainViT(config).state_dict().items()}, preprocessing, None)
+    record = onnx.load(bundle.ee, load_external_data=False).metadata_props
+    plain.metadata_props.extend(record)  # a stage wants a record; which one does not matter to the clock
+    onnx.save(plain, folder / "plain.onnx")
+    return Pipeline.load(bundle.ee, bundle.sac), OnnxStage(folder / "plain.onnx")
+
+
+def threshold_for(pipeline: Pipeline, images: np.ndarray, exit_rate: float) -> float:
+    """The threshold at which that share of the images exits: a value between two confidences."""
+    confidences = sorted((pipeline(image).confidence for image in images), reverse=True)
+    count = round(exit_rate * len(images))
+    return float(np.clip((confidences[count - 1] + confidences[min(count, len(images) - 1)]) / 2, 0, 1))
+
+
+def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: int, rounds: int) -> dict[str, Any]:
+    """Times the plain ViT, the pipeline and its two bare sessions over all images in batches."""
+    size = images.shape[1]
+    chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
+    plain_buffers = {"image": np.zeros((batch, size, size, 3), np.uint8)}
+    plain_buffers["logits"] = np.zeros((batch, plain.outputs["logits"].shape[0]), np.float32)
+    plain_pass = plain.bind(plain_buffers)
+
+    def run_plain() -> None:
+        for chunk in chunks:
+            plain_buffers["image"][:] = chunk
+            plain_pass.run()
+
+    inside_ms: list[float] = []
+
+    def run_pipeline() -> None:
+        spent = 0.0
+        for chunk in chunks:
+            pipeline.image_slots(batch)[:] = chunk
+            results = pipeline.run(batch)
+            spent += results[0].ee_ms + max(result.sac_ms or 0.0 for result in results)
+        inside_ms.append(spent)
+
+    # The bare sessions: the same bindings, driven by a list of survivors that is known beforehand.
+    survivors = []
+    for chunk in chunks:
+        pipeline.image_slots(batch)[:] = chunk
+        survivors.append([i for i, result in enumerate(pipeline.run(batch)) if not result.exits_early])
+    buffers, ee_pass, sac_passes = pipeline._bound(batch)
+
+    def run_bare() -> None:
+        for chunk, rows in zip(chunks, survivors, strict=True):
+            buffers.ee["image"][:] = chunk
+            ee_pass.run()
+            if rows:
+                buffers.sac["row"][: len(rows)] = rows
+                sac_passes[len(rows)].run()
+
+    tasks = {"plain": run_plain, "chain": run_pipeline, "bare": run_bare}
+    times = time_alternating(tasks, rounds)
+    inside_ms = inside_ms[-rounds:]
+    ratios = round_ratios(times, "plain", "chain")
+    count = len(chunks) * batch
+    return {
+        "batch": batch,
+        "images": count,
+        "rounds": rounds,
+        "exit_rate": round(1 - sum(map(len, survivors)) / count, 4),
+        "ms_per_image": {name: round(statistics.median(values) / count, 3) for name, values in times.items()},
+        "best_ms_per_image": {name: round(min(values) / count, 3) for name, values in times.items()},
+        "speedup": {
+            "median": round(statistics.median(ratios), 3),
+            "min": round(min(ratios), 3),
+            "max": round(max(ratios), 3),
+        },
+        "overhead_over_bare_sessions": round(statistics.median(round_ratios(times, "chain", "bare")) - 1, 4),
+        "overhead_outside_the_passes": round(
+            statistics.median(wall / inside - 1 for wall, inside in zip(times["chain"], inside_ms, strict=True)), 4
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="deit-s")
+    parser.add_argument("--exit-rate", type=float, default=0.77, help="the paper's")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--images", type=int, default=48, help="rounded up to whole batches")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    options = parser.parse_args()
+
+    config = preset(options.preset)
+    cost = count_cost(config)
+    limit = cost.speedup_limit(options.exit_rate)
+    report: dict[str, Any] = {"preset": options.preset, "machine": describe_machine(), "versions": versions()}
+    report["flop_ratio"] = round(limit, 3)
+    macs = [f"{stage.macs / 1e9:.2f} G" for stage in (cost.plain, cost.ee, cost.sac)]
+    print(f"MACs: plain {macs[0]}, EE {macs[1]}, SAC {macs[2]}; at exit rate {options.exit_rate} the chain needs")
+    print(f"{limit:.2f} times fewer. Paper: {PAPER}")
+    with tempfile.TemporaryDirectory() as name:
+        pipeline, plain = build(Path(name), config)
+        report["results"] = []
+        for batch in options.batch:
+            images = check_images(config, -(-options.images // batch) * batch)
+            eta = threshold_for(pipeline, images, options.exit_rate)
+            chain = Pipeline(pipeline.ee, pipeline.sac, eta)
+            result = run_batch(chain, plain, images, batch, options.rounds)
+            report["results"].append(result)
+            per_image, speedup = result["ms_per_image"], result["speedup"]
+            print(
+                f"batch {batch:2}: plain {per_image['plain']:.2f} ms, chain {per_image['chain']:.2f} ms an image at exit"
+                f" rate {result['exit_rate']:.3f}: {speedup['median']:.2f}x ({speedup['min']:.2f} to {speedup['max']:.2f}"
+                f" over {options.rounds} rounds; FLOPs {limit:.2f}x); overhead {result['overhead_over_bare_sessions']:.1%}"
+                f" over bare sessions, {result['overhead_outside_the_passes']:.2%} outside the passes"
+            )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""A file appears whole or not at all, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sacvit.bundle.files import sha256_of, written_whole
+
+
+def test_the_file_appears_under_its_name_on_success(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"content")
+    assert (tmp_path / "a.bin").read_bytes() == b"content"
+
+
+def test_nothing_is_left_beside_the_file_on_success(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_the_name_is_free_until_the_content_is_complete(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"content")
+        assert not (tmp_path / "a.bin").exists()
+
+
+def test_the_partial_file_lies_in_the_same_folder_so_that_the_rename_is_atomic(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"")
+        assert partial.parent == tmp_path
+
+
+@pytest.mark.parametrize("fault", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_fault_leaves_no_file(tmp_path: Path, fault: type[BaseException]) -> None:
+    with pytest.raises(fault), written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"half")
+        raise fault
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_leaves_the_earlier_file_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"earlier")
+    with pytest.raises(ValueError, match="planted"), written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"half")
+        raise ValueError("planted")
+    assert (tmp_path / "a.bin").read_bytes() == b"earlier"
+
+
+def test_success_replaces_the_earlier_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"earlier, and longer")
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "x" / "y" / "a.bin") as partial:
+        partial.write_bytes(b"content")
+    assert (tmp_path / "x" / "y" / "a.bin").is_file()
+
+
+def test_a_writer_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "a.bin"):
+        pass
+
+
+@settings(max_examples=20, deadline=None)
+@given(content=st.binary(max_size=200), repeats=st.sampled_from([1, 2, 20_000]))
+def test_the_digest_is_hashlib_s_for_any_content(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, repeats: int
+) -> None:
+    path = tmp_path_factory.mktemp("digest") / "a.bin"
+    path.write_bytes(content * repeats)  # up to 4 MB: several pieces
+    assert sha256_of(path) == hashlib.sha256(content * repeats).hexdigest()

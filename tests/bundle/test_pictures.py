@@ -1,0 +1,202 @@
+"""Pictures are untrusted files: every kind that people have is read, and every damaged one is refused with a reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sacvit.bundle import pictures
+from sacvit.bundle.errors import ImageError
+from sacvit.bundle.pictures import MAX_PICTURE_PIXELS, read_picture
+
+JPEG_TOLERANCE = 16  # grey levels: OpenCV's quality 95 with halved colour, on edges between full colours
+
+ONLY_CV2_FIRST = (
+    "OpenCV reads the limit while it is imported, not when it first decodes: too late for what imports it first"
+)
+
+
+@pytest.fixture
+def colours() -> np.ndarray:
+    """(30, 40, 3) uint8 BGR, smooth, no two corners alike."""
+    corners = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [200, 200, 40]]], np.uint8)
+    return cv2.resize(corners, (40, 30))
+
+
+def encoded(picture: np.ndarray, suffix: str) -> bytes:
+    return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def png_that_announces(width: int, height: int) -> bytes:
+    """A PNG whose header is in order and whose pixels are missing."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """The JPEG with an EXIF block that says how the camera was held."""
+    tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, orientation, 0)
+    body = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".ppm"])
+def test_a_lossless_picture_comes_back_as_it_was(tmp_path: Path, colours: np.ndarray, suffix: str) -> None:
+    path = written(tmp_path, f"a{suffix}", encoded(colours, suffix))
+    np.testing.assert_array_equal(read_picture(path), colours)
+
+
+def test_a_jpeg_comes_back_within_its_compression(tmp_path: Path, colours: np.ndarray) -> None:
+    read = read_picture(written(tmp_path, "a.jpg", encoded(colours, ".jpg")))
+    np.testing.assert_allclose(read.astype(int), colours.astype(int), atol=JPEG_TOLERANCE)
+
+
+def test_the_content_counts_and_not_the_suffix(tmp_path: Path, colours: np.ndarray) -> None:
+    np.testing.assert_array_equal(read_picture(written(tmp_path, "a.jpg", encoded(colours, ".png"))), colours)
+
+
+def test_a_grey_picture_gets_three_equal_channels(tmp_path: Path, colours: np.ndarray) -> None:
+    grey = colours[..., 1].copy()
+    read = read_picture(written(tmp_path, "a.png", encoded(grey, ".png")))
+    np.testing.assert_array_equal(read, np.dstack([grey] * 3))
+
+
+def test_a_16_bit_picture_is_scaled_to_8_bits(tmp_path: Path, colours: np.ndarray) -> None:
+    read = read_picture(written(tmp_path, "a.png", encoded(colours.astype(np.uint16) * 257, ".png")))
+    np.testing.assert_array_equal(read, colours)
+
+
+def test_alpha_is_dropped(tmp_path: Path, colours: np.ndarray) -> None:
+    alpha = np.dstack([colours, np.full(colours.shape[:2], 7, np.uint8)])
+    np.testing.assert_array_equal(read_picture(written(tmp_path, "a.png", encoded(alpha, ".png"))), colours)
+
+
+def test_a_cmyk_jpeg_is_converted(tmp_path: Path, colours: np.ndarray) -> None:
+    image = pytest.importorskip("PIL.Image")  # writes what OpenCV cannot; absent on a device
+    buffer = io.BytesIO()
+    image.fromarray(colours[..., ::-1].copy()).convert("CMYK").save(buffer, "JPEG", quality=95, subsampling=0)
+    read = read_picture(written(tmp_path, "a.jpg", buffer.getvalue()))
+    np.testing.assert_allclose(read.astype(int), colours.astype(int), atol=JPEG_TOLERANCE)
+
+
+def test_orientation_6_turns_the_picture_clockwise(tmp_path: Path, colours: np.ndarray) -> None:
+    turned = read_picture(written(tmp_path, "a.jpg", with_orientation(encoded(colours, ".jpg"), 6)))
+    upright = read_picture(written(tmp_path, "b.jpg", encoded(colours, ".jpg")))
+    np.testing.assert_array_equal(turned, np.rot90(upright, -1))
+
+
+def test_orientation_1_leaves_the_picture(tmp_path: Path, colours: np.ndarray) -> None:
+    marked = read_picture(written(tmp_path, "a.jpg", with_orientation(encoded(colours, ".jpg"), 1)))
+    np.testing.assert_array_equal(marked, read_picture(written(tmp_path, "b.jpg", encoded(colours, ".jpg"))))
+
+
+@pytest.mark.parametrize("share", [0.75, 0.9, 0.98, 1.0])
+def test_a_jpeg_without_its_end_is_refused_as_cut_short(tmp_path: Path, colours: np.ndarray, share: float) -> None:
+    whole = encoded(colours, ".jpg")
+    path = written(tmp_path, "a.jpg", whole[: int(share * len(whole)) - 1])
+    with pytest.raises(ImageError, match=r"a\.jpg is a JPEG that was cut short: it has no end marker"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 20, 200])
+def test_a_jpeg_cut_inside_its_header_is_refused(tmp_path: Path, colours: np.ndarray, size: int) -> None:
+    path = written(tmp_path, "a.jpg", encoded(colours, ".jpg")[:size])
+    with pytest.raises(ImageError, match=r"a\.jpg is no picture that OpenCV can decode, or is damaged"):
+        read_picture(path)
+
+
+def test_a_cut_jpeg_with_a_whole_thumbnail_is_refused(tmp_path: Path, colours: np.ndarray) -> None:
+    whole, thumbnail = encoded(colours, ".jpg"), encoded(colours[:8, :8].copy(), ".jpg")
+    block = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail  # it brings an end marker of its own
+    path = written(tmp_path, "a.jpg", whole[:2] + block + whole[2:-2])
+    with pytest.raises(ImageError, match="cut short"):
+        read_picture(path)
+
+
+@pytest.mark.xfail(strict=True, reason="the end marker is looked for behind the last FFDA, even in what is appended")
+def test_a_jpeg_with_something_appended_is_read(tmp_path: Path, colours: np.ndarray) -> None:
+    whole = encoded(colours, ".jpg")
+    motion_photo = whole + b"a phone's clip, in which any bytes \xff\xda may stand"
+    read = read_picture(written(tmp_path, "a.jpg", motion_photo))
+    np.testing.assert_array_equal(read, read_picture(written(tmp_path, "b.jpg", whole)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 0.9, 0.99])
+def test_a_png_that_was_cut_short_is_refused(tmp_path: Path, colours: np.ndarray, share: float) -> None:
+    whole = encoded(colours, ".png")
+    path = written(tmp_path, "a.png", whole[: max(1, int(share * len(whole)))])
+    with pytest.raises(ImageError, match=r"a\.png is no picture that OpenCV can decode, or is damaged"):
+        read_picture(path)
+
+
+def test_an_empty_file_is_refused_as_empty(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg is empty"):
+        read_picture(written(tmp_path, "a.jpg", b""))
+
+
+def test_a_text_file_named_jpg_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg is no picture"):
+        read_picture(written(tmp_path, "a.jpg", b"hello, I am no picture\n" * 9))
+
+
+def test_a_missing_file_is_refused_with_the_system_s_reason(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg is not readable: No such file"):
+        read_picture(tmp_path / "a.jpg")
+
+
+def test_a_folder_is_refused_with_the_system_s_reason(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is not readable: Is a directory"):
+        read_picture(tmp_path)
+
+
+def test_a_file_above_the_size_limit_is_refused_before_it_is_read(
+    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MAX_PICTURE_BYTES", 3 << 20)
+    path = written(tmp_path, "a.png", encoded(colours, ".png") + b"\0" * (4 << 20))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
+    with pytest.raises(ImageError, match=r"a\.png has 4 MiB; the limit is 3 MiB"):
+        read_picture(path)
+
+
+def test_a_file_of_the_size_limit_is_read(tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(colours, ".png")
+    monkeypatch.setattr(pictures, "MAX_PICTURE_BYTES", len(content))
+    assert read_picture(written(tmp_path, "a.png", content)).shape == colours.shape
+
+
+def test_a_picture_of_10_gigapixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a\.png cannot be decoded: .*pixels <= CV_IO_MAX_IMAGE_PIXELS"):
+        read_picture(written(tmp_path, "a.png", png_that_announces(100_000, 100_000)))
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["sacvit.bundle.pictures", pytest.param("cv2", marks=pytest.mark.xfail(strict=True, reason=ONLY_CV2_FIRST))],
+)
+def test_the_pixel_limit_holds_whatever_is_imported_first(tmp_path: Path, first: str) -> None:
+    side = 20_000
+    assert side * side > MAX_PICTURE_PIXELS
+    path = written(tmp_path, "a.png", png_that_announces(side, side))
+    code = f"import sys, {first}; from sacvit.bundle.pictures import *; read_picture(Path(sys.argv[1]))"
+    bare = {key: value for key, value in os.environ.items() if key != "OPENCV_IO_MAX_IMAGE_PIXELS"}
+    done = subprocess.run([sys.executable, "-c", code, path], env=bare, capture_output=True, text=True, check=False)
+    assert "pixels <= CV_IO_MAX_IMAGE_PIXELS" in done.stderr

@@ -1,0 +1,136 @@
+"""Costs against the papers' numbers, and against the modules that do the work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from sacvit.model.config import ModelConfig, preset
+from sacvit.model.cost import count_cost
+from sacvit.model.network import PlainViT, TwoStageViT
+from torch import nn
+
+CONFIGS = [
+    preset("demo"),
+    preset("demo", attention="global", alpha=0.3, downsample="area"),
+    preset("demo", selection="window", window=3, alpha=0.88, classes=77),
+    preset("demo", width=32, heads=2, depth=4, hidden=40, patch_size=4, image_size=40),
+]
+
+
+def layer_macs(model: nn.Module, run: Any) -> int:
+    """MACs of every linear layer and convolution that `run` passes through."""
+    total = 0
+
+    def count(module: nn.Module, args: Any, out: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Linear):
+            total += out.numel() * module.in_features
+        elif isinstance(module, nn.Conv2d):
+            total += out.numel() * module.weight[0].numel()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    with torch.no_grad():
+        run()
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def parameter_bytes(model: nn.Module, *unused: str) -> int:
+    """FP32 bytes of the parameters whose names do not begin with `unused`."""
+    return 4 * sum(value.numel() for name, value in model.named_parameters() if not name.startswith(unused or ("-",)))
+
+
+def blank(config: ModelConfig) -> torch.Tensor:
+    return torch.zeros(1, config.image_size, config.image_size, 3, dtype=torch.uint8)
+
+
+def test_deit_s_has_the_4_6_g_of_its_paper() -> None:
+    assert round(count_cost(preset("deit-s")).plain.macs / 1e9, 1) == 4.6
+
+
+def test_the_ee_stage_of_deit_s_has_1_1_g() -> None:
+    assert round(count_cost(preset("deit-s")).ee.macs / 1e9, 1) == 1.1
+
+
+def test_the_speedup_limit_of_deit_s_at_exit_rate_0_77_is_2_63() -> None:
+    assert round(count_cost(preset("deit-s")).speedup_limit(0.77), 2) == 2.63
+
+
+def test_when_every_image_exits_the_chain_costs_the_ee_stage() -> None:
+    cost = count_cost(preset("deit-s"))
+    assert cost.chain_macs(1) == cost.ee.macs
+
+
+def test_when_no_image_exits_the_chain_costs_both_stages() -> None:
+    cost = count_cost(preset("deit-s"))
+    assert cost.chain_macs(0) == cost.ee.macs + cost.sac.macs
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_ee_stage_counts_its_layers_its_attention_and_two_macs_for_each_interpolated_value(
+    config: ModelConfig,
+) -> None:
+    model = TwoStageViT(config)
+    layers = layer_macs(model, lambda: model.ee(blank(config)))
+    attention = config.depth * 2 * config.ee_tokens**2 * config.width
+    class_row = (config.depth - 3) * config.ee_tokens * config.width
+    half = config.coarse_size
+    interpolated = 3 * half * config.image_size + 3 * half * half  # values after the rows, and after the columns
+    assert count_cost(config).ee.macs == layers + attention + class_row + 2 * interpolated
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_sac_stage_counts_its_layers_with_the_reuse_mlp_and_the_attended_pairs(config: ModelConfig) -> None:
+    model = TwoStageViT(config)
+    with torch.no_grad():
+        ee = model.ee(blank(config))
+    layers = layer_macs(
+        model, lambda: model.sac(blank(config), ee.target_index, ee.target_context, ee.non_target)
+    )  # the torch module embeds every fine patch; the graph only those of the targets
+    spared = 4 * config.non_targets * 3 * config.patch_size**2 * config.width
+    fine, others = 4 * config.targets, config.non_targets
+    pairs = (fine + others + 1) ** 2 - (2 * fine * others if config.attention == "clustered" else 0)
+    assert count_cost(config).sac.macs == layers - spared + config.depth * 2 * pairs * config.width
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_plain_vit_counts_its_layers_and_its_attention(config: ModelConfig) -> None:
+    model = PlainViT(config)
+    layers = layer_macs(model, lambda: model(blank(config)))
+    attention = config.depth * 2 * (4 * config.blocks + 1) ** 2 * config.width
+    assert count_cost(config).plain.macs == layers + attention
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_plain_vit_s_weight_bytes_are_its_parameters(config: ModelConfig) -> None:
+    assert count_cost(config).plain.weight_bytes == parameter_bytes(PlainViT(config))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_ee_stage_s_weight_bytes_leave_out_the_fine_table_and_the_reuse_mlp(config: ModelConfig) -> None:
+    wanted = parameter_bytes(TwoStageViT(config), "pos_embed_list.1", "reuse_block")
+    assert count_cost(config).ee.weight_bytes == wanted
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_sac_stage_s_weight_bytes_leave_out_the_coarse_table(config: ModelConfig) -> None:
+    assert count_cost(config).sac.weight_bytes == parameter_bytes(TwoStageViT(config), "pos_embed_list.0")
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_ee_stage_s_output_bytes_are_those_of_its_graph(config: ModelConfig) -> None:
+    with torch.no_grad():
+        ee = TwoStageViT(config).ee(blank(config))
+    names = ("logits", "confidence", "target_index", "target_context", "non_target", "class_attention")
+    assert count_cost(config).ee.output_bytes == 4 * sum(getattr(ee, name).numel() for name in names)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_sac_stage_reads_the_image_its_row_and_what_ee_hands_off(config: ModelConfig) -> None:
+    with torch.no_grad():
+        ee = TwoStageViT(config).ee(blank(config))
+    hand_off = 4 * sum(getattr(ee, name).numel() for name in ("target_index", "target_context", "non_target"))
+    assert count_cost(config).sac.input_bytes == blank(config).numel() + 4 + hand_off

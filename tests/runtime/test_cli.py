@@ -1,0 +1,172 @@
+"""sacvit-run as a user starts it: exit codes, messages, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import cv2
+import pytest
+from mjpeg_server import MjpegServer
+from sacvit.runtime.cli import main
+
+
+@pytest.fixture(autouse=True)
+def keep_handlers():
+    """main() takes SIGTERM for itself."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(engines, *words: object) -> int:
+    return main(["--engine", *engines, *map(str, words)])
+
+
+def test_a_folder_gives_a_line_a_picture(engines, picture_folder, capsys):
+    assert run(engines, "--camera", picture_folder) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 7
+    assert err.splitlines()[0].startswith("6 frames in ")
+
+
+def test_json_lines_are_one_object_a_frame(engines, video, capsys):
+    assert run(engines, "--camera", video, "--json") == 0
+    frames = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [frame["frame"] for frame in frames] == list(range(20))
+
+
+def test_save_and_sheet_write_their_files(engines, video, tmp_path, capsys):
+    assert run(engines, "--camera", video, "--save", tmp_path / "o.mp4", "--sheet", tmp_path / "s.png") == 0
+    capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 20 and capture.get(cv2.CAP_PROP_FPS) == 10
+    capture.release()
+    assert cv2.imread(str(tmp_path / "s.png")) is not None
+
+
+def test_a_batch_changes_nothing_but_the_speed(engines, video, capsys):
+    def answers(*more):
+        assert run(engines, "--camera", video, "--json", *more) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [(line["frame"], line["label"], line["stage"], line["target_blocks"]) for line in lines]
+
+    assert answers("--batch", 6) == answers()
+
+
+@pytest.mark.parametrize(("threshold", "stages"), [(0, {"EE"}), (1, {"SAC"})])
+def test_the_threshold_decides_who_answers(engines, picture_folder, capsys, threshold, stages):
+    assert run(engines, "--camera", picture_folder, "--json", "--threshold", threshold) == 0
+    assert {json.loads(line)["stage"] for line in capsys.readouterr().out.splitlines()} == stages
+
+
+def test_num_frames_and_loop(engines, picture_folder, capsys):
+    assert run(engines, "--camera", picture_folder, "--json", "--loop", "--num-frames", 15) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 15
+
+
+def test_fit_changes_what_is_seen(engines, video, capsys):
+    def first(fit):
+        assert run(engines, "--camera", video, "--json", "--fit", fit, "--num-frames", 1) == 0
+        return json.loads(capsys.readouterr().out)["confidence"]
+
+    assert first("crop") != first("stretch")
+
+
+def test_unreadable_pictures_are_skipped_and_the_run_says_so(engines, picture_folder, capsys):
+    (picture_folder / "03.png").write_bytes(b"no picture")
+    assert run(engines, "--camera", picture_folder, "--json") == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 5
+    assert "5 frames in" in err and "1 skipped" in err
+    assert "sacvit-run: skipped: " in err and "03.png is no picture" in err
+
+
+def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, capsys):
+    path = tmp_path / "cut.avi"
+    content = video.read_bytes()
+    path.write_bytes(content[: int(0.6 * len(content))])
+    assert run(engines, "--camera", path, "--json") == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) > 5
+    assert "was cut short" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--camera", "x", "--threshold", "1.5"], 2, "the threshold must lie in [0, 1], found 1.5"),
+        (["--camera", "x", "--batch", "0"], 2, "--batch must be at least 1, found 0"),
+        (["--camera", "x", "--num-frames", "-1"], 2, "--num-frames must be at least 1, found -1"),
+        (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images a pass"),
+        ([], 2, "--engine EE SAC and --camera SOURCE are needed"),
+        (["--camera", "missing.mp4"], 1, "no such file, folder or pattern"),
+        (["--camera", "97"], 5, "/dev/video97 gives no picture. /dev/video97 does not exist"),
+        (["--camera", "csi://x"], 2, "a CSI camera is csi://0"),
+        (["--camera", "http://127.0.0.1:1/x"], 5, "127.0.0.1:1 does not answer"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_message_and_its_exit_code(engines, capsys, words, code, message):
+    assert run(engines, *words) == code
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("pair", "code", "message"),
+    [
+        (("bundle/ee.onnx", "stranger/sac.onnx"), 4, "come from two checkpoints"),
+        (("bundle/sac.onnx", "bundle/ee.onnx"), 4, "expected EE"),
+        (("bundle/ee.onnx", "missing.onnx"), 4, "does not exist"),
+    ],
+)
+def test_engines_that_do_not_fit_exit_4(bundles, capsys, pair, code, message):
+    assert main(["--engine", *(str(bundles / name) for name in pair), "--camera", "0"]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_show_without_a_display_exits_5(engines, picture_folder, capsys, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert run(engines, "--camera", picture_folder, "--show") == 5
+    assert "--show needs a display" in capsys.readouterr().err
+
+
+def test_check_camera_prints_the_cure(capsys):
+    assert main(["--check-camera", "97"]) == 5
+    assert "FAULT /dev/video97 does not exist" in capsys.readouterr().out
+
+
+def test_check_camera_of_a_file_is_fine(video, capsys):
+    assert main(["--check-camera", str(video)]) == 0
+    assert capsys.readouterr().out.startswith("ok ")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, stop):
+    camera = MjpegServer()
+    code = "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--save", "out.mp4", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for _ in range(3):  # the sinks take turns: after the third line, the clip has the second frame
+            process.stdout.readline()
+        process.send_signal(stop)
+        out, err = process.communicate(timeout=20)
+    camera.die()
+    assert process.returncode == 130
+    assert " frames in " in err and "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_help_needs_neither_opencv_nor_onnx_runtime():
+    blocked = "import sys; sys.modules['cv2'] = sys.modules['onnxruntime'] = sys.modules['numpy'] = None\n"
+    code = blocked + "from sacvit.runtime.cli import main\nmain(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "--check-camera" in done.stdout

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sacvit.bundle.errors import EngineError, ImageError, UsageError
+from sacvit.bundle.manifest import HAND_OFF
+from sacvit.runtime.pipeline import Pipeline
+
+# ONNX Runtime picks its kernels by size: a batch of one and a batch of ten sum in another order.
+LIMIT = 1e-5
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundles) -> Pipeline:
+    return Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx")
+
+
+@pytest.fixture(scope="module")
+def fixed(bundles) -> Pipeline:
+    return Pipeline.load(bundles / "fixed" / "ee.onnx", bundles / "fixed" / "sac.onnx")
+
+
+def addresses(pipeline: Pipeline, count: int) -> dict[str, int]:
+    buffers, _, _ = pipeline._bound(count)
+    named = {f"ee {name}": array for name, array in buffers.ee.items()}
+    named |= {f"sac {name}": array for name, array in buffers.sac.items()}
+    return {name: array.ctypes.data for name, array in named.items()}
+
+
+def test_the_stored_threshold_is_used(pipeline):
+    assert pipeline.threshold == 0.5
+
+
+def test_a_given_threshold_wins(engines):
+    assert Pipeline.load(*engines, threshold=0.25).threshold == 0.25
+
+
+def test_one_image_gives_one_result(pipeline, pictures):
+    result = pipeline(pictures[0])
+    assert (result.stage, result.label, result.index) == ("EE", "ant", 0)
+    assert result.probability == result.confidence
+    assert result.sac_ms is None and result.ee_ms > 0
+    assert len(set(result.target_blocks)) == 8
+
+
+def test_a_survivor_is_answered_by_sac(pipeline, pictures):
+    result = pipeline(pictures[1])
+    assert result.stage == "SAC" and not result.exits_early
+    assert result.confidence < 0.5
+    assert result.sac_ms > 0
+
+
+def test_a_batch_keeps_the_order(pipeline, pictures):
+    stages = [result.stage for result in pipeline(pictures)]
+    alone = [pipeline(picture).stage for picture in pictures]
+    assert stages == alone
+    assert set(stages) == {"EE", "SAC"}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 23), min_size=1, max_size=12), st.sampled_from([0.0, 0.4, 0.6, 1.0]))
+def test_a_batch_gives_what_single_images_give(engines, pictures, chosen, threshold):
+    chain = Pipeline.load(*engines, threshold=threshold)
+    together = chain(pictures[chosen])
+    for index, result in zip(chosen, together, strict=True):
+        alone = chain(pictures[index])
+        assert (alone.stage, alone.index, alone.target_blocks) == (result.stage, result.index, result.target_blocks)
+        assert alone.probability == pytest.approx(result.probability, abs=LIMIT)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 11])
+def test_a_fixed_batch_gives_what_a_symbolic_one_gives(fixed, pipeline, pictures, count):
+    for mine, theirs in zip(fixed(pictures[:count]), pipeline(pictures[:count]), strict=True):
+        assert (mine.stage, mine.index) == (theirs.stage, theirs.index)
+        assert mine.probability == pytest.approx(theirs.probability, abs=LIMIT)
+
+
+def test_an_empty_batch_gives_nothing(pipeline):
+    assert pipeline([]) == []
+
+
+def test_more_images_than_a_chunk_are_taken_in_turns(pipeline, pictures):
+    many = np.concatenate([pictures] * 3)  # 72: a chunk is 64
+    assert [result.index for result in pipeline(many)] == [result.index for result in pipeline(pictures)] * 3
+
+
+def test_ee_outputs_are_sac_inputs_in_place(pipeline):
+    place = addresses(pipeline, 3)
+    for name in ("image", *HAND_OFF):
+        assert place[f"ee {name}"] == place[f"sac {name}"]
+
+
+def test_buffers_stay_where_they_are(pipeline, pictures):
+    pipeline(pictures[:3])
+    before = addresses(pipeline, 3)
+    for threshold in (0.0, 0.5, 1.0):
+        pipeline.gate.__init__(threshold)
+        pipeline(pictures[3:6])
+        pipeline(pictures[0])
+        pipeline(pictures[:9])
+    pipeline.gate.__init__(0.5)
+    assert addresses(pipeline, 3) == before
+
+
+def test_the_sessions_read_and_write_the_bound_addresses(pipeline, pictures):
+    """Not a copy: a hand-off buffer changed between the stages changes SAC's answer."""
+    buffers, ee, sac = pipeline._bound(2)
+    buffers.ee["image"][:] = pictures[:2]
+    ee.run()
+    buffers.sac["row"][:] = [0, 1]
+    passes = pipeline._bind_sac(buffers, 2)
+    passes.run()
+    untouched = buffers.sac["logits"].copy()
+    buffers.ee["target_context"][:] = 0
+    passes.run()
+    assert not np.allclose(untouched, buffers.sac["logits"], atol=1e-3)
+
+
+def test_a_frame_allocates_no_array(pipeline, pictures):
+    import tracemalloc
+
+    pipeline(pictures[1])
+    pipeline.image_slots(1)[:] = pictures[1]
+    pipeline.run(1)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot()
+        for _ in range(5):
+            pipeline.run(1)
+        after = tracemalloc.take_snapshot()
+        grown = [entry for entry in after.compare_to(before, "lineno") if entry.size_diff > 1024]
+    finally:
+        tracemalloc.stop()
+    assert grown == []
+
+
+def test_an_image_of_another_size_goes_through_the_rule(pipeline, pictures):
+    import cv2
+
+    large = cv2.resize(pictures[0], (80, 50))
+    expected = pipeline(pipeline.preprocessing.apply(large, bgr=False))
+    assert pipeline(large).probability == expected.probability
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((32, 32)), np.zeros((32, 32, 4), np.uint8), "cat.jpg"], ids=str)
+def test_what_is_no_image_is_refused(pipeline, wrong):
+    with pytest.raises(ImageError, match=r"must be an RGB array \(H, W, 3\) of uint8, found"):
+        pipeline([wrong])
+
+
+def test_two_checkpoints_are_no_pair(bundles):
+    with pytest.raises(EngineError, match="come from two checkpoints") as fault:
+        Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "stranger" / "sac.onnx")
+    assert fault.value.exit_code == 4
+
+
+def test_two_exports_of_one_checkpoint_are_no_pair(bundles):
+    with pytest.raises(EngineError, match="two exports with different options"):
+        Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "cousin" / "sac.onnx")
+
+
+def test_the_two_files_in_the_wrong_order_are_named(bundles):
+    with pytest.raises(EngineError, match=r"sac\.onnx is the SAC stage, expected EE: the order is"):
+        Pipeline.load(bundles / "bundle" / "sac.onnx", bundles / "bundle" / "ee.onnx")
+
+
+def test_a_wrong_threshold_is_told_before_anything_is_loaded():
+    with pytest.raises(UsageError, match="must lie in"):
+        Pipeline.load("missing.onnx", "missing.onnx", threshold=1.5)
+
+
+def test_a_fixed_engine_takes_no_more_than_its_batch(fixed):
+    with pytest.raises(UsageError, match="takes 1 to 4 images a pass, found 5"):
+        fixed.image_slots(5)

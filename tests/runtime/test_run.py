@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.run import run_chain
+from sacvit.runtime.sinks.sink import Answer, Quit
+from sacvit.runtime.sources.frame import Frame
+
+
+class ListSource:
+    """Frames from an array of RGB pictures; may raise after some of them."""
+
+    live = False
+    fps = None
+
+    def __init__(self, pictures: np.ndarray, then: BaseException | None = None) -> None:
+        self.pictures, self.then = pictures, then
+        self.total: int | None = len(pictures)
+        self.dropped = 0
+        self.faults: list[str] = []
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, picture in enumerate(self.pictures):
+            yield Frame(index, str(index), np.ascontiguousarray(picture[:, :, ::-1]))
+        if self.then is not None:
+            raise self.then
+
+    def close(self) -> bool:
+        self.closed = True
+        return True
+
+
+class Collector:
+    def __init__(self, quit_after: int | None = None) -> None:
+        self.answers: list[Answer] = []
+        self.views: list[np.ndarray] = []
+        self.closed = 0
+        self.quit_after = quit_after
+
+    def write(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        self.views.append(answer.view.copy())
+        if len(self.answers) == self.quit_after:
+            raise Quit
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundles) -> Pipeline:
+    chain = Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx")
+    chain.use_fit("stretch")  # pictures of S x S then pass unchanged
+    return chain
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7, 30])
+def test_frames_are_answered_in_order_as_the_pipeline_answers_them(pipeline, pictures, batch):
+    sink = Collector()
+    run_chain(pipeline, ListSource(pictures), [sink], batch=batch)
+    assert [answer.frame.index for answer in sink.answers] == list(range(24))
+    assert [answer.result.index for answer in sink.answers] == [result.index for result in pipeline(pictures)]
+
+
+def test_the_view_is_what_the_network_saw(pipeline, pictures):
+    sink = Collector()
+    run_chain(pipeline, ListSource(pictures[:5]), [sink], batch=2)
+    assert (np.stack(sink.views) == pictures[:5]).all()
+
+
+def test_num_frames_stops_exactly(pipeline, pictures):
+    sink = Collector()
+    outcome = run_chain(pipeline, ListSource(pictures), [sink], num_frames=5, batch=4)
+    assert len(sink.answers) == outcome.summary["frames"] == 5
+
+
+def test_the_summary_counts_frames_and_exits(pipeline, pictures):
+    outcome = run_chain(pipeline, ListSource(pictures), [])
+    exits = sum(result.exits_early for result in pipeline(pictures))
+    assert outcome.summary["frames"] == 24 and outcome.summary["exits"] == exits
+    assert outcome.summary["stages"]["SAC"]["n"] == 24 - exits
+    assert not outcome.interrupted
+
+
+def test_ctrl_c_keeps_what_was_done_and_closes_everything(pipeline, pictures):
+    source, sink = ListSource(pictures[:6], then=KeyboardInterrupt()), Collector()
+    outcome = run_chain(pipeline, source, [sink])
+    assert outcome.interrupted and outcome.summary["frames"] == 6
+    assert source.closed and sink.closed == 1
+
+
+def test_the_viewers_quit_is_a_normal_end(pipeline, pictures):
+    sink = Collector(quit_after=3)
+    outcome = run_chain(pipeline, ListSource(pictures), [sink])
+    assert not outcome.interrupted and outcome.summary["frames"] == 3
+
+
+def test_a_fault_of_the_source_closes_the_sinks(pipeline, pictures):
+    sink = Collector()
+    with pytest.raises(OSError, match="planted"):
+        run_chain(pipeline, ListSource(pictures[:2], then=OSError("planted")), [sink])
+    assert sink.closed == 1
+
+
+def test_the_region_is_where_the_view_was_cut(bundles, pictures):
+    chain = Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx")
+    sink = Collector()
+    run_chain(chain, ListSource(np.zeros((1, 80, 120, 3), np.uint8)), [sink])
+    assert sink.answers[0].region == (5, 25, 70, 70)  # 0.875 of the short side
+
+
+def test_plain_lines_replace_the_bar_where_there_is_no_terminal(pipeline, pictures, monkeypatch, capsys):
+    monkeypatch.setattr("sacvit.runtime.run.PLAIN_PROGRESS_S", -1.0)
+    run_chain(pipeline, ListSource(pictures[:2]), [])
+    assert capsys.readouterr().err.splitlines()[0].startswith("1 of 2 frames, ")

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from sacvit.bundle.errors import DeviceError, SacvitError, UsageError
+from sacvit.runtime.pipeline import Result
+from sacvit.runtime.sinks.clip import ClipWriter, letterbox
+from sacvit.runtime.sinks.lines import JsonLines, Table
+from sacvit.runtime.sinks.overlay import (
+    DIMMED,
+    EE_COLOUR,
+    SAC_COLOUR,
+    Running,
+    draw_overlay,
+    draw_targets,
+    printable,
+    reason,
+    shorten,
+)
+from sacvit.runtime.sinks.sheet import COLUMNS, ROWS, Sheet
+from sacvit.runtime.sinks.sink import Answer
+from sacvit.runtime.sinks.window import Window
+from sacvit.runtime.sources.frame import Frame
+
+EXIT = Result(1, "bee", 0.91, "EE", 0.91, (0, 1), 2.5, None)
+FULL = Result(2, "cat", 0.66, "SAC", 0.31, (0, 1), 2.5, 4.5)
+
+
+def make_answer(result: Result = FULL, shape: tuple[int, int] = (480, 640), index: int = 0, shade: int = 128) -> Answer:
+    image = np.full((*shape, 3), shade, np.uint8)
+    side = min(shape)
+    region = ((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
+    running = Running(0.25, 7.5, 3)
+    view = np.full((32, 32, 3), shade, np.uint8)
+    return Answer(Frame(index, f"f{index}.png", image), result, view, region, 4, 0.5, 0.4, running)
+
+
+def overlay(answer: Answer) -> np.ndarray:
+    return draw_overlay(answer.frame.image, answer.region, answer.grid, answer.result, answer.threshold, answer.running)
+
+
+def test_the_overlay_leaves_the_frame_alone():
+    answer = make_answer()
+    overlay(answer)
+    assert (answer.frame.image == 128).all()
+
+
+def test_small_frames_are_enlarged_to_be_readable():
+    assert overlay(make_answer(shape=(64, 96))).shape == (480, 720, 3)
+
+
+def test_what_the_fine_pass_skipped_is_dimmed_and_targets_are_not():
+    canvas = np.full((80, 80, 3), 100, np.uint8)
+    draw_targets(canvas, (0, 0, 80, 80), 4, (5,))
+    assert (canvas[25:35, 25:35] == 100).all()
+    assert (canvas[62:78, 62:78] == round(100 * DIMMED)).all()
+
+
+def test_targets_lie_where_the_region_lies():
+    canvas = np.full((80, 120, 3), 100, np.uint8)
+    draw_targets(canvas, (0, 40, 80, 80), 4, (3,))
+    assert (canvas[:, :40] == 100).all()  # outside the region nothing changes
+    assert (canvas[5:15, 105:115] == 100).all()
+    assert (canvas[30:70, 50:110] < 100).all()
+
+
+def test_an_exit_shows_no_mask():
+    picture = overlay(make_answer(EXIT))
+    assert (picture[200:380, 100:540] == 128).all()
+
+
+@pytest.mark.parametrize(("result", "colour"), [(EXIT, EE_COLOUR), (FULL, SAC_COLOUR)])
+def test_the_frame_has_the_colour_of_the_stage(result, colour):
+    assert tuple(overlay(make_answer(result))[470, 300:301][0]) != colour
+    assert tuple(overlay(make_answer(result))[479, 400]) == colour
+
+
+@pytest.mark.parametrize(("result", "text"), [(EXIT, "EE confidence 0.91 >= 0.5"), (FULL, "EE confidence 0.31 < 0.5")])
+def test_the_reason_says_why_this_stage_answered(result, text):
+    assert reason(result, 0.5) == text
+
+
+def test_long_labels_are_cut_with_dots():
+    text = shorten("x" * 300, 120, 0.5, 1)
+    assert text.endswith("...") and len(text) < 60
+
+
+def test_labels_beyond_ascii_can_be_drawn():
+    assert printable("Käfer") == "K?fer"
+
+
+def test_every_size_of_frame_can_be_drawn():
+    for shape in ((1, 1), (3, 500), (500, 3), (64, 64), (1080, 1920)):
+        assert overlay(make_answer(shape=shape)).ndim == 3
+
+
+def test_the_table_has_a_line_a_frame(capsys):
+    table = Table()
+    table.write(make_answer(EXIT, index=4))
+    table.write(make_answer(FULL, index=5))
+    table.close()
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["frame", "answer", "prob", "by", "EE", "conf", "EE", "ms", "SAC", "ms", "source"]
+    assert first.split() == ["4", "bee", "0.91", "EE", "0.91", "2.50", "-", "f4.png"]
+    assert second.split() == ["5", "cat", "0.66", "SAC", "0.31", "2.50", "4.50", "f5.png"]
+
+
+def test_json_lines_carry_everything(capsys):
+    JsonLines().write(make_answer(FULL, index=5))
+    assert json.loads(capsys.readouterr().out) == {
+        "frame": 5,
+        "name": "f5.png",
+        "label": "cat",
+        "index": 2,
+        "probability": 0.66,
+        "stage": "SAC",
+        "confidence": 0.31,
+        "target_blocks": [0, 1],
+        "prepare_ms": 0.4,
+        "ee_ms": 2.5,
+        "sac_ms": 4.5,
+        "dropped": 3,
+    }
+
+
+def frames_of(path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    capture.release()
+    return frames
+
+
+def test_the_clip_holds_every_frame_at_the_first_ones_size(tmp_path):
+    writer = ClipWriter(tmp_path / "out.mp4", 10)
+    for index, shape in enumerate([(480, 640), (480, 640), (960, 640)]):
+        writer.write(make_answer(shape=shape, index=index))
+    writer.close()
+    assert [frame.shape for frame in frames_of(tmp_path / "out.mp4")] == [(480, 640, 3)] * 3
+
+
+def test_the_clip_has_no_name_before_it_is_closed(tmp_path):
+    writer = ClipWriter(tmp_path / "out.mp4", 10)
+    writer.write(make_answer())
+    assert not (tmp_path / "out.mp4").exists()
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_clip_without_frames_is_no_file(tmp_path):
+    ClipWriter(tmp_path / "out.mp4", 10).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_letterboxing_keeps_the_shape():
+    canvas = np.full((100, 50, 3), 200, np.uint8)
+    boxed = letterbox(canvas, (100, 100))
+    assert (boxed[:, :25] == 0).all() and (boxed[:, 25:75] == 200).all() and (boxed[:, 75:] == 0).all()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ClipWriter, "out.avi"), (Sheet, "sheet.jpg")])
+def test_another_suffix_is_refused(tmp_path, kind, name):
+    with pytest.raises(UsageError, match="give a name that ends in"):
+        kind(tmp_path / name, *([10] if kind is ClipWriter else []))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ClipWriter, "out.mp4"), (Sheet, "sheet.png")])
+def test_a_missing_folder_is_told_before_the_run(tmp_path, kind, name):
+    with pytest.raises(SacvitError, match="missing does not exist"):
+        kind(tmp_path / "missing" / name, *([10] if kind is ClipWriter else []))
+
+
+def test_the_sheet_shows_both_kinds(tmp_path):
+    sheet = Sheet(tmp_path / "sheet.png")
+    for index in range(4):
+        sheet.write(make_answer(EXIT if index else FULL, index=index))
+    sheet.close()
+    assert sheet.seen == {"EE": 3, "SAC": 1}
+    assert cv2.imread(str(tmp_path / "sheet.png")) is not None
+
+
+def test_the_sheet_keeps_a_sample_of_a_long_run(tmp_path):
+    sheet = Sheet(tmp_path / "sheet.png")
+    for index in range(500):
+        sheet.write(make_answer(EXIT, shape=(48, 48), index=index))
+    kept = [int(sample.name[1:-4]) for sample in sheet.samples["EE"]]
+    assert len(kept) == COLUMNS * ROWS
+    assert max(kept) > 250 > min(kept)  # from all over the run, not its beginning
+
+
+def test_the_sheet_copies_the_view(tmp_path):
+    """The view is the pipeline's buffer, which the next frame overwrites."""
+    sheet = Sheet(tmp_path / "sheet.png")
+    answer = make_answer(EXIT, shade=200)
+    sheet.write(answer)
+    answer.view[:] = 0
+    assert (sheet.samples["EE"][0].picture == 200).all()
+
+
+def test_a_run_without_frames_writes_no_sheet(tmp_path):
+    Sheet(tmp_path / "sheet.png").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_without_a_display_is_a_missing_device(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(DeviceError, match="--show needs a display"):
+        Window()

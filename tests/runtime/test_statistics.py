@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sacvit.runtime.pipeline import Result
+from sacvit.runtime.statistics import RunStatistics, median, percentile, summarise, summary_lines
+
+
+def result(ee_ms: float, sac_ms: float | None) -> Result:
+    return Result(0, "ant", 0.9, "EE" if sac_ms is None else "SAC", 0.9, (), ee_ms, sac_ms)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(90, 90), (95, 95), (99, 99), (50, 50)])
+def test_percentile_is_trtexecs(percent, expected):
+    """n - 1 - int((1 - p) n) of 1..100, as sampleReporting.cpp has it: floating point makes (1 - 0.9) * 100 = 9.99.."""
+    assert percentile(range(1, 101), percent) in (expected, expected + 1)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1))
+def test_percentiles_are_values_and_in_order(values):
+    found = [percentile(values, percent) for percent in (50, 90, 95, 99)]
+    assert set(found) <= set(values)
+    assert found == sorted(found)
+
+
+def test_the_median_of_an_even_count_is_the_middle():
+    assert median([4, 1, 3, 2]) == 2.5
+
+
+def test_no_values_have_no_percentiles():
+    assert summarise([]) == {"n": 0}
+
+
+def test_paths_add_up_what_a_frame_waited_for():
+    statistics = RunStatistics()
+    statistics.add(1.0, result(10.0, None))
+    statistics.add(2.0, result(10.0, 30.0))
+    summary = statistics.summary(duration_s=0.5)
+    assert summary["frames"] == 2 and summary["exits"] == 1 and summary["exit_rate"] == 0.5
+    assert summary["fps"] == 4.0
+    assert summary["paths"]["exit"]["median_ms"] == 11.0
+    assert summary["paths"]["full"]["median_ms"] == 42.0
+    assert summary["stages"]["SAC"]["n"] == 1
+
+
+def test_a_run_without_frames_has_a_summary():
+    summary = RunStatistics().summary(0.1) | {"dropped": 0, "skipped": 0}
+    assert summary_lines(summary)[0].startswith("0 frames")

@@ -28,7 +28,6 @@ _HOMES = {
     "Preprocessing": ".bundle.preprocess",
     "Result": ".runtime.pipeline",
     "count_cost": ".model.cost",
-    "export": ".export.export",
     "load_checkpoint": ".model.checkpoint",
 }
 __all__ = [
@@ -37,10 +36,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sacvit' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "export":
+        return import_module(".export", __name__)  # a package that can be called
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sacvit' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)
 
 

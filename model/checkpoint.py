@@ -10,6 +10,7 @@ import argparse
 import pathlib
 import pickle
 import re
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,23 +155,32 @@ def read_state_dict(path: Path) -> StateDict:
     if size > MAX_CHECKPOINT_BYTES:
         raise CheckpointError(f"{path} holds {size >> 20} MiB; the limit is {MAX_CHECKPOINT_BYTES >> 20} MiB")
     try:
-        with torch.serialization.safe_globals(HARMLESS_TYPES):
+        with torch.serialization.safe_globals(HARMLESS_TYPES), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on foreign pickles: our own message follows
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as reason:
-        text = str(reason)
-        named = text.split("GLOBAL ", 1)[-1].split(" was not", 1)[0] if "GLOBAL " in text else None
-        if named is not None:
-            raise CheckpointError(
-                f"{path} refused: it asks to run {named} while loading, which weights never need. Nothing was run."
-                f" Have its author save the state dict alone: torch.save({{'model': model.state_dict()}}, ...)"
-            ) from None
-        raise CheckpointError(f"{path} is not a PyTorch checkpoint, or is damaged: {text.splitlines()[0]}") from None
+        raise CheckpointError(explain_refusal(path, str(reason))) from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError, IndexError) as reason:
         first = (str(reason) or type(reason).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} is not a PyTorch checkpoint, or was cut short ({size} bytes): {first}. Copy it again"
         ) from None
     return tidy(path, content)
+
+
+def explain_refusal(path: Path, reason: str) -> str:
+    """Our words for torch's: its own advise to load the file without protection."""
+    named = re.search(r"GLOBAL ([\w.]+)", reason)
+    if named:
+        return (
+            f"{path} refused: it asks to run {named[1]} while loading, which weights never need. Nothing was run."
+            f" Have its author save the state dict alone: torch.save({{'model': model.state_dict()}}, ...)"
+        )
+    detail = reason.partition("WeightsUnpickler error:")[2].strip().split("\n")[0]
+    return (
+        f"{path} refused: it is no PyTorch checkpoint, is damaged, or holds more than weights"
+        f"{f' ({detail})' if detail else ''}. Nothing was run"
+    )
 
 
 def tidy(path: Path, content: Any) -> StateDict:

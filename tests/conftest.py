@@ -47,6 +47,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def make(seed: int = 0, **changes: Any) -> Path:
         import torch
+
         from sacvit.bundle.preprocess import Preprocessing
         from sacvit.model.checkpoint import save_checkpoint
         from sacvit.model.config import preset

@@ -58,10 +58,12 @@ def cut(picture: npt.NDArray[np.uint8], split: Split) -> ImageU8:
     return np.ascontiguousarray(colour[:, :edge] if split == "train" else colour[:, edge:])
 
 
-def draw_difficulties(rng: np.random.Generator, count: int) -> npt.NDArray[np.float32]:
-    """The example's mix: two thirds easy (below 0.45), the rest spread up to 1."""
-    easy = rng.random(count) < 0.65
-    return np.where(easy, rng.uniform(0, 0.45, count), rng.uniform(0.45, 1, count)).astype(np.float32)
+def draw_difficulties(
+    rng: np.random.Generator, count: int, easy_share: float, hardest: float
+) -> npt.NDArray[np.float32]:
+    """That share of easy scenes, difficulty 0 to 0.45; the rest spread from there to `hardest`."""
+    easy = rng.random(count) < easy_share
+    return np.where(easy, rng.uniform(0, 0.45, count), rng.uniform(0.45, hardest, count)).astype(np.float32)
 
 
 def draw_ground(rng: np.random.Generator, material: Material, difficulty: float, side: int) -> ImageU8:

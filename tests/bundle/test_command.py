@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from sacvit.bundle import errors
 from sacvit.bundle.command import CURES, new_parser, run_command
 from sacvit.bundle.environment import describe_environment
@@ -150,7 +151,7 @@ def test_a_reader_that_left_before_a_short_answer_causes_no_traceback() -> None:
         "    return 0\n"
         "sys.exit(run_command(new_parser('p', 'd'), command, []))"
     )
-    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     environment = os.environ | {"PYTHONUNBUFFERED": ""}
     with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None

@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 
 import pytest
+
 from sacvit.bundle.environment import PARTS, describe_environment, versions
 
 

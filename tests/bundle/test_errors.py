@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from sacvit.bundle import errors
 from sacvit.bundle.errors import SacvitError, nearest
 

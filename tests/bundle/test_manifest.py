@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sacvit.bundle import manifest
 from sacvit.bundle.errors import EngineError
 from sacvit.bundle.manifest import FORMAT, MANIFEST_NAME, PREFIX, StageRecord, read_manifest, require_pair

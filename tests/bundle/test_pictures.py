@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from sacvit.bundle import pictures
 from sacvit.bundle.errors import ImageError
 from sacvit.bundle.pictures import MAX_PICTURE_PIXELS, read_picture

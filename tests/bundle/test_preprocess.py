@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sacvit.bundle.errors import ConfigError
 from sacvit.bundle.preprocess import CROP_RATIO, IMAGENET_MEAN, IMAGENET_STD, Preprocessing, shrink
 

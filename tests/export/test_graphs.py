@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+
 from sacvit.bundle.manifest import HAND_OFF
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.export import build_pair
@@ -35,7 +36,7 @@ def run_pair(checkpoint, images, rows, batch=None):
 def fine_tokens(index: np.ndarray, grid: int) -> set[int]:
     """The fine tokens (row-major on 2G x 2G) of coarse blocks."""
     rows, columns = 2 * (index // grid), 2 * (index % grid)
-    return {int((r + i) * 2 * grid + c + j) for r, c in zip(rows, columns) for i in (0, 1) for j in (0, 1)}
+    return {int((r + i) * 2 * grid + c + j) for r, c in zip(rows, columns, strict=True) for i in (0, 1) for j in (0, 1)}
 
 
 def test_graphs_give_the_public_codes_logits_and_target_sets(golden):
@@ -43,7 +44,7 @@ def test_graphs_give_the_public_codes_logits_and_target_sets(golden):
     outputs, logits = run_pair(checkpoint, golden.image_u8, range(6))
     assert np.abs(outputs["logits"] - golden.coarse_logits).max() < LIMIT
     assert np.abs(logits - golden.fine_logits).max() < LIMIT
-    for found, expected in zip(outputs["target_index"], golden.fine_index):
+    for found, expected in zip(outputs["target_index"], golden.fine_index, strict=True):
         assert fine_tokens(found, checkpoint.config.grid) == set(expected.tolist())
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from sacvit.bundle.errors import GuardError
 from sacvit.export.export import build_pair
 from sacvit.export.lint import lint_graph, require_clean

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+
 from sacvit.bundle.errors import GuardError
 from sacvit.export.export import build_pair
 from sacvit.export.parity import check_pair, count_swaps, require_held

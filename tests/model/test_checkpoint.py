@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sacvit.bundle.errors import CheckpointError, ConfigError, SacvitError
 from sacvit.bundle.files import sha256_of
 from sacvit.bundle.preprocess import Preprocessing
@@ -574,8 +575,17 @@ def test_a_start_with_other_classes_leaves_the_head(write: Any) -> None:
     assert untouched == ["head.weight", "head.bias"]
 
 
-def test_a_start_of_another_width_is_refused(write: Any) -> None:
-    other = preset("demo", **(CONFIG.to_dict() | {"width": 32}))
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        48,
+        pytest.param(
+            24, marks=pytest.mark.xfail(strict=True, reason="a single fitting bias (fc1's) passes as a block")
+        ),
+    ],
+)
+def test_a_start_of_another_width_is_refused(write: Any, hidden: int) -> None:
+    other = preset("demo", **(CONFIG.to_dict() | {"width": 32, "hidden": hidden}))
     with pytest.raises(CheckpointError, match="has no block of width 16: it cannot start this model"):
         start_from(new_model(), write(new_model(config=other).state_dict()))
 
@@ -588,16 +598,12 @@ def test_a_two_stage_start_of_another_image_size_resamples_its_tables(write: Any
     assert start_from(new_model(config=larger), write(new_model().state_dict())) == []
 
 
-@pytest.mark.parametrize("size", [(2, 16), (3, 16), (1, 9, 16), (1, 17, 8)])
-def test_a_start_whose_position_table_cannot_be_resampled_is_refused_or_named(write: Any, size: Any) -> None:
+@pytest.mark.parametrize("size", [(2, 16), (17,), (1, 9, 16)])
+@pytest.mark.xfail(strict=True, reason="resample_positions meets a table of any shape: a traceback")
+def test_a_start_whose_position_table_is_no_square_grid_is_refused(write: Any, size: tuple[int, ...]) -> None:
     tensors = new_model(PlainViT).state_dict() | {"pos_embed": torch.zeros(size)}
-    try:
-        untouched = start_from(new_model(), write(tensors))
-    except CheckpointError:
-        return
-    except (RuntimeError, IndexError) as fault:
-        pytest.xfail(f"a traceback: {fault}")
-    assert "pos_embed_list.0" in untouched
+    with pytest.raises(CheckpointError):
+        start_from(new_model(), write(tensors))
 
 
 def test_resampling_to_the_same_grid_changes_nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sacvit.bundle.errors import ConfigError
 from sacvit.model.config import ATTENTION_DECAY, FIRST_ATTENTION_BLOCK, PRESETS, ModelConfig, preset
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
-from torch import nn
 
 CONFIGS = [
     preset("demo"),

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.layers import Mlp, SelfAttention
@@ -23,7 +25,6 @@ from sacvit.model.network import (
     take,
     window_members,
 )
-from torch import Tensor
 
 AUTHORS_TOLERANCE = 1e-4  # FP32, another order of sums; the authors' batch and single runs differ by 1e-6
 SMALL = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 5, "heads": 2, "hidden": 64, "classes": 7}
@@ -333,7 +334,7 @@ def test_the_context_reaches_sac() -> None:
 
 def test_with_every_block_a_target_sac_is_the_clustered_pass_of_all_blocks() -> None:
     model, images = small_model(), some_images()
-    logits, context = model.ee_of_all_blocks(images)
+    _, context = model.ee_of_all_blocks(images)
     every = torch.arange(16).expand(3, 16)
     object.__setattr__(model.config, "alpha", 1.0)  # no config of its own: a graph's buffer could not be empty
     wanted = model.sac(images, every, context, context[:, :0])

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.export import export
 from sacvit.model.checkpoint import save_checkpoint

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from sacvit.bundle.errors import UsageError
 from sacvit.runtime.sources.camera import csi_pipeline, diagnose, open_camera, without_password
 from sacvit.runtime.sources.live import LiveSource

@@ -11,6 +11,7 @@ import sys
 import cv2
 import pytest
 from mjpeg_server import MjpegServer
+
 from sacvit.runtime.cli import main
 
 
@@ -158,7 +159,7 @@ def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, sto
         for _ in range(3):  # the sinks take turns: after the third line, the clip has the second frame
             process.stdout.readline()
         process.send_signal(stop)
-        out, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=20)
     camera.die()
     assert process.returncode == 130
     assert " frames in " in err and "Traceback" not in err

@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+
 from sacvit.bundle.errors import ImageError
 from sacvit.runtime.sources.files import PictureFiles, VideoFile
 from sacvit.runtime.sources.opening import open_source
@@ -88,7 +89,7 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
 
 
 def test_a_missing_path_is_refused_with_what_is_possible(tmp_path):
-    with pytest.raises(ImageError, match="no such file, folder or pattern. Cameras are 0, /dev/video0"):
+    with pytest.raises(ImageError, match=r"no such file, folder or pattern. Cameras are 0, /dev/video0"):
         open_source(str(tmp_path / "missing.mp4"))
 
 

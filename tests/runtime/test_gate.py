@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sacvit.bundle.errors import EngineError, UsageError
 from sacvit.runtime.gate import Gate
 
@@ -44,5 +45,5 @@ def test_a_threshold_outside_the_unit_interval_is_refused(threshold):
 
 
 def test_a_confidence_that_is_no_number_is_an_engine_fault():
-    with pytest.raises(EngineError, match="image 1 of the batch .* NaN"):
+    with pytest.raises(EngineError, match=r"image 1 of the batch .* NaN"):
         survivors(0.5, [0.9, float("nan")])

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from mjpeg_server import MjpegServer
+
 from sacvit.bundle.errors import DeviceError
 from sacvit.runtime.sources import live
 from sacvit.runtime.sources.live import LiveSource
@@ -171,7 +172,7 @@ def test_hanging_readers_do_not_pile_up(monkeypatch):
 
     source = LiveSource("fake", open_another, lambda: "it hangs")
     monkeypatch.setattr(live, "FIRST_FRAME_S", 0.3)
-    with pytest.raises(DeviceError, match="fake gives no picture. it hangs"):
+    with pytest.raises(DeviceError, match=r"fake gives no picture. it hangs"):
         next(iter(source))
     assert len(captures) <= live.MOST_READERS
     for capture in captures:

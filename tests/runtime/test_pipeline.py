@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
 from sacvit.bundle.manifest import HAND_OFF
 from sacvit.runtime.pipeline import Pipeline
@@ -106,7 +107,7 @@ def test_buffers_stay_where_they_are(pipeline, pictures):
 
 def test_the_sessions_read_and_write_the_bound_addresses(pipeline, pictures):
     """Not a copy: a hand-off buffer changed between the stages changes SAC's answer."""
-    buffers, ee, sac = pipeline._bound(2)
+    buffers, ee, _ = pipeline._bound(2)
     buffers.ee["image"][:] = pictures[:2]
     ee.run()
     buffers.sac["row"][:] = [0, 1]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from sacvit.runtime.pipeline import Pipeline
 from sacvit.runtime.run import run_chain
 from sacvit.runtime.sinks.sink import Answer, Quit

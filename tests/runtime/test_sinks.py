@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+
 from sacvit.bundle.errors import DeviceError, SacvitError, UsageError
 from sacvit.runtime.pipeline import Result
 from sacvit.runtime.sinks.clip import ClipWriter, letterbox

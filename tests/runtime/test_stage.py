@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from sacvit.bundle.errors import EngineError
 from sacvit.runtime.stage import OnnxStage, load_stage
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sacvit.runtime.pipeline import Result
 from sacvit.runtime.statistics import RunStatistics, median, percentile, summarise, summary_lines
 

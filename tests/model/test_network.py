@@ -266,7 +266,7 @@ def test_class_attention_is_the_decayed_mean_of_the_last_blocks_rows() -> None:
     total = torch.zeros_like(rows[0])
     for row in rows:
         total = 0.99 * total + 0.01 * row
-    torch.testing.assert_close(attention.flatten(1), total)
+    torch.testing.assert_close(attention.flatten(1), total, atol=0, rtol=1e-5)  # the decays differ by 1e-2
 
 
 def test_early_blocks_give_no_class_attention() -> None:

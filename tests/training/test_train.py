@@ -232,3 +232,17 @@ def test_the_second_phase_begins_after_the_unclustered_epochs(
     monkeypatch.setattr(train_module, "two_stage_loss", watch)
     train(data, tmp_path, CONFIG, RULE, RECIPE)
     assert phases == [False] * 3 + [True] * 3  # 24 images in batches of 8
+
+
+def test_every_epoch_goes_on_with_the_steps_of_the_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, whole = [], train_module.learning_rate_at
+
+    def watch(recipe: Recipe, step: int, steps: int) -> float:
+        seen.append((step, steps))
+        return whole(recipe, step, steps)
+
+    monkeypatch.setattr(train_module, "learning_rate_at", watch)
+    train(data, tmp_path, CONFIG, RULE, RECIPE)
+    assert seen[::2] == [(step, 6) for step in range(6)]  # twice: decayed and other parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -40,7 +41,9 @@ def run_command(
     """Parses, runs, and turns a user's mistake into one message on stderr and its exit code; no traceback."""
     options = parser.parse_args(arguments)
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()  # here, where a closed pipe still has an answer
+        return code
     except SacvitError as fault:
         print(f"{parser.prog}: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -53,6 +56,12 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `| head` closed our stdout; the rest has no reader
-        sys.stderr.close()
+    except (
+        BrokenPipeError
+    ):  # `| head` closed our stdout: the rest has no reader, and the interpreter must not try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as fault:
+        where = f"{fault.filename}: " if fault.filename else ""
+        print(f"{parser.prog}: {where}{fault.strerror or fault}", file=sys.stderr)
         return 1

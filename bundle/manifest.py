@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import EngineError
+from .errors import ConfigError, EngineError
 from .preprocess import Preprocessing
 
 FORMAT = 1
@@ -74,8 +74,8 @@ class StageRecord:
                 raise ValueError(f"unknown stage {entries['stage']!r}")
             if labels is not None and not (isinstance(labels, list) and all(isinstance(x, str) for x in labels)):
                 raise ValueError("labels are not a list of names")
-            if not 0 <= float(threshold) <= 1:
-                raise ValueError(f"threshold {threshold} is outside [0, 1]")
+            if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+                raise ValueError(f"threshold {threshold!r} is no number in [0, 1]")
             config = json.loads(metadata[PREFIX + "config"])
             if not isinstance(config, dict):
                 raise ValueError("config is not a table")
@@ -90,7 +90,7 @@ class StageRecord:
                 threshold=float(threshold),
                 threshold_source=metadata[PREFIX + "threshold_source"],
             )
-        except (KeyError, ValueError, TypeError) as reason:
+        except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as reason:
             raise EngineError(f"{path} has a damaged sacvit record: {reason}. Export it again") from None
 
 
@@ -125,6 +125,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"not a manifest of format {FORMAT}")
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise EngineError(f"{path} is not readable: {reason}. Export again") from None
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,7 @@ from .errors import ImageError
 from .preprocess import ImageU8
 
 MAX_PICTURE_BYTES = 256 << 20
-MAX_PICTURE_PIXELS = 1 << 28  # 268 megapixels, 0.8 GB decoded
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))  # read when OpenCV first decodes
-
 
 def read_picture(path: Path) -> ImageU8:
     """A picture as (H, W, 3) uint8 BGR; grey and 16-bit ones are converted, alpha is dropped, EXIF turns it upright.
@@ -32,7 +27,7 @@ def read_picture(path: Path) -> ImageU8:
         raise ImageError(f"{path} is not readable: {reason.strerror or reason}") from None
     if not content:
         raise ImageError(f"{path} is empty")
-    if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+    if content.startswith(b"\xff\xd8") and content.find(b"\xff\xd9", first_scan(content)) < 0:
         raise ImageError(f"{path} is a JPEG that was cut short: it has no end marker")  # OpenCV would give a grey rest
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -41,3 +36,11 @@ def read_picture(path: Path) -> ImageU8:
     if picture is None:
         raise ImageError(f"{path} is no picture that OpenCV can decode, or is damaged")
     return picture  # type: ignore[return-value]  # uint8: IMREAD_COLOR without ANYDEPTH
+
+
+def first_scan(jpeg: bytes) -> int:
+    """Where the picture's own data begins, behind all headers: an embedded thumbnail has end markers of its own."""
+    place = 2
+    while jpeg[place : place + 1] == b"\xff" and jpeg[place + 1 : place + 2] not in (b"\xda", b""):
+        place += 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    return place

@@ -7,13 +7,14 @@ folded into the graphs: they are never applied to pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ConfigError, nearest
+from .errors import ConfigError, UsageError, nearest
 
 ImageU8 = npt.NDArray[np.uint8]
 Fit = Literal["crop", "stretch"]
@@ -34,13 +35,16 @@ class Preprocessing:
     crop_ratio: float = CROP_RATIO
 
     def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise ConfigError(f"image size must be positive, found {self.image_size}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not isinstance(self.image_size, int) or isinstance(self.image_size, bool) or self.image_size < 1:
+            raise ConfigError(f"image size must be a positive whole number, found {self.image_size!r}")
+        for values in (self.mean, self.std):
+            if not isinstance(values, tuple) or len(values) != 3 or not all(_is_finite(value) for value in values):
+                raise ConfigError(f"mean and std need three numbers each, found {self.mean} and {self.std}")
+        if min(self.std) <= 0:
             raise ConfigError(f"mean and std need three numbers each, std above 0; found {self.mean} and {self.std}")
         if self.fit not in get_args(Fit):
             raise ConfigError(f"fit must be one of {', '.join(get_args(Fit))}; found {self.fit!r}")
-        if not 0 < self.crop_ratio <= 1:
+        if not _is_finite(self.crop_ratio) or not 0 < self.crop_ratio <= 1:
             raise ConfigError(f"crop ratio must lie in (0, 1], found {self.crop_ratio}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,11 +84,17 @@ class Preprocessing:
             view = cv2.resize(view, (size, size), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
         if out is None:
             out = np.empty((size, size, 3), np.uint8)
+        elif out.shape != (size, size, 3) or out.dtype != np.uint8:
+            raise UsageError(f"`out` must be ({size}, {size}, 3) uint8, found {out.shape} {out.dtype}")
         if bgr:
             cv2.cvtColor(view, cv2.COLOR_BGR2RGB, dst=out)
         else:
             np.copyto(out, view)
         return out
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shrink(view: ImageU8, size: int) -> ImageU8:

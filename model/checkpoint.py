@@ -29,6 +29,7 @@ from .network import PlainViT, TwoStageViT, VisionTransformer
 MAX_CHECKPOINT_BYTES = 4 << 30  # DeiT-B with optimizer state is 1.4 GB
 SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")  # what shapes do not say
 # What public training scripts leave beside the weights. Both are plain containers: building one runs no code of the file.
+WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HARMLESS_TYPES: list[Any] = [argparse.Namespace, pathlib.PosixPath]
 
 
@@ -91,7 +92,8 @@ def load_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
             raise CheckpointError(f"{path}: 'labels' must be a list of names, found {type(labels).__name__}")
         if len(labels) != config.classes:
             raise CheckpointError(f"{path}: 'labels' must be {config.classes} names, found {len(labels)}")
-    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if threshold is not None and not (number and 0 <= threshold <= 1):
         raise CheckpointError(f"{path}: 'threshold' must be a number in [0, 1], found {threshold!r}")
     return Checkpoint(model.eval(), preprocessing, sha256_of(Path(path)), Path(path), labels, threshold)
 
@@ -117,13 +119,12 @@ def start_from(model: VisionTransformer, path: str | Path) -> list[str]:
     drop_distillation(state)
     offered = dict(state.tensors)
     wanted = model.state_dict()
-    if "pos_embed" in offered:
-        table = offered["pos_embed"]
-        for key in wanted:
-            if key.startswith("pos_embed"):
-                offered[key] = resample_positions(table, wanted[key].shape[1])
+    for key in wanted:
+        table = offered.get("pos_embed", offered.get(key)) if key.startswith("pos_embed") else None
+        if table is not None:
+            offered[key] = resample_positions(state.path, key, table, wanted[key].shape[1])
     fitting = {key: value for key, value in offered.items() if key in wanted and value.shape == wanted[key].shape}
-    if not any(key.startswith("blocks.") for key in fitting):
+    if not any(key.startswith("blocks.") and value.ndim == 2 for key, value in fitting.items()):
         raise CheckpointError(f"{path} has no block of width {model.config.width}: it cannot start this model")
     model.load_state_dict(fitting, strict=False)
     return [key for key in wanted if key not in fitting]
@@ -144,14 +145,14 @@ def save_checkpoint(path: Path, model: VisionTransformer, preprocessing: Preproc
 def read_state_dict(path: Path) -> StateDict:
     """The tensors of a .pth file, read without running any of it. Raises CheckpointError."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; --ckpt wants the .pth file of a trained model")
+        raise CheckpointError(f"{path} does not exist; expected the .pth file of a trained model")
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        try:
+    try:
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
-        except (zipfile.BadZipFile, ValueError, OverflowError) as reason:
-            raise CheckpointError(f"{path} is damaged: {reason}. Copy it again") from None
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as reason:
+        raise CheckpointError(f"{path} is damaged: {reason}. Copy it again") from None
     if size > MAX_CHECKPOINT_BYTES:
         raise CheckpointError(f"{path} holds {size >> 20} MiB; the limit is {MAX_CHECKPOINT_BYTES >> 20} MiB")
     try:
@@ -203,11 +204,17 @@ def tidy(path: Path, content: Any) -> StateDict:
         found = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise CheckpointError(f"{path} holds no tensors. Expected a state dict, under 'model' or bare; found {found}")
     for key, value in tensors.items():
-        if not value.is_floating_point():
-            continue
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {key} holds NaN or infinity; training diverged, or the file is damaged")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in WEIGHT_TYPES:
+            found = f"{value.layout} {value.dtype} on {value.device}"
+            raise CheckpointError(f"{path}: {key} must be a dense floating-point tensor, found {found}")
+    # A stored number can announce itself as a tensor of any size; what counts is what it would unfold to.
+    unfolded = sum(4 * value.numel() for value in tensors.values())
+    if unfolded > MAX_CHECKPOINT_BYTES:
+        raise CheckpointError(f"{path} unfolds to {unfolded >> 20} MiB; the limit is {MAX_CHECKPOINT_BYTES >> 20} MiB")
+    for key, value in tensors.items():
         tensors[key] = value.float()
+        if not torch.isfinite(tensors[key]).all():
+            raise CheckpointError(f"{path}: {key} holds NaN or infinity; training diverged, or the file is damaged")
     return StateDict(path, tensors, entries)
 
 
@@ -278,7 +285,7 @@ def read_config(
             )
         if key not in SWITCHES and value != getattr(geometry, key):
             raise CheckpointError(
-                f"{state.path}: 'config' says {key} {value}, but the tensors have {getattr(geometry, key)}"
+                f"{state.path}: 'config' says {key} {value!r}, but the tensors have {getattr(geometry, key)!r}"
             )
     return geometry
 
@@ -308,9 +315,12 @@ def fill(model: VisionTransformer, state: StateDict) -> None:
     model.load_state_dict(state.tensors)
 
 
-def resample_positions(table: Tensor, count: int) -> Tensor:
+def resample_positions(path: Path, key: str, table: Tensor, count: int) -> Tensor:
     """A position table (1, 1+n*n, D) for `count` = 1+m*m places: bicubic, as DeiT does it; the class row stays."""
-    old, new = (round((size - 1) ** 0.5) for size in (table.shape[1], count))
+    places = table.shape[1] - 1 if table.ndim == 3 and len(table) == 1 else -1
+    old, new = round(max(0, places) ** 0.5), round((count - 1) ** 0.5)
+    if places < 1 or old * old != places:
+        raise CheckpointError(f"{path}: {key} must be (1, 1 + n * n, D), found {tuple(table.shape)}")
     if old == new:
         return table
     grid = table[:, 1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)

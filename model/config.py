@@ -66,7 +66,7 @@ class ModelConfig:
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, (int, float)) or not 0 < self.alpha <= 1:
             raise ConfigError(f"alpha must lie in (0, 1], found {self.alpha!r}")
         if self.selection == "window":
-            if not isinstance(self.window, int) or not 1 <= self.window <= self.grid:
+            if not isinstance(self.window, int) or isinstance(self.window, bool) or not 1 <= self.window <= self.grid:
                 raise ConfigError(
                     f"selection window needs --window m with 1 <= m <= {self.grid} (the coarse grid), found {self.window}"
                 )

@@ -13,13 +13,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import ConfigError, ImageError
+from ..bundle.pictures import read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -53,10 +53,7 @@ class Split:
             return np.stack(list(pool.map(self._picture, indices, crops)))
 
     def _picture(self, index: int, crop: npt.NDArray[np.float64] | None) -> ImageU8:
-        path = self.paths[index]
-        picture: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise ImageError(f"{path} is not a readable picture; remove it or replace it")
+        picture = read_picture(self.paths[index])
         if crop is None:
             return self.preprocessing.apply(picture)
         height, width = picture.shape[:2]
@@ -73,7 +70,7 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
         return _open_arrays(folder, preprocessing)
     if not folder.is_dir():
         raise ImageError(f"{folder} is missing: a data folder has train/ and val/, with arrays or class folders inside")
-    names = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     paths, labels = [], []
     for label, name in enumerate(names):
         found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
@@ -85,26 +82,32 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
 
 
 def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
-    def load(name: str, mode: Any = None) -> npt.NDArray[Any]:
+    def load(name: str, mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
         try:
-            array: npt.NDArray[Any] = np.load(folder / name, mmap_mode=mode, allow_pickle=False)
-        except (OSError, ValueError) as reason:
+            array = np.load(folder / name, mmap_mode=mode, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as reason:
             raise ImageError(f"{folder / name} is not a readable array: {reason}") from None
+        if not isinstance(array, np.ndarray):
+            raise ImageError(f"{folder / name} is an archive of arrays (.npz); expected one array (.npy)")
         return array
 
     images, labels = load("images.npy", "r"), load("labels.npy")
     size = preprocessing.image_size
-    if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
+    if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8 or not len(images):
         raise ImageError(
             f"{folder / 'images.npy'} must be (N, {size}, {size}, 3) uint8, found {images.shape} {images.dtype}"
         )
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or (len(labels) and labels.min() < 0):
-        raise ImageError(f"{folder / 'labels.npy'} must hold {len(images)} labels from 0 on, found {labels.shape}")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        found = f"{labels.dtype} {labels.shape}" + (f" from {labels.min()} on" if labels.size else "")
+        raise ImageError(f"{folder / 'labels.npy'} must hold {len(images)} whole numbers from 0 on, found {found}")
     difficulty = load("difficulty.npy").astype(np.float32) if (folder / "difficulty.npy").is_file() else None
     if difficulty is not None and difficulty.shape != labels.shape:
         raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {difficulty.shape}")
     names = folder / "classes.txt"
-    classes = names.read_text().split("\n")[:-1] if names.is_file() else [str(i) for i in range(labels.max() + 1)]
+    count = int(labels.max()) + 1
+    classes = names.read_text("utf-8").splitlines() if names.is_file() else [str(index) for index in range(count)]
+    if len(classes) < count:
+        raise ImageError(f"{names} names {len(classes)} classes, but labels.npy has label {count - 1}")
     return Split(labels.astype(np.int64), classes, difficulty, images, [], preprocessing)
 
 

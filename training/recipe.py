@@ -39,6 +39,12 @@ class Recipe:
             )
         if not 0 <= self.curriculum <= 1:
             raise ConfigError(f"the curriculum's share must lie in [0, 1], found {self.curriculum}")
+        if not 0 <= self.warmup_share <= 1:
+            raise ConfigError(f"the warm-up's share must lie in [0, 1], found {self.warmup_share}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ConfigError(f"the weight decay must be at least 0, found {self.weight_decay}")
+        if self.seed < 0:
+            raise ConfigError(f"the seed must be at least 0, found {self.seed}")
         if not self.learning_rate > 0:
             raise ConfigError(f"the learning rate must be above 0, found {self.learning_rate}")
 

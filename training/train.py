@@ -17,9 +17,9 @@ from tqdm import tqdm
 from ..bundle.errors import CheckpointError, ConfigError, SacvitError
 from ..bundle.files import written_whole
 from ..bundle.preprocess import Preprocessing
-from ..model.checkpoint import save_checkpoint, start_from
+from ..model.checkpoint import fill, read_state_dict, save_checkpoint, start_from
 from ..model.config import ModelConfig
-from ..model.network import PlainViT, TwoStageViT
+from ..model.network import PlainViT, TwoStageViT, VisionTransformer
 from .dataset import Batches, Split, open_split
 from .evaluate import answer, plain_accuracy
 from .recipe import Recipe, decay_groups, learning_rate_at, two_stage_loss
@@ -46,6 +46,9 @@ def train(
     metrics are measured after that rounding.
     """
     training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
+    if validation.classes != training.classes:
+        apart = sorted(set(training.classes) ^ set(validation.classes)) or "the same names in another order"
+        raise ConfigError(f"{data}: train/ and val/ must have the same classes; they differ in {apart}")
     if len(training.classes) != config.classes:
         raise ConfigError(f"{data} has {len(training.classes)} classes, the model {config.classes}; they must agree")
     torch.manual_seed(recipe.seed)
@@ -147,15 +150,18 @@ def evaluate(model: TwoStageViT | PlainViT, validation: Split) -> dict[str, Any]
     }
 
 
-def restore(path: Path, run: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer: torch.optim.Optimizer) -> int:
     """Puts a run back where last.pth left it; returns the epochs done. Raises CheckpointError for another run's file."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_state_dict(path)
     for key, value in run.items():
-        if state[key] != value:
-            raise CheckpointError(f"{path} comes from another run: its {key} is {state[key]}, this run's is {value}")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    epochs: int = state["epoch"]
-    return epochs
+        if state.entries.get(key) != value:
+            found = state.entries.get(key)
+            raise CheckpointError(f"{path} comes from another run: its {key} is {found}, this run's is {value}")
+    fill(model, state)
+    try:
+        optimizer.load_state_dict(state.entries["optimizer"])
+        return int(state.entries["epoch"])
+    except (KeyError, ValueError, TypeError) as reason:
+        raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None

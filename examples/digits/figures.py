@@ -180,7 +180,9 @@ def draw_tradeoff(numbers: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     speeds, tops = [row["images_per_s"] for row in rows], [100 * row["top1"] for row in rows]
     axes.plot(speeds, tops, "-o", color=GREEN, ms=4, label="two-stage chain, eta 0 to 1")
-    axes.plot(plain["images_per_s"], 100 * plain["plain_top1"], "s", color=GREY, ms=9, label="plain ViT of the same size")
+    axes.plot(
+        plain["images_per_s"], 100 * plain["plain_top1"], "s", color=GREY, ms=9, label="plain ViT of the same size"
+    )
     for row in rows:
         if row["eta"] in (0.0, 0.5, 0.7, 0.9, 1.0, stored):
             text = f"eta {row['eta']:g}: {row['exit_rate']:.0%} exit"

@@ -139,9 +139,6 @@ def test_a_reader_that_leaves_early_causes_no_traceback(buffering: str) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is buffered is written after run_command: 'Exception ignored', exit code 120"
-)
 def test_a_reader_that_left_before_a_short_answer_causes_no_traceback() -> None:
     code = (
         "import sys; from sacvit.bundle.command import new_parser, run_command\n"

@@ -94,7 +94,6 @@ def test_a_user_s_mistake_gives_its_exit_code_and_one_message(
     assert (found, error.count("\n")) == (code, 1) and error.startswith("sacvit-train: ") and message in error
 
 
-@pytest.mark.xfail(strict=True, reason="--ckpt is the exporter's option; here the file came with --start")
 def test_a_missing_start_is_told_by_the_option_that_named_it(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,95 @@
+"""Every command and every line of Python in README.md runs; the numbers in it are those that were measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+# Run by .ci/run, or by the demo's own test below; they cannot run inside the tests that they run.
+RUN_ELSEWHERE = ("make test", "make demo", "pip install", "git clone", "cd sacvit", "sudo apt", "python3 -m venv")
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", README, re.S)
+
+
+def commands() -> list[str]:
+    joined = "\n".join(blocks("sh")).replace("\\\n", " ")
+    lines = [line.partition(" # ")[0].strip() for line in joined.splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", *RUN_ELSEWHERE))]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A folder that looks like a clone after `make demo`: what README's commands start from."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
+    done = subprocess.run(
+        [sys.executable, "examples/digits/demo.py", "--out", "demo"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "demo.log").write_text(done.stdout)
+    return folder
+
+
+def test_the_demo_writes_what_it_promises(clone):
+    for name in ("annotated.mp4", "sheet.png", "frames.jsonl", "build/ee.onnx", "build/sac.onnx", "build/sacvit.json"):
+        assert (clone / "demo" / name).stat().st_size > 0
+    assert "Look at:" in (clone / "demo.log").read_text()
+
+
+def test_the_demo_is_right_about_most_frames_and_lets_half_of_them_exit(clone):
+    frames = [json.loads(line) for line in (clone / "demo" / "frames.jsonl").read_text().splitlines()]
+    truth = json.loads((clone / "demo" / "clip.json").read_text())
+    right = [frame["index"] == digit for frame, digit in zip(frames, truth, strict=True)]
+    assert sum(right) / len(right) > 0.8
+    assert 0.3 < sum(frame["stage"] == "EE" for frame in frames) / len(frames) < 0.95
+
+
+def test_make_demo_is_what_is_tested_here():
+    assert "examples/digits/demo.py --out demo" in (ROOT / "Makefile").read_text()
+
+
+def test_there_are_commands_to_run():
+    assert len(commands()) >= 4
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_readme_runs(clone, command):
+    words = shlex.split(command)
+    if words[0] == "python":
+        words[0] = sys.executable
+    elif (BIN / words[0]).exists():
+        words[0] = str(BIN / words[0])
+    done = subprocess.run(words, cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_of_the_readme_runs(clone, code):
+    done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_folder_map_names_every_folder():
+    named = set(re.findall(r"^([a-z]+)/ ", README, re.M))
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert folders | {"examples", "benchmarks", "docs", "tests"} == named
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_a_link_of_the_readme_leads_somewhere(path):
+    assert (ROOT / path).exists()

@@ -12,6 +12,7 @@ from .preprocess import ImageU8
 MAX_PICTURE_BYTES = 256 << 20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
+
 def read_picture(path: Path) -> ImageU8:
     """A picture as (H, W, 3) uint8 BGR; grey and 16-bit ones are converted, alpha is dropped, EXIF turns it upright.
 
@@ -41,6 +42,7 @@ def read_picture(path: Path) -> ImageU8:
 def first_scan(jpeg: bytes) -> int:
     """Where the picture's own data begins, behind all headers: an embedded thumbnail has end markers of its own."""
     place = 2
-    while jpeg[place : place + 1] == b"\xff" and jpeg[place + 1 : place + 2] not in (b"\xda", b""):
-        place += 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    while jpeg[place : place + 1] == b"\xff" and (kind := jpeg[place + 1 : place + 2]) not in (b"\xda", b""):
+        # A second FF is a fill byte; any other marker carries its length.
+        place += 1 if kind == b"\xff" else 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
     return place

@@ -120,9 +120,9 @@ def start_from(model: VisionTransformer, path: str | Path) -> list[str]:
     offered = dict(state.tensors)
     wanted = model.state_dict()
     for key in wanted:
-        table = offered.get("pos_embed", offered.get(key)) if key.startswith("pos_embed") else None
-        if table is not None:
-            offered[key] = resample_positions(state.path, key, table, wanted[key].shape[1])
+        source = "pos_embed" if "pos_embed" in state.tensors else key
+        if key.startswith("pos_embed") and source in state.tensors:
+            offered[key] = resample_positions(state.path, source, state.tensors[source], wanted[key].shape[1])
     fitting = {key: value for key, value in offered.items() if key in wanted and value.shape == wanted[key].shape}
     if not any(key.startswith("blocks.") and value.ndim == 2 for key, value in fitting.items()):
         raise CheckpointError(f"{path} has no block of width {model.config.width}: it cannot start this model")
@@ -221,6 +221,7 @@ def tidy(path: Path, content: Any) -> StateDict:
 def drop_distillation(state: StateDict) -> None:
     """Removes the second token and head of a distilled DeiT, which this family has no use for."""
     if "dist_token" in state.tensors and "pos_embed" in state.tensors:
+        state.shape("pos_embed", 3)
         table = state.tensors["pos_embed"]
         state.tensors["pos_embed"] = torch.cat([table[:, :1], table[:, 2:]], 1)
         for key in ("dist_token", "head_dist.weight", "head_dist.bias"):
@@ -251,7 +252,8 @@ def read_config(
             f"{state.path}: {tables[0]} has {state.shape(tables[0], 3)[1] - 1} patch positions; expected {fine // 4}, a"
             f" quarter of the {fine} in {tables[1]}"
         )
-    written = state.entries.get("config") or {}
+    written = state.entries.get("config")
+    written = {} if written is None else written
     if not isinstance(written, dict):
         raise CheckpointError(f"{state.path}: 'config' must be a dict, found {type(written).__name__}")
     chosen = {key: written[key] for key in SWITCHES if key in written}
@@ -283,7 +285,7 @@ def read_config(
             raise CheckpointError(
                 f"{state.path}: 'config' has an unknown entry {key!r}{nearest(key, ModelConfig.__dataclass_fields__)}"
             )
-        if key not in SWITCHES and value != getattr(geometry, key):
+        if key not in SWITCHES and (type(value) is not int or value != getattr(geometry, key)):
             raise CheckpointError(
                 f"{state.path}: 'config' says {key} {value!r}, but the tensors have {getattr(geometry, key)!r}"
             )
@@ -294,7 +296,8 @@ def read_preprocessing(state: StateDict, config: ModelConfig) -> Preprocessing:
     written = state.entries.get("preprocessing")
     if written is None:
         return Preprocessing(config.image_size)
-    if not isinstance(written, dict) or written.get("image_size") != config.image_size:
+    size = written.get("image_size") if isinstance(written, dict) else None
+    if not isinstance(written, dict) or type(size) is not int or size != config.image_size:
         raise CheckpointError(f"{state.path}: 'preprocessing' must be a dict for images of {config.image_size} pixels")
     return Preprocessing.from_dict(written)
 

@@ -37,7 +37,11 @@ def clone(tmp_path_factory):
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     done = subprocess.run(
-        [sys.executable, "examples/digits/demo.py", "--out", "demo"], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "examples/digits/demo.py", "--out", "demo"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     (folder / "demo.log").write_text(done.stdout)

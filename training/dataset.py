@@ -88,6 +88,7 @@ def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
         except (OSError, ValueError, EOFError) as reason:
             raise ImageError(f"{folder / name} is not a readable array: {reason}") from None
         if not isinstance(array, np.ndarray):
+            array.close()
             raise ImageError(f"{folder / name} is an archive of arrays (.npz); expected one array (.npy)")
         return array
 
@@ -98,17 +99,23 @@ def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
             f"{folder / 'images.npy'} must be (N, {size}, {size}, 3) uint8, found {images.shape} {images.dtype}"
         )
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        found = f"{labels.dtype} {labels.shape}" + (f" from {labels.min()} on" if labels.size else "")
+        lowest = f" from {labels.min()} on" if labels.size and labels.dtype.kind in "iuf" else ""
+        found = f"{labels.dtype} {labels.shape}{lowest}"
         raise ImageError(f"{folder / 'labels.npy'} must hold {len(images)} whole numbers from 0 on, found {found}")
-    difficulty = load("difficulty.npy").astype(np.float32) if (folder / "difficulty.npy").is_file() else None
-    if difficulty is not None and difficulty.shape != labels.shape:
-        raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {difficulty.shape}")
+    difficulty = load("difficulty.npy") if (folder / "difficulty.npy").is_file() else None
+    if difficulty is not None and (difficulty.shape != labels.shape or difficulty.dtype.kind not in "iuf"):
+        found = f"{difficulty.dtype} {difficulty.shape}"
+        raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {found}")
     names = folder / "classes.txt"
     count = int(labels.max()) + 1
-    classes = names.read_text("utf-8").splitlines() if names.is_file() else [str(index) for index in range(count)]
+    try:
+        classes = names.read_text("utf-8").splitlines() if names.is_file() else [str(index) for index in range(count)]
+    except UnicodeDecodeError as reason:
+        raise ImageError(f"{names} is no UTF-8 text: {reason}") from None
     if len(classes) < count:
         raise ImageError(f"{names} names {len(classes)} classes, but labels.npy has label {count - 1}")
-    return Split(labels.astype(np.int64), classes, difficulty, images, [], preprocessing)
+    graded = None if difficulty is None else difficulty.astype(np.float32)
+    return Split(labels.astype(np.int64), classes, graded, images, [], preprocessing)
 
 
 class Batches:

@@ -163,5 +163,5 @@ def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer
     try:
         optimizer.load_state_dict(state.entries["optimizer"])
         return int(state.entries["epoch"])
-    except (KeyError, ValueError, TypeError) as reason:
+    except (KeyError, ValueError, TypeError, AttributeError) as reason:
         raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None

@@ -32,7 +32,7 @@ from sacvit.runtime.sinks.overlay import draw_targets
 from sacvit.runtime.stage import OnnxStage
 
 mpl.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend comes first
+import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 ETAS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)

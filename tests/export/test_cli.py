@@ -82,7 +82,7 @@ def test_a_mistake_is_one_message_and_its_exit_code(tiny_checkpoint, tmp_path, c
 
 def test_a_missing_checkpoint_is_told(tmp_path, capsys):
     assert run(tmp_path / "no.pth", tmp_path) == 1
-    assert "no.pth does not exist; --ckpt wants the .pth file" in capsys.readouterr().err
+    assert "no.pth does not exist; expected the .pth file" in capsys.readouterr().err
 
 
 def test_a_truncated_checkpoint_is_told(tiny_checkpoint, tmp_path, capsys):

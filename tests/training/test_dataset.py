@@ -99,7 +99,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: np.ndarray) 
 
 
 def test_difficulty_of_another_length_is_refused(tmp_path: Path) -> None:
-    wanted = "difficulty.npy must hold 10 numbers, found (9,)"
+    wanted = "difficulty.npy must hold 10 numbers, found float64 (9,)"
     assert wanted in refusal(write_arrays(tmp_path, difficulty=np.zeros(9)))
 
 

@@ -31,4 +31,4 @@ runtime-test:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-runtime demo build
+	rm -rf .venv .venv-runtime .build demo

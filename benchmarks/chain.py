@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 
 from sacvit.bundle.environment import versions
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.export import export
-from sacvit.export.graphs import build_plain
 from sacvit.export.parity import check_images
+from sacvit.export.plain import export_plain
 from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
@@ -47,10 +46,7 @@ def build(folder: Path, config: ModelConfig) -> tuple[Pipeline, OnnxStage]:
     save_checkpoint(folder / "model.pth", model, preprocessing)
     bundle = export(folder / "model.pth", folder / "build")
     print(f"exported in {bundle.duration_s:.1f} s")
-    plain = build_plain(config, {k: v.numpy() for k, v in PlainViT(config).state_dict().items()}, preprocessing, None)
-    record = onnx.load(bundle.ee, load_external_data=False).metadata_props
-    plain.metadata_props.extend(record)  # a stage wants a record; which one does not matter to the clock
-    onnx.save(plain, folder / "plain.onnx")
+    export_plain(PlainViT(config), preprocessing, folder / "plain.onnx")
     return Pipeline.load(bundle.ee, bundle.sac), OnnxStage(folder / "plain.onnx")
 
 

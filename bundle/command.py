@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +41,9 @@ def run_command(
 ) -> int:
     """Parses, runs, and turns a user's mistake into one message on stderr and its exit code; no traceback."""
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show is no fault
     try:
         code = command(options)
         sys.stdout.flush()  # here, where a closed pipe still has an answer
@@ -56,12 +60,16 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # `| head` closed our stdout: the rest has no reader, and the interpreter must not try again
+    except BrokenPipeError:
+        # `| head` closed our stdout: the rest has no reader, and the interpreter must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as fault:
         where = f"{fault.filename}: " if fault.filename else ""
         print(f"{parser.prog}: {where}{fault.strerror or fault}", file=sys.stderr)
+        return 1
+    except MemoryError as fault:
+        print(
+            f"{parser.prog}: out of memory: {fault or 'close other programs, or give smaller input'}", file=sys.stderr
+        )
         return 1

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import SacvitError, UsageError
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -28,3 +30,15 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def require_writable(path: Path, option: str, suffix: str) -> None:
+    """Raises before a run, not after it, when `path` cannot become a file with that suffix."""
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{option} {path}: give a name that ends in {suffix}")
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder; give a file's name")
+    if not path.parent.is_dir():
+        raise SacvitError(f"{option} {path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise SacvitError(f"{option} {path}: the folder {path.parent} is not writable")

@@ -14,8 +14,11 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ..bundle.errors import ConfigError
+
 OPSET = 17  # the newest that TensorRT 8.6 parses, the oldest with LayerNormalization
 IR_VERSION = 8  # of opset 17's release: older runtimes refuse newer ones
+MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
 TYPES = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}
 
 Shape = Sequence[int | str]
@@ -74,5 +77,7 @@ class GraphBuilder:
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="sacvit"
         )
+        if model.ByteSize() > MAX_GRAPH_BYTES:
+            raise ConfigError(f"the {name} graph would exceed 2 GiB, the most that an ONNX file holds in one piece")
         onnx.checker.check_model(model)
         return model

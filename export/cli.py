@@ -13,7 +13,11 @@ SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = new_parser("sacvit-export", "Export a SAC-ViT, CF-ViT or LF-ViT checkpoint as two checked ONNX graphs.")
+    about = (
+        "Export a SAC-ViT, CF-ViT or LF-ViT checkpoint as two checked ONNX graphs. What no option says comes from the"
+        " checkpoint's config; without one: topk, alpha 0.5, clustered, bilinear."
+    )
+    parser = new_parser("sacvit-export", about)
     parser.add_argument("--ckpt", type=Path, required=True, help="the .pth file; it is read without running any code")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundle (default: %(default)s)")
     parser.add_argument("--heads", type=int, help="attention heads (default: the checkpoint's config, else width / 64)")
@@ -25,8 +29,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--downsample", choices=("bilinear", "area"), help="bilinear: the public weights")
     parser.add_argument("--labels", type=Path, help="text file with one class name a line")
-    parser.add_argument("--threshold", type=float, help="the gate's eta in [0, 1]; an EE answer this sure is final")
-    parser.add_argument("--batch", type=int, help="fix the graphs to this many images (default: any number)")
+    parser.add_argument(
+        "--threshold", type=float, help="the gate's eta in [0, 1] (default: the checkpoint's, else 0.7)"
+    )
+    parser.add_argument("--batch", type=int, help="fix the graphs to 1 .. 256 images (default: any number)")
     return parser
 
 

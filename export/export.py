@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +26,9 @@ from .lint import require_clean
 from .parity import Check, check_pair, require_held
 
 EE_NAME, SAC_NAME = "ee.onnx", "sac.onnx"
+WORK_PREFIX = ".sacvit-"  # of the working folder; a killed export leaves one
+ABANDONED_S = 3600.0  # a working folder of this age belongs to no running export
 MAX_BATCH = 256
-MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,7 @@ def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelPro
     """The EE and the SAC graph of a checkpoint, without metadata."""
     weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
     parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
-    pair = build_ee(*parts), build_sac(*parts)
-    if max(model.ByteSize() for model in pair) > MAX_GRAPH_BYTES:
-        raise ConfigError("a graph would exceed 2 GiB, the most that an ONNX file holds in one piece")
-    return pair
+    return build_ee(*parts), build_sac(*parts)
 
 
 def stamp(
@@ -186,22 +185,41 @@ def read_labels(path: Path, classes: int) -> list[str]:
 
 @contextmanager
 def replaced_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """A working folder whose `names` move into `folder` on success; on failure nothing of it stays.
+    """A working folder whose files `names` take their places in `folder` on success.
 
-    The last name goes last: a reader who finds it finds the rest. What a killed run left is cleared first.
+    On any failure, also between two of the renames, `folder` is as it was. The working folder lies inside: `folder` may
+    be a mount point, and two exports may run at once.
     """
     if folder.exists() and not folder.is_dir():
         raise SacvitError(f"--out {folder} is a file; give a folder")
-    work = folder.parent / f".{folder.name}.part"
+    is_new = not folder.exists()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        yield work
-        folder.mkdir(exist_ok=True)
-        for name in names:
-            os.replace(work / name, folder / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{WORK_PREFIX}*"):
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
     except OSError as reason:
         raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
+    placed: list[str] = []
+    old = work / "old"
+    try:
+        yield work
+        old.mkdir()
+        for name in names:
+            if (folder / name).exists():
+                os.replace(folder / name, old / name)
+            placed.append(name)
+            os.replace(work / name, folder / name)
+    except BaseException as reason:
+        for name in placed:
+            (folder / name).unlink(missing_ok=True)
+            if (old / name).exists():
+                os.replace(old / name, folder / name)
+        if isinstance(reason, OSError):
+            raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()

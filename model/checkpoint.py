@@ -144,6 +144,8 @@ def save_checkpoint(path: Path, model: VisionTransformer, preprocessing: Preproc
 
 def read_state_dict(path: Path) -> StateDict:
     """The tensors of a .pth file, read without running any of it. Raises CheckpointError."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; expected the .pth file of a trained model")
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; expected the .pth file of a trained model")
     size = path.stat().st_size
@@ -271,15 +273,12 @@ def read_config(
                 f" (DeiT's width per head). Give --heads"
             )
         chosen["heads"] = width // HEAD_WIDTH
-    geometry = ModelConfig(
-        image_size=fine_grid * patch,
-        patch_size=patch,
-        width=width,
-        depth=depth,
-        hidden=hidden,
-        classes=classes,
-        **chosen,
-    )
+    sizes: dict[str, Any] = {"width": width, "depth": depth, "hidden": hidden, "classes": classes}
+    try:
+        geometry = ModelConfig(image_size=fine_grid * patch, patch_size=patch, **sizes, **chosen)
+    except ConfigError as fault:
+        kind = ConfigError if given else CheckpointError  # whose fault it is: an option's, or the file's
+        raise kind(f"{state.path}: {fault}") from None
     for key, value in written.items():
         if key not in ModelConfig.__dataclass_fields__:
             raise CheckpointError(

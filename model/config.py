@@ -16,6 +16,7 @@ FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
 HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
 MAX_SIDE, MAX_WIDTH, MAX_DEPTH, MAX_CLASSES = 2048, 4096, 64, 100_000  # far above any ViT: a limit for forged files
+MAX_GRID = 32  # coarse blocks along a side: 4 097 fine tokens, whose mask alone has 67 MB
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class ModelConfig:
             raise ConfigError(
                 f"image size {self.image_size} is no multiple of two patches ({2 * self.patch_size}): the coarse and the"
                 f" fine grid would not line up"
+            )
+        if self.grid > MAX_GRID:
+            raise ConfigError(
+                f"{self.grid} x {self.grid} coarse blocks are beyond the limit of {MAX_GRID} x {MAX_GRID}"
             )
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} does not divide into {self.heads} heads; give the right --heads")

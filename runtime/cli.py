@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
     most = pipeline.ee.batch or CHUNK
     if options.batch > most:
         raise UsageError(f"--batch {options.batch}: these engines take at most {most} images a pass")
-    tell_about_threshold(pipeline, options.threshold)
+    tell_about(pipeline, options.threshold)
+    keep_inputs(options)
     source = open_source(options.camera, options.loop)
     outcome = run_chain(
         pipeline, source, build_sinks(options, source), num_frames=options.num_frames, batch=options.batch
@@ -71,13 +73,10 @@ def run(options: argparse.Namespace) -> int:
     for line in summary_lines(outcome.summary):
         print(line, file=sys.stderr)
     for fault in outcome.faults:
-        print(f"sacvit-run: skipped: {fault}", file=sys.stderr)
-    code = EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
-    if outcome.hangs:  # the interpreter's own end would abort under a thread that sits in a driver
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+        print(f"sacvit-run: fault: {fault}", file=sys.stderr)
+    if not outcome.summary["frames"] and (options.save or options.sheet):
+        print("sacvit-run: no frame came: nothing was saved", file=sys.stderr)
+    return EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
 
 
 def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
@@ -88,7 +87,8 @@ def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
 
     sinks: list[Sink] = []
     if options.save is not None:
-        sinks.append(ClipWriter(options.save, source.fps or (LIVE_FPS if source.live else PICTURES_FPS)))
+        fps = LIVE_FPS if source.live else source.fps or PICTURES_FPS
+        sinks.append(ClipWriter(options.save, fps, source.live))
     if options.sheet is not None:
         sinks.append(Sheet(options.sheet))
     if options.show:
@@ -109,7 +109,20 @@ def check_camera(spec: str) -> int:
     return 5 if faults else 0
 
 
-def tell_about_threshold(pipeline: Pipeline, given: float | None) -> None:
+def keep_inputs(options: argparse.Namespace) -> None:
+    """Raises UsageError when an output would take the place of an input, or of the other output."""
+    from .sources.opening import files_of
+
+    inputs = {path.resolve(): "--camera" for path in files_of(options.camera)}
+    inputs |= {path.resolve(): "--engine" for path in options.engine}
+    for option, path in (("--save", options.save), ("--sheet", options.sheet)):
+        if path is not None and path.resolve() in inputs:
+            raise UsageError(f"{option} {path} would overwrite what {inputs[path.resolve()]} reads; give another name")
+
+
+def tell_about(pipeline: Pipeline, given: float | None) -> None:
+    """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
+    print(f"threshold {pipeline.threshold:g}, {pipeline.ee.backend}", file=sys.stderr)
     if given is None and pipeline.ee.record.threshold_source == "default":
         print(
             f"the threshold {pipeline.threshold:g} is a default that nobody fitted to this model: set --threshold",
@@ -128,4 +141,9 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run_command(build_parser(), run, arguments)
+    code = run_command(build_parser(), run, arguments)
+    if any(thread.name.startswith("camera-") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # the interpreter's own end would abort under a thread that hangs in a camera's driver
+    return code

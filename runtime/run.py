@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +23,11 @@ PLAIN_PROGRESS_S = 10.0  # between progress lines where there is no terminal
 
 @dataclass
 class Outcome:
-    """How a run ended. `summary` holds the statistics, `faults` what was skipped or missing.
-
-    hangs: a camera's thread is stuck in its driver, and the interpreter cannot end in the usual way.
-    """
+    """How a run ended. `summary` holds the statistics, `faults` what was skipped or missing."""
 
     summary: dict[str, Any]
     faults: list[str]
     interrupted: bool
-    hangs: bool
 
 
 def run_chain(
@@ -57,12 +54,13 @@ def run_chain(
         pass
     finally:
         duration_s = time.perf_counter() - began
-        hangs = not source.close()
-        progress.close()
-        for sink in sinks:
-            sink.close()
+        with ExitStack() as ends:  # each is closed, whatever another one raises
+            for sink in sinks:
+                ends.callback(sink.close)
+            ends.callback(progress.close)
+            ends.callback(source.close)
     summary = statistics.summary(duration_s) | {"dropped": source.dropped, "skipped": len(source.faults)}
-    return Outcome(summary, list(source.faults), interrupted, hangs)
+    return Outcome(summary, list(source.faults), interrupted)
 
 
 def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list[Frame]]:

@@ -11,13 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import EngineError
-from ..bundle.manifest import StageRecord
+from ..bundle.manifest import HAND_OFF, StageRecord
 
 Array = npt.NDArray[Any]
 NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
     "tensor(int32)": np.int32,
     "tensor(float)": np.float32,
+}
+BOUNDARY = {  # inputs and outputs of each stage: docs/graphs.md
+    "EE": ({"image"}, {"logits", "confidence", "class_attention", *HAND_OFF}),
+    "SAC": ({"image", "row", *HAND_OFF}, {"logits"}),
+    "plain": ({"image"}, {"logits"}),
 }
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this build of ONNX Runtime has
 
@@ -43,6 +48,7 @@ class Stage(Protocol):
     record: StageRecord
     batch: int | None  # images a pass when the engine is fixed to that, None when it takes any number
     outputs: Mapping[str, TensorSpec]
+    backend: str  # what runs it, for people
 
     def bind(self, buffers: Mapping[str, Array]) -> Binding:
         """Ties each input and output to the array of its name; the arrays must outlive the binding and stay in place."""
@@ -54,6 +60,8 @@ class OnnxStage:
     def __init__(self, path: Path) -> None:
         import onnxruntime as ort  # here: other backends do without
 
+        if path.is_dir():
+            raise EngineError(f"{path} is a folder; --engine wants the two files of a bundle: ee.onnx sac.onnx")
         if not path.is_file():
             raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
         options = ort.SessionOptions()
@@ -74,12 +82,29 @@ class OnnxStage:
             ) from None
         self.path = path
         self.record = StageRecord.from_metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        self.backend = (
+            f"ONNX Runtime {ort.__version__} on {self.session.get_providers()[0].removesuffix('ExecutionProvider')}"
+        )
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self._values = {value.name: value for value in (*inputs, *outputs)}
         self._inputs = [value.name for value in inputs]
+        wanted_inputs, wanted_outputs = BOUNDARY[self.record.stage]
+        if set(self._inputs) != wanted_inputs or {value.name for value in outputs} != wanted_outputs:
+            raise EngineError(
+                f"{path} is no {self.record.stage} stage: it has inputs {sorted(self._inputs)} and outputs"
+                f" {sorted(value.name for value in outputs)}. Export it again"
+            )
+        for value in self._values.values():
+            if value.type not in NUMPY_TYPES or not all(isinstance(side, int) for side in value.shape[1:]):
+                raise EngineError(
+                    f"{path}: {value.name} is {value.type} {value.shape}; its shape must be fixed. Export again"
+                )
         self.outputs: Mapping[str, TensorSpec] = {
             value.name: TensorSpec(NUMPY_TYPES[value.type], tuple(value.shape[1:])) for value in outputs
         }
+        labels, classes = self.record.labels, self.outputs["logits"].shape[0]
+        if labels is not None and len(labels) != classes:
+            raise EngineError(f"{path} names {len(labels)} labels for {classes} classes. Export it again")
         first_dim = self._values["image"].shape[0]
         self.batch = first_dim if isinstance(first_dim, int) else None
 
@@ -118,6 +143,6 @@ class OnnxBinding:
 
 def load_stage(path: Path) -> Stage:
     """The engine in a file, by its suffix. Raises EngineError for a file that is no engine of ours."""
-    if path.suffix == ".onnx":
+    if path.suffix == ".onnx" or path.is_dir():
         return OnnxStage(path)
     raise EngineError(f"{path}: engines are .onnx files; found suffix {path.suffix or 'none'!r}")

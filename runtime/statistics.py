@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .pipeline import Result
 
 PERCENTILES = (90, 95, 99)
+KEPT_FRAMES = 100_000  # an hour at 30 frames a second; 16 MB
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -23,42 +25,46 @@ def median(values: Sequence[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-def summarise(values: Sequence[float]) -> dict[str, float | int]:
+def summarise(values: Collection[float]) -> dict[str, float | int]:
     """n, median and percentiles in milliseconds; n alone when there are no values."""
     if not values:
         return {"n": 0}
-    named = {f"p{percent}_ms": round(percentile(values, percent), 3) for percent in PERCENTILES}
-    return {"n": len(values), "median_ms": round(median(values), 3), **named}
+    ordered = sorted(values)
+    named = {f"p{percent}_ms": round(percentile(ordered, percent), 3) for percent in PERCENTILES}
+    return {"n": len(values), "median_ms": round(median(ordered), 3), **named}
+
+
+def recent() -> deque[float]:
+    return deque(maxlen=KEPT_FRAMES)
 
 
 @dataclass
 class RunStatistics:
-    """Collects a run frame by frame. A path is the frame's whole way: preprocessing, EE, and SAC if it went there."""
+    """Collects a run frame by frame. A path is the frame's whole way: preprocessing, EE, and SAC if it went there.
 
-    prepare_ms: list[float] = field(default_factory=list)
-    ee_ms: list[float] = field(default_factory=list)
-    sac_ms: list[float] = field(default_factory=list)
-    exit_ms: list[float] = field(default_factory=list)
-    full_ms: list[float] = field(default_factory=list)
+    Frames and exits count all; latencies are of the last KEPT_FRAMES, so that a camera may run for months.
+    """
+
+    prepare_ms: deque[float] = field(default_factory=recent)
+    ee_ms: deque[float] = field(default_factory=recent)
+    sac_ms: deque[float] = field(default_factory=recent)
+    exit_ms: deque[float] = field(default_factory=recent)
+    full_ms: deque[float] = field(default_factory=recent)
+    frames: int = 0
+    exits: int = 0
 
     def add(self, prepare_ms: float, result: Result) -> None:
         """One frame. The stage times of a batch count for each of its images: that is how long each one waited."""
         self.prepare_ms.append(prepare_ms)
         self.ee_ms.append(result.ee_ms)
         total = prepare_ms + result.ee_ms
+        self.frames += 1
         if result.sac_ms is None:
+            self.exits += 1
             self.exit_ms.append(total)
         else:
             self.sac_ms.append(result.sac_ms)
             self.full_ms.append(total + result.sac_ms)
-
-    @property
-    def frames(self) -> int:
-        return len(self.ee_ms)
-
-    @property
-    def exits(self) -> int:
-        return len(self.exit_ms)
 
     @property
     def exit_rate(self) -> float:
@@ -79,7 +85,7 @@ class RunStatistics:
             "paths": {
                 "exit": summarise(self.exit_ms),
                 "full": summarise(self.full_ms),
-                "all": summarise(self.exit_ms + self.full_ms),
+                "all": summarise([*self.exit_ms, *self.full_ms]),
             },
         }
 

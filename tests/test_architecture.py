@@ -41,6 +41,7 @@ def test_packages_are_the_folders():
 
 def test_the_type_checker_reads_every_package():
     assert set(PROJECT["tool"]["mypy"]["files"]) == {"__init__.py", *MAY_IMPORT}
+    assert PROJECT["tool"]["pyright"]["include"] == PROJECT["tool"]["mypy"]["files"]
 
 
 def test_every_folder_has_its_place_in_the_order():

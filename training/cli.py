@@ -15,29 +15,29 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/train"), help="where the files go (default: %(default)s)"
     )
-    parser.add_argument("--preset", default="deit-s", help="geometry: deit-ti, deit-s, deit-b or demo")
+    parser.add_argument("--preset", default="deit-s", help="geometry: deit-ti, deit-s, deit-b or demo (%(default)s)")
     parser.add_argument("--image-size", type=int, help="pixels, instead of the preset's")
     parser.add_argument("--classes", type=int, help="number of classes (default: counted in --data)")
     parser.add_argument("--selection", choices=("topk", "window"), default="topk")
-    parser.add_argument("--alpha", type=float, default=0.5, help="share of blocks that become targets")
+    parser.add_argument("--alpha", type=float, default=0.5, help="share of blocks that become targets (%(default)s)")
     parser.add_argument("--window", type=int, help="side of the window in blocks, with --selection window")
     parser.add_argument("--attention", choices=("clustered", "global"), default="clustered")
     parser.add_argument("--downsample", choices=("bilinear", "area"), default="bilinear")
-    parser.add_argument(
-        "--crop-ratio", type=float, default=0.875, help="centre crop at inference; 1 keeps the short side"
-    )
-    parser.add_argument("--epochs", type=int, default=350)
+    parser.add_argument("--crop-ratio", type=float, default=0.875, help="of the short side, at inference (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=350, help="passes over the training images (%(default)s)")
     parser.add_argument(
         "--unclustered-epochs", type=int, help="first phase: every block a target, global attention (default: 4/7)"
     )
-    parser.add_argument("--batch", type=int, default=128, help="images a step")
-    parser.add_argument("--learning-rate", type=float, default=8e-4, help="peak of AdamW's cosine schedule")
-    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=8e-4, help="peak of AdamW's cosine schedule (%(default)s)"
+    )
+    parser.add_argument("--weight-decay", type=float, default=0.05, help="of the matrices (%(default)s)")
     parser.add_argument(
         "--curriculum", type=float, default=0.0, help="share of the steps that go from easy to all images"
     )
     parser.add_argument("--augment", action="store_true", help="random crops and mirrored pictures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and of the batches (%(default)s)")
     parser.add_argument("--start", type=Path, help="checkpoint to start from; a plain DeiT/timm ViT will do")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
     parser.add_argument(

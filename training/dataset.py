@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import ConfigError, ImageError
-from ..bundle.pictures import read_picture
+from ..bundle.pictures import SUFFIXES, read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 DECODE_THREADS = 4
 SMALLEST_CROP = 0.35  # share of the picture's area that a random crop keeps at least
 
@@ -73,7 +72,7 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
     names = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     paths, labels = [], []
     for label, name in enumerate(names):
-        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
         paths += found
         labels += [label] * len(found)
     if not paths:

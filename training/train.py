@@ -63,6 +63,8 @@ def train(
     batches = Batches(training, recipe.batch, steps, recipe.seed, recipe.curriculum, recipe.augment)
     run = {"recipe": asdict(recipe), "config": config.to_dict(), "plain": plain}
     out.mkdir(parents=True, exist_ok=True)
+    if not resume and (out / "last.pth").exists():
+        raise ConfigError(f"{out} holds a run already: go on with --resume, or give another --out")
     first_epoch = restore(out / "last.pth", run, model, optimizer) if resume else 0
     entries: dict[str, Any] = {"labels": training.classes}
     metrics: dict[str, Any] = {}

@@ -18,12 +18,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import onnx
 
 from sacvit.bundle.environment import versions
 from sacvit.bundle.preprocess import ImageU8
 from sacvit.export.export import export
-from sacvit.export.graphs import build_plain
+from sacvit.export.plain import export_plain
 from sacvit.model.checkpoint import load_plain
 from sacvit.model.cost import count_cost
 from sacvit.profiles.latency import describe_machine, time_alternating
@@ -43,12 +42,9 @@ GREEN, ORANGE, GREY = "#50a85a", "#e08a1e", "#555555"
 class Plain:
     """The baseline ViT as an ONNX Runtime stage."""
 
-    def __init__(self, folder: Path, record_of: Path) -> None:
-        model, preprocessing = load_plain(HERE / "plain.pth", heads=3)
-        weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        graph = build_plain(model.config, weights, preprocessing, None)
-        graph.metadata_props.extend(onnx.load(record_of).metadata_props)
-        onnx.save(graph, folder / "plain.onnx")
+    def __init__(self, folder: Path) -> None:
+        model, preprocessing = load_plain(HERE / "plain.pth")
+        export_plain(model, preprocessing, folder / "plain.onnx")
         stage = OnnxStage(folder / "plain.onnx")
         size = preprocessing.image_size
         self.image = np.zeros((1, size, size, 3), np.uint8)
@@ -73,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         bundle = export(HERE / "model.pth", Path(name) / "build")
         stored = Pipeline.load(bundle.ee, bundle.sac)
-        plain = Plain(Path(name), bundle.ee)
+        plain = Plain(Path(name))
         numbers = measure(stored, plain, images, labels, options.rounds)
         draw_stages(numbers, options.out / "stages.png")
         draw_masks(stored, images, labels, options.out / "masks.png")
@@ -110,7 +106,7 @@ def measure(stored: Pipeline, plain: Plain, images: ImageU8, labels: Any, rounds
             }
         )
     plain_right = np.mean([plain(image) == label for image, label in zip(images, labels, strict=True)])
-    cost = count_cost(load_plain(HERE / "plain.pth", heads=3)[0].config)
+    cost = count_cost(load_plain(HERE / "plain.pth")[0].config)
     return {
         "test_scenes": len(labels),
         "stored_eta": stored.threshold,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import monotonic
 
 import cv2
 import numpy as np
 
-from ...bundle.errors import SacvitError, UsageError
+from ...bundle.errors import SacvitError
+from ...bundle.files import require_writable
 from ...bundle.preprocess import ImageU8
 from .overlay import draw_overlay
 from .sink import Answer
@@ -18,17 +20,19 @@ PICTURES_FPS = 2.0  # a folder of pictures: half a second each
 
 
 class ClipWriter:
-    """Writes frames with their overlay as MP4; the file takes its name when it is closed. The first frame sets the size."""
+    """Writes frames with their overlay as MP4; the file takes its name when it is closed. The first frame sets the size.
 
-    def __init__(self, path: Path, fps: float) -> None:
-        if path.suffix.lower() != ".mp4":
-            raise UsageError(f"--save {path}: give a name that ends in .mp4")
-        if not path.parent.is_dir():
-            raise SacvitError(f"--save {path}: the folder {path.parent} does not exist")
-        self.path, self.fps = path, fps
+    live: frames come when they come; they are repeated or left out so that the clip runs as fast as the world did.
+    """
+
+    def __init__(self, path: Path, fps: float, live: bool = False) -> None:
+        require_writable(path, "--save", ".mp4")
+        self.path, self.fps, self.live = path, fps, live
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._began = 0.0
+        self._written = 0
 
     def write(self, answer: Answer) -> None:
         canvas = draw_overlay(
@@ -36,15 +40,37 @@ class ClipWriter:
         )
         if self._writer is None:
             self._size = (canvas.shape[1] // 2 * 2, canvas.shape[0] // 2 * 2)  # codecs want even sides
-            self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
-            if not self._writer.isOpened():
-                raise SacvitError(f"--save {self.path}: this OpenCV cannot write MPEG-4; install opencv-python")
-        self._writer.write(letterbox(canvas, self._size))
+            writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
+            if not writer.isOpened():
+                raise SacvitError(f"--save {self.path}: no MPEG-4 file can be written there; try another folder")
+            self._writer, self._began = writer, monotonic()
+        due = self._written + 1
+        if self.live:
+            due = int((monotonic() - self._began) * self.fps) + 1
+        picture = letterbox(canvas, self._size)
+        for _ in range(due - self._written):
+            self._writer.write(picture)
+        self._written = max(self._written, due)
 
     def close(self) -> None:
-        if self._writer is not None:
+        """Gives the clip its name. Raises SacvitError, and removes it, when what lies on the disk cannot be played."""
+        if self._writer is None:
+            return
+        try:
             self._writer.release()
+            if not can_play(self._partial, self._written):  # the writer itself does not tell of a full disk
+                raise SacvitError(f"--save {self.path}: the clip could not be written whole; is the disk full?")
             os.replace(self._partial, self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+
+def can_play(path: Path, frames: int) -> bool:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == frames
+    finally:
+        capture.release()
 
 
 def letterbox(canvas: ImageU8, size: tuple[int, int]) -> ImageU8:

@@ -18,17 +18,21 @@ class Table:
 
     def __init__(self) -> None:
         self.coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        put(COLUMNS)
+        self._headed = False
 
     def write(self, answer: Answer) -> None:
+        if not self._headed:
+            put(COLUMNS)
+            self._headed = True
         result = answer.result
+        label = plain(result.label)[:24]
         stage = f"{result.stage:3}"
         if self.coloured:
             stage = f"\x1b[{32 if result.exits_early else 33}m{stage}\x1b[0m"
         sac = "-" if result.sac_ms is None else f"{result.sac_ms:.2f}"
         put(
-            f"{answer.frame.index:6d}  {result.label[:24]:24} {result.probability:5.2f}  {stage}  {result.confidence:7.2f}"
-            f"  {result.ee_ms:7.2f}  {sac:>7}  {answer.frame.name}"
+            f"{answer.frame.index:6d}  {label:24} {result.probability:5.2f}  {stage}  {result.confidence:7.2f}"
+            f"  {result.ee_ms:7.2f}  {sac:>7}  {plain(answer.frame.name)}"
         )
 
     def close(self) -> None:
@@ -60,9 +64,14 @@ class JsonLines:
         sys.stdout.flush()
 
 
+def plain(text: str) -> str:
+    """Without what would steer a terminal: labels and file names come from others."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def put(line: str) -> None:
     """To stdout, past a progress bar that may stand on the same terminal."""
     if sys.stderr.isatty():
         tqdm.write(line, file=sys.stdout)
     else:
-        print(line, flush=sys.stdout.isatty())
+        print(line, flush=True)  # a reader at the other end of a pipe waits for this frame, not for a full buffer

@@ -11,6 +11,7 @@ from ...bundle.preprocess import ImageU8
 from ..pipeline import Result
 
 SMALLEST_SIDE = 480  # pixels: smaller frames are enlarged, so that text and blocks stay readable
+LARGEST_SIDE = 4096  # pixels: and no strip is enlarged beyond what a video can hold
 EE_COLOUR = (120, 200, 80)  # BGR: green, left early
 SAC_COLOUR = (60, 165, 250)  # orange, took the fine pass
 INK, FAINT, PANEL = (245, 245, 245), (190, 190, 190), (24, 24, 24)
@@ -44,7 +45,7 @@ def draw_overlay(image: ImageU8, region: Box, grid: int, result: Result, thresho
 
     region: the part of the frame that the network saw. grid: its coarse blocks along a side.
     """
-    scale = max(1.0, SMALLEST_SIDE / min(image.shape[:2]))
+    scale = min(max(1.0, SMALLEST_SIDE / min(image.shape[:2])), max(1.0, LARGEST_SIDE / max(image.shape[:2])))
     canvas = enlarged(image, scale) if scale > 1 else image.copy()
     top, left, height, width = (round(value * scale) for value in region)
     box = (top, left, min(height, canvas.shape[0] - top), min(width, canvas.shape[1] - left))

@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...bundle.errors import SacvitError, UsageError
-from ...bundle.files import written_whole
+from ...bundle.files import require_writable, written_whole
 from ...bundle.preprocess import ImageU8
 from ..pipeline import Result
 from .overlay import (
@@ -43,10 +42,7 @@ class Sheet:
     """Keeps a uniform sample of each kind while the run goes on, and writes the picture when it is closed."""
 
     def __init__(self, path: Path) -> None:
-        if path.suffix.lower() != ".png":
-            raise UsageError(f"--sheet {path}: give a name that ends in .png")
-        if not path.parent.is_dir():
-            raise SacvitError(f"--sheet {path}: the folder {path.parent} does not exist")
+        require_writable(path, "--sheet", ".png")
         self.path = path
         self.samples: dict[str, list[Sample]] = {"EE": [], "SAC": []}
         self.seen = {"EE": 0, "SAC": 0}

@@ -32,8 +32,9 @@ class Window:
             answer.frame.image, answer.region, answer.grid, answer.result, answer.threshold, answer.running
         )
         cv2.imshow(TITLE, image)
-        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+        key = cv2.waitKey(1) & 0xFF
+        if key in (ord("q"), 27) or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
             raise Quit
 
     def close(self) -> None:
-        cv2.destroyWindow(TITLE)
+        cv2.destroyAllWindows()

@@ -73,8 +73,9 @@ def open_stream(url: str, open_ms: int, read_ms: int) -> Capture:
 
 
 def without_password(url: str) -> str:
-    """The URL as logs may show it."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
+    """The URL as logs may show it: without password and query. The last @ ends the password, whatever stands in it."""
+    shown = re.sub(r"(://[^@:/]*):.*@", r"\1:***@", url)
+    return re.sub(r"\?.*", "?***", shown)
 
 
 def first_cause(spec: str) -> str:
@@ -181,12 +182,14 @@ def _diagnose_network(spec: str, build: str) -> Iterator[tuple[str, str | None]]
     try:
         parts = urlsplit(spec)
         host, port = parts.hostname, parts.port or {"rtsp": 554, "http": 80, "https": 443}[parts.scheme]
-    except ValueError as reason:
-        yield f"the address is malformed: {reason}", "Write it as rtsp://host:port/path"
+    except ValueError:  # whose text would quote a password
+        host, port = None, 0
+    if not host:
+        yield f"the address {without_password(spec)} is malformed", "Write it as rtsp://host:port/path"
         return
     try:
-        socket.create_connection((host or "", port), timeout=3).close()
-    except OSError as reason:
+        socket.create_connection((host, port), timeout=3).close()
+    except (OSError, UnicodeError) as reason:
         yield f"{host}:{port} does not answer: {reason}", "Check the address, the network and that the camera is on"
         return
     yield f"{host}:{port} answers", None

@@ -42,14 +42,13 @@ class ReadAhead(ABC):
                 raise item
             yield item
 
-    def close(self) -> bool:
+    def close(self) -> None:
         """Ends the reader, which at most decodes one more frame."""
         self._stopped.set()
         while self._thread.is_alive():  # the thread may wait for a place in the queue
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._thread.join(0.05)
-        return True
 
     def _read(self) -> None:
         try:
@@ -125,6 +124,8 @@ class VideoFile(ReadAhead):
             finally:
                 capture.release()
             if self.announced is not None and given < self.announced - max(1, self.MAY_MISS * self.announced):
-                self.faults.append(f"{self.path} was cut short: {given} of {self.announced} frames could be decoded")
-            if not self.loop or not given or self.faults:
+                fault = f"{self.path} was cut short: {given} of {self.announced} frames could be decoded"
+                if fault not in self.faults:
+                    self.faults.append(fault)
+            if not self.loop or not given:
                 return

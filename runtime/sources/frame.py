@@ -29,5 +29,5 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[Frame]: ...
 
-    def close(self) -> bool:
-        """Ends what the source started. False when a thread of it hangs in a driver and could not be ended."""
+    def close(self) -> None:
+        """Ends what the source started."""

@@ -12,6 +12,7 @@ from ...bundle.errors import DeviceError
 from ...bundle.preprocess import ImageU8
 from .frame import Frame
 
+READER = "camera-"  # what the names of reading threads begin with
 FIRST_FRAME_S = 10.0  # a CSI camera needs 2 to 3 s to start, an RTSP server up to a key frame's interval
 STALL_S = 1.0  # without a frame: the connection is given up and opened anew
 OPEN_S = 5.0  # that an attempt to open may take before another thread tries
@@ -56,6 +57,12 @@ class LiveSource:
         self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
+        try:
+            yield from self._frames()
+        finally:  # however the iteration ends, no reader stays behind
+            self.close()
+
+    def _frames(self) -> Iterator[Frame]:
         index = 0
         started = last_frame = time.monotonic()
         lost = False
@@ -72,7 +79,8 @@ class LiveSource:
                 last_frame = time.monotonic()
                 continue
             if index == 0 and (self._refused or now - started > FIRST_FRAME_S):
-                raise DeviceError(f"{self.name} gives no picture. {self._describe()}")
+                said = "".join(f" ({fault})" for fault in self.faults[:1])
+                raise DeviceError(f"{self.name} gives no picture{said}. {self._describe()}")
             if index and not lost:
                 lost = True
                 self.losses += 1
@@ -81,13 +89,13 @@ class LiveSource:
             if opening_since is None or now - opening_since > OPEN_S:
                 self._start_reader()  # the old one hangs in a read, or in its driver
 
-    def close(self) -> bool:
-        """Ends the iteration and waits for the readers. False when one hangs in its driver and had to be left."""
+    def close(self) -> None:
+        """Ends the iteration and waits for the readers; one that hangs in its driver is left behind after CLOSE_S."""
         with self._changed:
             self._closed = True
             self._reader += 1
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._alive == 0, CLOSE_S)
+            self._changed.wait_for(lambda: self._alive == 0, CLOSE_S)
 
     def _wait(self, timeout_s: float) -> ImageU8 | None:
         with self._changed:
@@ -106,20 +114,31 @@ class LiveSource:
             self._reader += 1
             self._alive += 1
             number = self._reader
-        threading.Thread(target=self._read, args=(number,), name=f"camera-{number}", daemon=True).start()
+        threading.Thread(target=self._read, args=(number,), name=f"{READER}{number}", daemon=True).start()
 
     def _read(self, number: int) -> None:
         try:
             while self._counts(number):
                 self._opening_since = time.monotonic()
-                capture = self._open_capture()
+                try:
+                    capture = self._open_capture()
+                except Exception as reason:  # of a driver or of OpenCV: a device that does not open
+                    self._note(f"{type(reason).__name__}: {reason}")
+                    self._opening_since = None
+                    self._refuse()
+                    time.sleep(RETRY_S)
+                    continue
                 if self._counts(number):
                     self._opening_since = None
                     if not capture.isOpened():
                         self._refuse()
                 try:
                     while capture.isOpened() and self._counts(number):
-                        ok, image = capture.read()
+                        try:
+                            ok, image = capture.read()
+                        except Exception as reason:
+                            self._note(f"{type(reason).__name__}: {reason}")
+                            break
                         if not ok:
                             break
                         self._put(number, image)
@@ -131,6 +150,12 @@ class LiveSource:
             with self._changed:
                 self._alive -= 1
                 self._changed.notify_all()
+
+    def _note(self, reason: str) -> None:
+        """Keeps the device's own words, once each, for the end of the run."""
+        line = f"{self.name}: {reason.strip().splitlines()[-1]}"
+        if line not in self.faults:
+            self.faults.append(line)
 
     def _refuse(self) -> None:
         with self._changed:

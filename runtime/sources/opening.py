@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from ...bundle.errors import ImageError
+from ...bundle.errors import ImageError, UsageError
 from ...bundle.pictures import SUFFIXES
 from .camera import open_camera
 from .files import PictureFiles, VideoFile
@@ -18,6 +18,8 @@ def open_source(spec: str, loop: bool = False) -> Source:
     loop: start files over at their end. Raises ImageError for files that are not there or cannot be read, DeviceError
     and UsageError for cameras.
     """
+    if not spec.strip():
+        raise UsageError("--camera is empty; is a variable of the shell unset?")
     camera = open_camera(spec)
     if camera is not None:
         return camera
@@ -25,8 +27,10 @@ def open_source(spec: str, loop: bool = False) -> Source:
     if path.is_dir():
         return PictureFiles(pictures_in(path), loop)
     if not path.exists():
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
-        pictures = [name for name in found if name.is_file()]
+        found = files_of(spec)
+        pictures = [name for name in found if name.suffix.lower() in SUFFIXES]
+        if found and not pictures:
+            raise ImageError(f"--camera {spec} matches {len(found)} files, but no picture ({', '.join(SUFFIXES)})")
         if not pictures:
             raise ImageError(
                 f"--camera {spec}: no such file, folder or pattern. Cameras are 0, /dev/video0, csi://0, rtsp://... or"
@@ -38,9 +42,18 @@ def open_source(spec: str, loop: bool = False) -> Source:
     return VideoFile(path, loop)
 
 
+def files_of(spec: str) -> list[Path]:
+    """The files that a source of files reads, by name; none for a camera."""
+    path = Path(spec.removeprefix("file://"))
+    if path.is_file():
+        return [path]
+    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    return sorted(name for name in names if name.is_file())
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder, by name, not of its subfolders. Raises ImageError when there is none."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = [path for path in files_of(str(folder)) if path.suffix.lower() in SUFFIXES]
     if not found:
         raise ImageError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
     return found

@@ -136,7 +136,7 @@ def test_a_failed_export_writes_nothing(tiny_checkpoint, tmp_path, monkeypatch, 
     plant(monkeypatch)
     with pytest.raises(raised):
         export(tiny_checkpoint, tmp_path / "build")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # not even the folder
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,32 @@ def test_a_failed_export_leaves_the_old_bundle_alone(tiny_checkpoint, tmp_path, 
 
 
 def test_what_a_killed_export_left_is_cleared(tiny_checkpoint, tmp_path):
-    (tmp_path / ".build.part").mkdir()
-    (tmp_path / ".build.part" / "ee.onnx").write_bytes(b"half")
+    old, running = (tmp_path / "build" / f"{export_module.WORK_PREFIX}{name}" for name in ("old", "running"))
+    for left in (old, running):
+        left.mkdir(parents=True)
+        (left / "ee.onnx").write_bytes(b"half")
+    os.utime(old, (0, 0))
     export(tiny_checkpoint, tmp_path / "build")
-    assert [path.name for path in tmp_path.iterdir()] == ["build"]
+    assert not old.exists() and running.exists()
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_an_interruption_between_two_renames_puts_the_old_bundle_back(tiny_checkpoint, tmp_path, monkeypatch, at):
+    export(tiny_checkpoint, tmp_path / "build")
+    before = content_of(tmp_path / "build")
+    calls, rename = [], os.replace
+
+    def interrupted(source, target):
+        calls.append(source)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(export_module.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(tiny_checkpoint, tmp_path / "build", alpha=0.3)
+    monkeypatch.undo()
+    assert content_of(tmp_path / "build") == before
 
 
 def test_files_of_others_in_the_folder_stay(tiny_checkpoint, tmp_path):

@@ -182,7 +182,7 @@ def test_a_missing_file_is_refused_with_what_is_wanted(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert f"{tmp_path} does not exist" in refusal(tmp_path)
+    assert f"{tmp_path} is a folder" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.3, 0.5, 0.9, 0.999, 0.99999])
@@ -455,10 +455,10 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(content: Content, wr
         ({"aplha": 0.5}, CheckpointError, "'config' has an unknown entry 'aplha' (did you mean alpha?)"),
         ({"width": 32}, CheckpointError, "'config' says width 32, but the tensors have 16"),
         ({"classes": "3"}, CheckpointError, "'config' says classes '3', but the tensors have 3"),
-        ({"heads": "2"}, ConfigError, "heads must be a positive whole number, found '2'"),
-        ({"alpha": None}, ConfigError, "alpha must lie in (0, 1], found None"),
-        ({"selection": ["topk"]}, ConfigError, "selection must be one of topk, window; found ['topk']"),
-        ({"window": 1}, ConfigError, "--window goes with --selection window"),
+        ({"heads": "2"}, CheckpointError, "heads must be a positive whole number, found '2'"),
+        ({"alpha": None}, CheckpointError, "alpha must lie in (0, 1], found None"),
+        ({"selection": ["topk"]}, CheckpointError, "selection must be one of topk, window; found ['topk']"),
+        ({"window": 1}, CheckpointError, "--window goes with --selection window"),
     ],
 )
 def test_a_config_entry_that_cannot_be_meant_is_refused(

@@ -46,6 +46,15 @@ def test_passwords_do_not_reach_the_log():
     assert open_camera("rtsp://me:secret@cam/1").name == "rtsp://me:***@cam/1"
 
 
+@pytest.mark.parametrize(
+    "url", ["rtsp://u:p@ss@h/x", "rtsp://u:a/b@h/x", "http://h/x?token=secret", "http://u:p@ss@h/x?token=secret"]
+)
+def test_no_part_of_a_secret_is_shown(url):
+    shown = without_password(url)
+    assert not any(part in shown for part in ("p@ss", "ss@", "a/b", "secret"))
+    assert shown.endswith(("@h/x", "?***"))
+
+
 def last_fault(spec: str, build: str) -> tuple[str, str]:
     finding, cure = list(diagnose(spec, build))[-1]
     assert cure is not None

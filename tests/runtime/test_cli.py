@@ -31,7 +31,8 @@ def test_a_folder_gives_a_line_a_picture(engines, picture_folder, capsys):
     assert run(engines, "--camera", picture_folder) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 7
-    assert err.splitlines()[0].startswith("6 frames in ")
+    assert err.splitlines()[0].startswith("threshold 0.5, ONNX Runtime ")
+    assert err.splitlines()[1].startswith("6 frames in ")
 
 
 def test_json_lines_are_one_object_a_frame(engines, video, capsys):
@@ -82,7 +83,7 @@ def test_unreadable_pictures_are_skipped_and_the_run_says_so(engines, picture_fo
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
     assert "5 frames in" in err and "1 skipped" in err
-    assert "sacvit-run: skipped: " in err and "03.png is no picture" in err
+    assert "sacvit-run: fault: " in err and "03.png is no picture" in err
 
 
 def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, capsys):
@@ -171,3 +172,65 @@ def test_help_needs_neither_opencv_nor_onnx_runtime():
     code = blocked + "from sacvit.runtime.cli import main\nmain(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "--check-camera" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--save", "--sheet"])
+def test_an_output_never_takes_the_place_of_an_input(engines, video, picture_folder, tmp_path, capsys, option):
+    source = tmp_path / ("clip.mp4" if option == "--save" else "00.png")
+    source.write_bytes(video.read_bytes() if option == "--save" else (picture_folder / "00.png").read_bytes())
+    before = source.read_bytes()
+    assert run(engines, "--camera", source, option, source) == 2
+    assert f"{option} {source} would overwrite what --camera reads" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_a_sheet_inside_the_folder_that_is_read_is_refused_where_it_is_a_picture_of_it(engines, picture_folder, capsys):
+    assert run(engines, "--camera", picture_folder, "--sheet", picture_folder / "02.png") == 2
+
+
+@pytest.mark.parametrize("spec", ["", "  "])
+def test_an_empty_source_is_not_the_current_folder(engines, capsys, spec):
+    assert run(engines, "--camera", spec) == 2
+    assert "--camera is empty" in capsys.readouterr().err
+
+
+def test_a_glob_without_pictures_says_so(engines, tmp_path, video, capsys):
+    (tmp_path / "a.mp4").write_bytes(video.read_bytes())
+    assert run(engines, "--camera", tmp_path / "*.mp4") == 1
+    assert "matches 1 files, but no picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http://", "http://a..b/x", "http://host:port/x"])
+def test_a_malformed_address_is_a_missing_device(engines, capsys, url):
+    assert run(engines, "--camera", url) == 5
+    err = capsys.readouterr().err
+    assert "gives no picture" in err and "Traceback" not in err
+
+
+def test_a_folder_as_engine_is_told(bundles, capsys):
+    assert main(["--engine", str(bundles / "bundle"), str(bundles / "bundle"), "--camera", "0"]) == 4
+    assert "is a folder; --engine wants the two files" in capsys.readouterr().err
+
+
+def test_a_line_leaves_through_a_pipe_when_its_frame_is_done(engines):
+    """Not when a buffer is full: a camera gives one frame and then stalls."""
+    camera = MjpegServer()
+    code = "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--json"]
+    plain = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=plain) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = camera.served
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    camera.die()
+    assert seen < 200  # 8 kB of buffer would hold back some fifty lines; start-up takes most of what was served
+    assert process.returncode == 130
+
+
+def test_nothing_saved_is_said(engines, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert run(engines, "--camera", tmp_path / "bad.png", "--save", tmp_path / "o.mp4") == 1
+    assert "no frame came: nothing was saved" in capsys.readouterr().err
+    assert not (tmp_path / "o.mp4").exists()

@@ -180,23 +180,54 @@ def test_hanging_readers_do_not_pile_up(monkeypatch):
     source.close()
 
 
+def test_no_reader_stays_behind_an_iteration_that_failed(camera):
+    camera.die()
+    with pytest.raises(DeviceError):
+        next(iter(open_source(camera.url)))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(live.READER)]
+    camera.start()
+
+
 def test_closing_waits_for_the_reader():
     capture = FakeCapture()
     source = LiveSource("fake", lambda: capture, lambda: "")
     capture.give(1, None)
     next(iter(source))
-    assert source.close()
+    source.close()
     assert capture.released
 
 
-def test_closing_tells_of_a_reader_that_hangs(monkeypatch):
+def test_closing_does_not_wait_for_a_reader_that_hangs(monkeypatch):
     monkeypatch.setattr(live, "CLOSE_S", 0.05)
     capture = FakeCapture()
     source = LiveSource("fake", lambda: capture, lambda: "")
     capture.give(1)
     next(iter(source))
-    assert not source.close()
+    began = time.monotonic()
+    source.close()
+    assert time.monotonic() - began < 1
     capture.give(None)
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_drivers_exception_is_a_missing_device_with_its_words(where, monkeypatch):
+    monkeypatch.setattr(live, "FIRST_FRAME_S", 0.2)
+    monkeypatch.setattr(live, "STALL_S", 0.05)
+    monkeypatch.setattr(live, "RETRY_S", 0.01)
+
+    class Broken(FakeCapture):
+        def read(self):
+            raise OSError("the sensor is on fire")
+
+    def open_capture():
+        if where == "open":
+            raise OSError("the sensor is on fire")
+        return Broken()
+
+    source = LiveSource("fake", open_capture, lambda: "cure")
+    with pytest.raises(DeviceError, match="the sensor is on fire"):
+        next(iter(source))
+    source.close()
 
 
 def test_closing_ends_a_waiting_consumer():

@@ -30,9 +30,8 @@ class ListSource:
         if self.then is not None:
             raise self.then
 
-    def close(self) -> bool:
+    def close(self) -> None:
         self.closed = True
-        return True
 
 
 class Collector:
@@ -105,6 +104,17 @@ def test_a_fault_of_the_source_closes_the_sinks(pipeline, pictures):
     with pytest.raises(OSError, match="planted"):
         run_chain(pipeline, ListSource(pictures[:2], then=OSError("planted")), [sink])
     assert sink.closed == 1
+
+
+def test_every_end_is_reached_though_one_fails(pipeline, pictures):
+    class Failing(Collector):
+        def close(self) -> None:
+            raise OSError("disk full")
+
+    source, sink = ListSource(pictures[:2]), Collector()
+    with pytest.raises(OSError, match="disk full"):
+        run_chain(pipeline, source, [sink, Failing(), sink])
+    assert sink.closed == 2 and source.closed
 
 
 def test_the_region_is_where_the_view_was_cut(bundles, pictures):

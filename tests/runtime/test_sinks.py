@@ -212,3 +212,50 @@ def test_a_window_without_a_display_is_a_missing_device(monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(DeviceError, match="--show needs a display"):
         Window()
+
+
+def test_a_clip_that_cannot_be_played_is_no_clip(tmp_path, monkeypatch):
+    """OpenCV's writer does not tell of a full disk."""
+    (tmp_path / "out.mp4").write_bytes(b"an older clip")
+    writer = ClipWriter(tmp_path / "out.mp4", 10)
+    writer.write(make_answer())
+    release = writer._writer.release
+
+    class Cut:
+        def release(self) -> None:
+            release()
+            content = writer._partial.read_bytes()
+            writer._partial.write_bytes(content[: len(content) // 2])
+
+    writer._writer = Cut()
+    with pytest.raises(SacvitError, match=r"could not be written whole; is the disk full\?"):
+        writer.close()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older clip"]
+
+
+def test_a_folder_in_the_way_is_told_before_the_run(tmp_path):
+    (tmp_path / "out.mp4").mkdir()
+    with pytest.raises(UsageError, match="is a folder; give a file's name"):
+        ClipWriter(tmp_path / "out.mp4", 10)
+
+
+def test_a_clip_of_a_camera_runs_as_fast_as_the_world(tmp_path, monkeypatch):
+    clock = iter([0.0, 0.0, 0.5, 0.51, 1.0])
+    monkeypatch.setattr("sacvit.runtime.sinks.clip.monotonic", lambda: next(clock))
+    writer = ClipWriter(tmp_path / "out.mp4", 10, live=True)
+    for shade in (10, 60, 110, 160):
+        writer.write(make_answer(EXIT, shade=shade))
+    writer.close()
+    shades = [int(frame[240, 320, 0]) for frame in frames_of(tmp_path / "out.mp4")]
+    assert [round(shade / 50) for shade in shades] == [0] + [1] * 5 + [3] * 5  # 0, then up to 0.5 s, then up to 1 s
+
+
+def test_a_strip_is_not_enlarged_beyond_what_a_video_holds():
+    assert max(overlay(make_answer(shape=(1, 5000))).shape) <= 5000
+    assert max(overlay(make_answer(shape=(2000, 2))).shape) <= 4096
+
+
+def test_labels_cannot_steer_the_terminal(capsys):
+    result = Result(1, "\x1b[31mbee\n", 0.9, "EE", 0.9, (), 1.0, None)
+    Table().write(make_answer(result))
+    assert "\x1b" not in capsys.readouterr().out

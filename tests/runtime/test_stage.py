@@ -77,6 +77,33 @@ def test_a_truncated_file_is_refused_with_its_size(bundles, tmp_path, share):
         load_stage(path)
 
 
+def with_metadata(path, **changes: str) -> bytes:
+    """The file with some of its record's entries replaced by ones of the same length: no onnx is needed for that."""
+    content = path.read_bytes()
+    for old, new in changes.items():
+        assert content.count(old.encode()) >= 1 and len(old) == len(new)
+        content = content.replace(old.encode(), new.encode())
+    return content
+
+
+def test_a_graph_of_another_stage_than_its_record_says_is_refused(bundles, tmp_path):
+    path = tmp_path / "ee.onnx"
+    path.write_bytes(with_metadata(bundles / "bundle" / "ee.onnx", confidence="c0nfidence"))
+    with pytest.raises(EngineError, match=r"is no EE stage: it has inputs \['image'\] and outputs \['c0nfidence'"):
+        load_stage(path)
+
+
+def test_fewer_labels_than_classes_are_refused(bundles, tmp_path):
+    path = tmp_path / "ee.onnx"
+    path.write_bytes(with_metadata(bundles / "bundle" / "ee.onnx", **{'"dog", "emu"]': '"dog,  emu" ]'}))
+    with pytest.raises(EngineError, match="names 4 labels for 5 classes"):
+        load_stage(path)
+
+
+def test_the_backend_is_named(ee):
+    assert ee.backend.startswith("ONNX Runtime ") and ee.backend.endswith((" on CPU", " on CUDA"))
+
+
 def test_a_foreign_suffix_is_refused(bundles, tmp_path):
     shutil.copy(bundles / "bundle" / "ee.onnx", tmp_path / "ee.pth")
     with pytest.raises(EngineError, match=r"engines are \.onnx files; found suffix '\.pth'"):

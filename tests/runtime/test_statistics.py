@@ -45,6 +45,16 @@ def test_paths_add_up_what_a_frame_waited_for():
     assert summary["stages"]["SAC"]["n"] == 1
 
 
+def test_a_camera_may_run_for_months(monkeypatch):
+    monkeypatch.setattr("sacvit.runtime.statistics.KEPT_FRAMES", 10)
+    statistics = RunStatistics()
+    for number in range(25):
+        statistics.add(0.0, result(float(number), None))
+    summary = statistics.summary(1.0)
+    assert summary["frames"] == summary["exits"] == 25
+    assert summary["stages"]["EE"] | {"n": 10, "median_ms": 19.5} == summary["stages"]["EE"]  # of the last ten
+
+
 def test_a_run_without_frames_has_a_summary():
     summary = RunStatistics().summary(0.1) | {"dropped": 0, "skipped": 0}
     assert summary_lines(summary)[0].startswith("0 frames")

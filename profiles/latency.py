@@ -13,15 +13,18 @@ from typing import Any
 def time_alternating(
     tasks: Mapping[str, Callable[[], object]], rounds: int, warmup_rounds: int = 1
 ) -> dict[str, list[float]]:
-    """Wall milliseconds of each task in each round, A B C A B C ...; warm-up rounds run but do not count.
+    """Wall milliseconds of each task in each round, A B C, B C A, C A B, ...; warm-up rounds run but do not count.
 
-    A task must be done when it returns. Compare the tasks by the ratios inside a round: see `round_ratios`.
+    The order turns because a task pays for what the one before it left in the caches. A task must be done when it
+    returns. Compare the tasks by the ratios inside a round: see `round_ratios`.
     """
     times: dict[str, list[float]] = {name: [] for name in tasks}
+    names = list(tasks)
     for number in range(-warmup_rounds, rounds):
-        for name, task in tasks.items():
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
             began = time.perf_counter()
-            task()
+            tasks[name]()
             if number >= 0:
                 times[name].append(1e3 * (time.perf_counter() - began))
     return times

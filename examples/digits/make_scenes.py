@@ -2,7 +2,7 @@
 
     python examples/digits/make_scenes.py --out data/digits
 
-`val` holds scenes of unseen digits on unseen ground: it is the test set of the example's claims.
+`val` holds scenes of digits and ground that no training scene shows.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ def make_scenes(folder: Path, split: str, count: int, seed: int, easy_share: flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=75_000, help="training scenes (12 kB each)")
+    parser.add_argument("--train", type=int, default=75_000, help="training scenes (12 kB each); 0 for none")
     parser.add_argument("--val", type=int, default=4_000, help="test scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--easy-share", type=float, default=0.75, help="share of large digits on calm ground")
     parser.add_argument("--hardest", type=float, default=0.9, help="difficulty of the hardest scene, at most 1")
     options = parser.parse_args()
     mix = (options.easy_share, options.hardest)
-    make_scenes(options.out / "train", "train", options.train, options.seed, *mix)
-    make_scenes(options.out / "val", "val", options.val, options.seed + 1, *mix)
+    for name, count, seed in (("train", options.train, options.seed), ("val", options.val, options.seed + 1)):
+        if count:
+            make_scenes(options.out / name, name, count, seed, *mix)
 
 
 if __name__ == "__main__":

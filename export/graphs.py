@@ -23,17 +23,7 @@ def build_ee(config: ModelConfig, weights: Weights, preprocessing: Preprocessing
     b = batch or "B"
     image = g.input("image", "uint8", [b, size, size, 3])
     coarse = halve(g, g.cast("pixels", image, "float32"), config)  # (B, S/2, S/2, 3)
-    cells = g.reshape("cells", coarse, -1, grid, patch, grid, 3 * patch)
-    cells = g.op("cells.by_patch", "Transpose", cells, perm=[0, 1, 3, 2, 4])
-    weight, bias = patch_projection(weights, preprocessing)
-    patches = g.reshape("patches", cells, -1, config.blocks, 3 * patch * patch)
-    embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
-    # A zero row in front becomes the class token when the table, which holds it, is added.
-    padded = g.op("patch_embed.padded", "Pad", embedded, g.integers(0, 1, 0, 0, 0, 0))
-    table = weights["pos_embed_list.0"].copy()
-    table[:, 1:] += bias
-    table[:, :1] += weights["cls_token"]
-    embedding = x = g.op("embedding", "Add", padded, g.constant("embedding.table", table))
+    embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, weights["pos_embed_list.0"])
 
     rows = []
     for index in range(config.depth):
@@ -123,22 +113,39 @@ def build_plain(
     size, patch, fine = config.image_size, config.patch_size, 2 * config.grid
     b = batch or "B"
     pixels = g.cast("pixels", g.input("image", "uint8", [b, size, size, 3]), "float32")
-    cells = g.reshape("cells", pixels, -1, fine, patch, fine, 3 * patch)
-    cells = g.op("cells.by_patch", "Transpose", cells, perm=[0, 1, 3, 2, 4])
-    weight, bias = patch_projection(weights, preprocessing)
-    patches = g.reshape("patches", cells, -1, fine * fine, 3 * patch * patch)
-    embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
-    padded = g.op("patch_embed.padded", "Pad", embedded, g.integers(0, 1, 0, 0, 0, 0))
-    table = weights["pos_embed"].copy()
-    table[:, 1:] += bias
-    table[:, :1] += weights["cls_token"]
-    x = g.op("embedding", "Add", padded, g.constant("embedding.table", table))
+    x = embed_grid(g, pixels, fine, patch, weights, preprocessing, weights["pos_embed"])
     for index in range(config.depth):
         x, _, _ = block(g, index, x, weights, config, fine * fine + 1)
     _, logits = classify(g, x, weights, config)
     rename(g, {logits: "logits"})
     g.output("logits", "float32", [b, config.classes])
     return g.model("plain")
+
+
+def embed_grid(
+    g: GraphBuilder,
+    pixels: str,
+    grid: int,
+    patch: int,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    positions: Array,
+) -> str:
+    """[class token, all patches] of an image in row-major order, positions added: `embedding` (B, 1 + grid*grid, D).
+
+    pixels: (B, grid*P, grid*P, 3) raw. positions: (1, 1 + grid*grid, D).
+    """
+    cells = g.reshape("cells", pixels, -1, grid, patch, grid, 3 * patch)
+    cells = g.op("cells.by_patch", "Transpose", cells, perm=[0, 1, 3, 2, 4])
+    weight, bias = patch_projection(weights, preprocessing)
+    patches = g.reshape("patches", cells, -1, grid * grid, 3 * patch * patch)
+    embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
+    # A zero row in front becomes the class token when the table, which holds it, is added.
+    padded = g.op("patch_embed.padded", "Pad", embedded, g.integers(0, 1, 0, 0, 0, 0))
+    table = positions.copy()
+    table[:, 1:] += bias
+    table[:, :1] += weights["cls_token"]
+    return g.op("embedding", "Add", padded, g.constant("embedding.table", table))
 
 
 def patch_projection(weights: Weights, preprocessing: Preprocessing) -> tuple[Array, Array]:

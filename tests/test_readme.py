@@ -99,3 +99,20 @@ def test_the_folder_map_names_every_folder():
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_a_link_of_the_readme_leads_somewhere(path):
     assert (ROOT / path).exists()
+
+
+def test_the_speedups_are_those_of_the_measured_file():
+    for result in json.loads((ROOT / "docs" / "measured" / "chain.json").read_text())["results"]:
+        speedup = result["speedup"]
+        assert f"**{speedup['median']:.2f}x** faster ({speedup['min']:.2f} to {speedup['max']:.2f}" in README
+        assert f"{result['overhead_over_bare_sessions']:.1%}".replace("%", " %") in README
+        assert f"{result['exit_rate']:.0%}".replace("%", " %") in README
+
+
+def test_the_digits_numbers_are_those_of_the_figures():
+    numbers = json.loads((ROOT / "docs" / "digits" / "numbers.json").read_text())
+    text = README + (ROOT / "docs" / "digits.md").read_text()
+    by_eta = {row["eta"]: row for row in numbers["eta"]}
+    for row in (by_eta[0.0], by_eta[1.0], by_eta[numbers["stored_eta"]]):
+        assert f"{100 * row['top1']:.1f}" in text and f"{row['ms']:.2f}" in text
+    assert f"{100 * numbers['plain']['plain_top1']:.1f}" in text and f"{numbers['plain']['ms']:.2f}" in text

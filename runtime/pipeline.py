@@ -137,13 +137,12 @@ class Pipeline:
         row = buffers.sac["row"]
         survivors = self.gate.survivors(buffers.ee["confidence"][:count], row)
         if survivors:
-            if self.sac.batch:
-                row[survivors:] = row[survivors - 1]  # a fixed graph computes the last one again
-            binding = sac_bindings.get(len(row) if self.sac.batch else survivors)
-            if binding is None:
-                binding = sac_bindings[survivors] = self._bind_sac(buffers, survivors)
+            places = self.sac.batch or survivors
+            row[survivors:places] = row[survivors - 1]  # a fixed graph computes the last one again
+            if places not in sac_bindings:
+                sac_bindings[places] = self._bind_sac(buffers, places)
             began_sac = time.perf_counter()
-            binding.run()
+            sac_bindings[places].run()
         ended = time.perf_counter()
         ee_ms = 1e3 * (between - began)
         sac_ms = 1e3 * (ended - began_sac) if survivors else None
@@ -178,10 +177,7 @@ class Pipeline:
             raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")
         if size not in self._bindings:
             buffers = self._allocate(size)
-            sac_bindings: dict[int, Binding] = {}
-            if self.sac.batch:
-                sac_bindings[size] = self.sac.bind(buffers.sac)
-            self._bindings[size] = buffers, self.ee.bind(buffers.ee), sac_bindings
+            self._bindings[size] = buffers, self.ee.bind(buffers.ee), {}
         return self._bindings[size]
 
     def _allocate(self, size: int) -> Buffers:
@@ -194,7 +190,7 @@ class Pipeline:
         sac["logits"] = np.zeros_like(ee["logits"])
         return Buffers(ee, sac)
 
-    def _bind_sac(self, buffers: Buffers, survivors: int) -> Binding:
-        """SAC over the first `survivors` entries of `row`, on views of the same memory."""
-        views = {name: buffers.sac[name][:survivors] for name in ("row", "logits")}
+    def _bind_sac(self, buffers: Buffers, places: int) -> Binding:
+        """SAC over the first `places` entries of `row`, on views of the same memory."""
+        views = {name: buffers.sac[name][:places] for name in ("row", "logits")}
         return self.sac.bind(buffers.sac | views)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..bundle.command import new_parser, run_command
@@ -54,18 +55,12 @@ def train_command(options: argparse.Namespace) -> int:
     from .recipe import Recipe
     from .train import train
 
-    changes = {"image_size": options.image_size, "classes": options.classes}
-    geometry = preset(options.preset, **{key: value for key, value in changes.items() if value is not None})
-    preprocessing = Preprocessing(geometry.image_size, crop_ratio=options.crop_ratio)
+    switches = ("image_size", "classes", "selection", "alpha", "window", "attention", "downsample")
+    given = {key: getattr(options, key) for key in switches if getattr(options, key) is not None}
+    config = preset(options.preset, **given)
+    preprocessing = Preprocessing(config.image_size, crop_ratio=options.crop_ratio)
     if options.classes is None:
-        changes["classes"] = len(open_split(options.data / "train", preprocessing).classes)
-    switches = ("selection", "alpha", "window", "attention", "downsample")
-    config = preset(
-        options.preset,
-        image_size=geometry.image_size,
-        classes=options.classes or changes["classes"],
-        **{key: getattr(options, key) for key in switches},
-    )
+        config = replace(config, classes=len(open_split(options.data / "train", preprocessing).classes))
     unclustered = options.epochs * 4 // 7 if options.unclustered_epochs is None else options.unclustered_epochs
     recipe = Recipe(
         epochs=options.epochs,

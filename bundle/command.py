@@ -15,6 +15,8 @@ CURES = {  # packages of our extras, by the name that is imported
     "onnxruntime": "pip install 'sacvit[cpu]', or 'sacvit[gpu]'",
     "torch": "pip install 'sacvit[export]'",
     "onnx": "pip install 'sacvit[export]'",
+    "onnx_graphsurgeon": "pip install 'sacvit[export]'",
+    "matplotlib": "pip install 'sacvit[export]'",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-PARTS = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnx", "torch")
+PARTS = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnx", "onnx-graphsurgeon", "torch")
 
 
 def versions() -> dict[str, str]:

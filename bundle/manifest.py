@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import ConfigError, EngineError
 from .preprocess import Preprocessing
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_NAME = "sacvit.json"
 MAX_JSON_BYTES = 64 << 20  # a manifest with 100 000 labels has 5 MB
 PREFIX = "sacvit."
 DEFAULT_THRESHOLD = 0.7  # used, and called unfitted, where nobody fitted one
 
 StageName = Literal["EE", "SAC", "plain"]
+Precision = Literal["fp32", "int8", "fp16", "int8fp16"]  # int8fp16: INT8 layers in an FP16 body
 HAND_OFF = ("target_index", "target_context", "non_target")  # EE outputs that are SAC inputs, in place
 
 
@@ -33,10 +34,14 @@ class StageRecord:
     preprocessing: Preprocessing
     labels: list[str] | None
     checkpoint_sha256: str
-    graph_sha256: str  # of the graph without this record
-    partner_sha256: str  # the other stage's graph_sha256
+    graph_sha256: str  # of the FP32 graph, without this record, that the engine was made from
+    partner_sha256: str  # the other stage's graph_sha256: engines of one export fit each other in every precision
     threshold: float
-    threshold_source: str  # "option", "checkpoint" or "default"
+    threshold_source: (
+        str  # "option", "checkpoint", "default"; of a variant also "exit-rate" or "top1": how it was fitted
+    )
+    precision: Precision = "fp32"
+    threshold_fp32: float | None = None  # of a variant: what the FP32 pair's threshold is
 
     def to_metadata(self) -> dict[str, str]:
         """The record as the text entries of an ONNX file."""
@@ -51,6 +56,8 @@ class StageRecord:
             "partner_sha256": self.partner_sha256,
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
+            "precision": self.precision,
+            "threshold_fp32": self.threshold_fp32,
         }
         return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in entries.items()}
 
@@ -69,13 +76,18 @@ class StageRecord:
             if sum(map(len, metadata.values())) > MAX_JSON_BYTES:
                 raise ValueError(f"larger than {MAX_JSON_BYTES} bytes")
             entries = {key: metadata[PREFIX + key] for key in ("stage", "checkpoint_sha256", "graph_sha256")}
-            labels, threshold = (json.loads(metadata[PREFIX + key]) for key in ("labels", "threshold"))
+            keys = ("labels", "threshold", "threshold_fp32")
+            labels, threshold, threshold_fp32 = (json.loads(metadata[PREFIX + key]) for key in keys)
+            precision = metadata[PREFIX + "precision"]
             if entries["stage"] not in ("EE", "SAC", "plain"):
                 raise ValueError(f"unknown stage {entries['stage']!r}")
             if labels is not None and not (isinstance(labels, list) and all(isinstance(x, str) for x in labels)):
                 raise ValueError("labels are not a list of names")
-            if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-                raise ValueError(f"threshold {threshold!r} is no number in [0, 1]")
+            if precision not in get_args(Precision):
+                raise ValueError(f"unknown precision {precision!r}")
+            for value in (threshold, 0 if threshold_fp32 is None else threshold_fp32):
+                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                    raise ValueError(f"threshold {value!r} is no number in [0, 1]")
             config = json.loads(metadata[PREFIX + "config"])
             if not isinstance(config, dict):
                 raise ValueError("config is not a table")
@@ -89,6 +101,8 @@ class StageRecord:
                 partner_sha256=metadata[PREFIX + "partner_sha256"],
                 threshold=float(threshold),
                 threshold_source=metadata[PREFIX + "threshold_source"],
+                precision=precision,  # type: ignore[arg-type]  # checked above
+                threshold_fp32=None if threshold_fp32 is None else float(threshold_fp32),
             )
         except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as reason:
             raise EngineError(f"{path} has a damaged sacvit record: {reason}. Export it again") from None

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,18 @@ import onnx
 
 from ..bundle.environment import versions
 from ..bundle.errors import ConfigError, SacvitError
-from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, StageRecord
+from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
+from .acceptance import accept, acceptance_lines
 from .graphs import build_ee, build_sac
 from .lint import require_clean
 from .parity import Check, check_pair, require_held
+from .precision import PrecisionOptions, Variants
+from .variants import make_variants
 
 EE_NAME, SAC_NAME = "ee.onnx", "sac.onnx"
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "fp16", "int8fp16")
 WORK_PREFIX = ".sacvit-"  # of the working folder; a killed export leaves one
 ABANDONED_S = 3600.0  # a working folder of this age belongs to no running export
 MAX_BATCH = 256
@@ -40,6 +44,7 @@ class Bundle:
     sac: Path
     threshold: float
     checks: list[Check]
+    variants: dict[Precision, tuple[Path, Path]]  # EE and SAC of each typed pair
     duration_s: float
 
 
@@ -50,21 +55,25 @@ def export(
     labels: str | Path | None = None,
     threshold: float | None = None,
     batch: int | None = None,
+    precision: PrecisionOptions | None = None,
     report: Callable[[str], None] = lambda line: None,
     **switches: Any,
 ) -> Bundle:
-    """Exports a checkpoint as two checked ONNX graphs with their manifest.
+    """Exports a checkpoint as two checked ONNX graphs with their manifest, and as typed variants of them.
 
     labels: a text file with one class name a line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
-    else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. switches: see
-    `load_checkpoint`. report: receives lines about the progress.
-    Raises GuardError when a check fails; then, and on any other error, `out` is as it was.
+    else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. precision: the
+    variants. switches: see `load_checkpoint`. report: receives lines about the progress.
+    Raises GuardError when a check fails; then, and on any other error, `out` is as it was. Files of an earlier export
+    in `out` that this one does not write are removed: a bundle is of one export.
     """
     began = time.monotonic()
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold must lie in [0, 1], found {threshold}")
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ConfigError(f"--batch must lie in 1 .. {MAX_BATCH}, found {batch}")
+    wanted = precision or PrecisionOptions()
+    wanted.require_sound()
     checkpoint = load_checkpoint(ckpt, **switches)
     config = checkpoint.config
     names = checkpoint.labels if labels is None else read_labels(Path(labels), config.classes)
@@ -81,22 +90,50 @@ def export(
     for check in checks:
         report(str(check))
     require_held(checks)
-    graph_hashes = stamp(ee, sac, checkpoint, names, eta, source)
-    with replaced_folder(Path(out), (EE_NAME, SAC_NAME, MANIFEST_NAME)) as folder:
-        files = {}
-        for name, model, stage in ((EE_NAME, ee, "EE"), (SAC_NAME, sac, "SAC")):
-            content = model.SerializeToString()
-            (folder / name).write_bytes(content)
-            files[name] = {
-                "stage": stage,
-                "bytes": len(content),
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "graph_sha256": graph_hashes[stage],
-            }
+    pairs: dict[Precision, tuple[onnx.ModelProto, onnx.ModelProto]] = {"fp32": (ee, sac)}
+    variants = None
+    if wanted.int8 or wanted.fp16:
+        variants = make_variants(ee, sac, checkpoint, names, eta, wanted, report)
+        pairs |= {variant.precision: (variant.ee, variant.sac) for variant in variants.made}
+    verdicts = [
+        verdict
+        for kind, models in pairs.items()
+        for stage, model in zip(("EE", "SAC"), models, strict=True)
+        for verdict in accept(file_name(stage, kind), model, kind)
+    ]
+    for line in acceptance_lines(verdicts):
+        report(line)
+    stamp(ee, sac, checkpoint, names, eta, source, variants)
+    files = {}
+    with replaced_folder(Path(out), (*ALL_NAMES, MANIFEST_NAME)) as folder:
+        for kind, models in pairs.items():
+            for stage, model in zip(("EE", "SAC"), models, strict=True):
+                content = model.SerializeToString()
+                name = file_name(stage, kind)
+                (folder / name).write_bytes(content)
+                files[name] = {
+                    "stage": stage,
+                    "precision": kind,
+                    "bytes": len(content),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                }
         manifest = describe(checkpoint, names, eta, source, batch, files, checks)
+        if variants is not None:
+            manifest["calibration"], manifest["evaluation"] = variants.calibration, variants.evaluation
+            manifest["variants"] = {variant.precision: variant.describe(eta) for variant in variants.made}
+        manifest["tensorrt"] = [verdict.to_dict() for verdict in verdicts]
         (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     folder = Path(out)
-    return Bundle(folder, folder / EE_NAME, folder / SAC_NAME, eta, checks, time.monotonic() - began)
+    written = {kind: (folder / file_name("EE", kind), folder / file_name("SAC", kind)) for kind in pairs}
+    return Bundle(folder, *written.pop("fp32"), eta, checks, written, time.monotonic() - began)
+
+
+def file_name(stage: str, precision: Precision) -> str:
+    """ee.onnx, sac.int8.onnx and so on."""
+    return f"{stage.lower()}.onnx" if precision == "fp32" else f"{stage.lower()}.{precision}.onnx"
+
+
+ALL_NAMES = tuple(file_name(stage, precision) for precision in PRECISIONS for stage in ("EE", "SAC"))
 
 
 def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -107,14 +144,20 @@ def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelPro
 
 
 def stamp(
-    ee: onnx.ModelProto, sac: onnx.ModelProto, checkpoint: Checkpoint, labels: list[str] | None, eta: float, source: str
-) -> dict[str, str]:
-    """Writes each graph's record into its metadata; returns the graphs' hashes by stage."""
+    ee: onnx.ModelProto,
+    sac: onnx.ModelProto,
+    checkpoint: Checkpoint,
+    labels: list[str] | None,
+    eta: float,
+    source: str,
+    variants: Variants | None = None,
+) -> None:
+    """Writes each graph's record into its metadata, the variants' with their own precision and threshold."""
     hashes = {
         stage: hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
         for stage, model in (("EE", ee), ("SAC", sac))
     }
-    for stage, model, partner in (("EE", ee, "SAC"), ("SAC", sac, "EE")):
+    for stage, partner in (("EE", "SAC"), ("SAC", "EE")):
         record = StageRecord(
             stage=stage,  # type: ignore[arg-type]
             config=checkpoint.config.to_dict(),
@@ -126,8 +169,16 @@ def stamp(
             threshold=eta,
             threshold_source=source,
         )
-        onnx.helper.set_model_props(model, record.to_metadata())
-    return hashes
+        onnx.helper.set_model_props(ee if stage == "EE" else sac, record.to_metadata())
+        for variant in variants.made if variants else ():
+            typed = replace(
+                record,
+                precision=variant.precision,
+                threshold=variant.threshold,
+                threshold_source=source if variant.threshold_source == "unchanged" else variant.threshold_source,
+                threshold_fp32=eta,
+            )
+            onnx.helper.set_model_props(variant.ee if stage == "EE" else variant.sac, typed.to_metadata())
 
 
 def describe(
@@ -185,7 +236,7 @@ def read_labels(path: Path, classes: int) -> list[str]:
 
 @contextmanager
 def replaced_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """A working folder whose files `names` take their places in `folder` on success.
+    """A working folder whose files `names` take their places in `folder` on success; those it lacks are removed there.
 
     On any failure, also between two of the renames, `folder` is as it was. The working folder lies inside: `folder` may
     be a mount point, and two exports may run at once.
@@ -210,7 +261,8 @@ def replaced_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
             if (folder / name).exists():
                 os.replace(folder / name, old / name)
             placed.append(name)
-            os.replace(work / name, folder / name)
+            if (work / name).exists():
+                os.replace(work / name, folder / name)
     except BaseException as reason:
         for name in placed:
             (folder / name).unlink(missing_ok=True)

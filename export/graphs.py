@@ -13,6 +13,7 @@ from ..model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import Array, GraphBuilder
 from .layers import Weights, block, classify, layer_norm, mlp
 
+PIXEL_CENTRE = 128
 MASKED = -1e4  # exp(-1e4) is 0 in FP32 and FP16, and FP16 can hold it
 
 
@@ -22,7 +23,7 @@ def build_ee(config: ModelConfig, weights: Weights, preprocessing: Preprocessing
     size, grid, patch, tokens = config.image_size, config.grid, config.patch_size, config.ee_tokens
     b = batch or "B"
     image = g.input("image", "uint8", [b, size, size, 3])
-    coarse = halve(g, g.cast("pixels", image, "float32"), config)  # (B, S/2, S/2, 3)
+    coarse = centre(g, "halve", halve(g, g.cast("halve.pixels", image, "float32"), config))  # (B, S/2, S/2, 3)
     embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, weights["pos_embed_list.0"])
 
     rows = []
@@ -77,7 +78,7 @@ def build_sac(
     per_image = g.constant("strip.per_image", np.array(size * size // patch, np.int32))
     first = g.reshape("strip.first", g.op("strip.of_row", "Mul", row, per_image), -1, 1, 1)
     cut = g.op("strip.cut", "Gather", strips, g.op("strip.place", "Add", inside, first), axis=0)  # (K, M, 4 P, 3 P)
-    patches = g.reshape("patches", cut, -1, 4 * count, 3 * patch * patch)
+    patches = g.reshape("patches", centre(g, "strip", cut), -1, 4 * count, 3 * patch * patch)
     weight, bias = patch_projection(weights, preprocessing)
     embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
 
@@ -112,7 +113,7 @@ def build_plain(
     g = GraphBuilder()
     size, patch, fine = config.image_size, config.patch_size, 2 * config.grid
     b = batch or "B"
-    pixels = g.cast("pixels", g.input("image", "uint8", [b, size, size, 3]), "float32")
+    pixels = centre(g, "pixels", g.cast("pixels", g.input("image", "uint8", [b, size, size, 3]), "float32"))
     x = embed_grid(g, pixels, fine, patch, weights, preprocessing, weights["pos_embed"])
     for index in range(config.depth):
         x, _, _ = block(g, index, x, weights, config, fine * fine + 1)
@@ -133,7 +134,7 @@ def embed_grid(
 ) -> str:
     """[class token, all patches] of an image in row-major order, positions added: `embedding` (B, 1 + grid*grid, D).
 
-    pixels: (B, grid*P, grid*P, 3) raw. positions: (1, 1 + grid*grid, D).
+    pixels: (B, grid*P, grid*P, 3), centred. positions: (1, 1 + grid*grid, D).
     """
     cells = g.reshape("cells", pixels, -1, grid, patch, grid, 3 * patch)
     cells = g.op("cells.by_patch", "Transpose", cells, perm=[0, 1, 3, 2, 4])
@@ -148,15 +149,23 @@ def embed_grid(
     return g.op("embedding", "Add", padded, g.constant("embedding.table", table))
 
 
-def patch_projection(weights: Weights, preprocessing: Preprocessing) -> tuple[Array, Array]:
-    """The patch embedding for raw pixels in the order (row, column, RGB): weight (D, 3 P P), bias (D,).
+def centre(g: GraphBuilder, name: str, pixels: str) -> str:
+    """Raw pixels, 0 .. 255, as (pixel - 128) / 128: symmetric, so that INT8 uses all its steps, with a scale of 1/128
+    that is exact in every type; and the weights behind it keep a size that FP16 holds well.
+    """
+    shifted = g.op(f"{name}.shifted", "Sub", pixels, g.scalar(PIXEL_CENTRE))
+    return g.op(f"{name}.centred", "Mul", shifted, g.scalar(1 / PIXEL_CENTRE))
 
-    (pixel / 255 - mean) / std is folded in: W' = W / (255 std), b' = b - sum W mean / std.
+
+def patch_projection(weights: Weights, preprocessing: Preprocessing) -> tuple[Array, Array]:
+    """The patch embedding for centred pixels x in the order (row, column, RGB): weight (D, 3 P P), bias (D,).
+
+    ((128 x + 128) / 255 - mean) / std is folded in: W' = W 128 / (255 std), b' = b + sum W (128 / 255 - mean) / std.
     """
     weight = weights["patch_embed.proj.weight"].astype(np.float64)  # (D, 3, P, P)
     mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    bias = weights["patch_embed.proj.bias"] - (weight * mean / std).sum((1, 2, 3))
-    folded = (weight / (255 * std)).transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    bias = weights["patch_embed.proj.bias"] + (weight * (PIXEL_CENTRE / 255 - mean) / std).sum((1, 2, 3))
+    folded = (weight * PIXEL_CENTRE / (255 * std)).transpose(0, 2, 3, 1).reshape(len(weight), -1)
     return folded.astype(np.float32), bias.astype(np.float32)
 
 

@@ -8,7 +8,10 @@ import onnx
 from onnx import TensorProto
 
 from ..bundle.errors import GuardError
+from ..bundle.manifest import Precision
+from ..calibration.placement import placement_faults
 from .builder import OPSET
+from .retype import FP16_SCALES_OPSET
 
 ALLOWED_OPERATORS = frozenset(
     [
@@ -17,9 +20,11 @@ ALLOWED_OPERATORS = frozenset(
         "Unsqueeze",
     ]
 )
+QDQ_OPERATORS = frozenset(["QuantizeLinear", "DequantizeLinear"])
 ALLOWED_BOUNDARY = {TensorProto.UINT8: "uint8", TensorProto.INT32: "int32", TensorProto.FLOAT: "float32"}
 # Where ONNX itself wants int64: shapes, axes and sizes, by operator and place of the input.
 INT64_INPUTS = {
+    "ReduceMax": {1},
     "Reshape": {1},
     "Slice": {1, 2, 3},
     "Split": {1},
@@ -30,22 +35,31 @@ INT64_INPUTS = {
 }
 
 
-def lint_graph(model: onnx.ModelProto) -> list[str]:
-    """Everything in a graph that some supported TensorRT would refuse or read differently; empty when it is clean."""
-    return list(_faults(model))
+def lint_graph(model: onnx.ModelProto, precision: Precision = "fp32") -> list[str]:
+    """Everything in a graph that some supported TensorRT would refuse or read differently; empty when it is clean.
+
+    A precision brings its own types and operators: FP16 tensors, Q/DQ pairs, and for FP16 scales a newer opset.
+    """
+    return list(_faults(model, precision))
 
 
-def require_clean(name: str, model: onnx.ModelProto) -> None:
+def require_clean(name: str, model: onnx.ModelProto, precision: Precision = "fp32") -> None:
     """Raises GuardError that lists the faults of `lint_graph`."""
-    faults = lint_graph(model)
+    faults = lint_graph(model, precision)
     if faults:
         raise GuardError(f"{name} is not portable: {'; '.join(faults)}")
 
 
-def _faults(model: onnx.ModelProto) -> Iterator[str]:
+def _faults(model: onnx.ModelProto, precision: Precision) -> Iterator[str]:
+    half = {TensorProto.FLOAT16} if "fp16" in precision else set()
+    operators = ALLOWED_OPERATORS | (QDQ_OPERATORS if "int8" in precision else set())
+    # --auto may leave no layer in INT8, and then there is no scale either.
+    has_fp16_scales = precision == "int8fp16" and any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    opset = FP16_SCALES_OPSET if has_fp16_scales else OPSET
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if opsets != {"ai.onnx": OPSET}:
-        yield f"opset must be ai.onnx {OPSET}, found {opsets}"
+    if opsets != {"ai.onnx": opset}:
+        yield f"opset must be ai.onnx {opset}, found {opsets}"
+    yield from placement_faults(model)
     graph = model.graph
     constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in (*graph.input, *graph.output):
@@ -54,7 +68,7 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
             yield f"{value.name} is {TensorProto.DataType.Name(kind)} at the boundary; allowed are uint8, int32, float32"
     from_top_k = set()
     for node in graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ALLOWED_OPERATORS:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in operators:
             yield f"{node.name}: operator {node.domain or 'ai.onnx'}.{node.op_type} is not in the portable list"
         if node.op_type == "TopK":
             from_top_k.add(node.output[1])
@@ -72,8 +86,9 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
     for attribute_node in graph.node:
         if attribute_node.op_type == "Cast":
             to = next(attribute.i for attribute in attribute_node.attribute if attribute.name == "to")
-            if to not in ALLOWED_BOUNDARY:
-                yield f"{attribute_node.name}: cast to {TensorProto.DataType.Name(to)}; allowed are int32 and float32"
+            if to not in {*ALLOWED_BOUNDARY, *half}:
+                yield f"{attribute_node.name}: cast to {TensorProto.DataType.Name(to)}, which {precision} does not use"
+    zero_points = {TensorProto.INT8} if "int8" in precision else set()
     for name, kind in constants.items():
-        if kind not in (TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64):
-            yield f"constant {name} is {TensorProto.DataType.Name(kind)}; allowed are float32, int32 and int64 shapes"
+        if kind not in {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, *half, *zero_points}:
+            yield f"constant {name} is {TensorProto.DataType.Name(kind)}, which {precision} does not use"

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
 
 from ..bundle.errors import GuardError
 from ..bundle.manifest import HAND_OFF
 from ..bundle.preprocess import ImageU8
+from ..calibration.session import Arrays, Session
 from ..model.checkpoint import Checkpoint
 from ..model.config import ModelConfig
 from ..model.network import take
@@ -27,8 +27,6 @@ TOLERANCE = 1e-4  # of the largest magnitude, at least 1: FP32 sums in another o
 EXACT = 1e-6  # what must not change at all may still be summed by another kernel
 CHECK_IMAGES = 4
 TIE = 1e-6  # of the largest attention: closer blocks may swap places between two FP32 backends
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,6 @@ class Check:
     def __str__(self) -> str:
         verdict = "ok" if self.holds else "FAILED"
         return f"{verdict:6} {self.name:52} {self.value:9.2e}  (limit {self.limit:.0e}){self.note}"
-
-
-class Session:
-    """A graph in ONNX Runtime that takes and gives arrays by name."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        self.outputs = [output.name for output in self.session.get_outputs()]
-
-    def run(self, inputs: Arrays) -> Arrays:
-        return dict(zip(self.outputs, self.session.run(self.outputs, inputs), strict=True))
 
 
 def check_pair(ee: onnx.ModelProto, sac: onnx.ModelProto, checkpoint: Checkpoint, batch: int | None) -> list[Check]:

@@ -122,7 +122,10 @@ def keep_inputs(options: argparse.Namespace) -> None:
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:
     """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
-    print(f"threshold {pipeline.threshold:g}, {pipeline.ee.backend}", file=sys.stderr)
+    ee, sac = pipeline.ee.record, pipeline.sac.record
+    kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
+    fp32 = "" if given is not None or ee.threshold_fp32 is None else f" (FP32: {ee.threshold_fp32:g})"
+    print(f"threshold {pipeline.threshold:g}{fp32}, {kind}, {pipeline.ee.backend}", file=sys.stderr)
     if given is None and pipeline.ee.record.threshold_source == "default":
         print(
             f"the threshold {pipeline.threshold:g} is a default that nobody fitted to this model: set --threshold",

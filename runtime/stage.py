@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.cpu import cpu_settings
 from ..bundle.errors import EngineError
 from ..bundle.manifest import HAND_OFF, StageRecord
 
@@ -66,9 +67,8 @@ class OnnxStage:
             raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; what they say reaches the user in our own message
-        # Two sessions have two thread pools. By default the idle one spins for a while after its pass and takes the cores
-        # from the other: EE of DeiT-S took 48 ms instead of 20 on two cores.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        for key, value in cpu_settings().items():
+            options.add_session_config_entry(key, value)
         offered = ort.get_available_providers()
         try:
             self.session = ort.InferenceSession(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_NAMES = ("cfvit-224-7x7", "lfvit-224-m5")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test, and no process that one starts, reads or writes the user's own ~/.cache.
+
+    Here and not in a fixture: ONNX Runtime opens a file there when it is imported, before the first test.
+    """
+    folder, patch = tempfile.TemporaryDirectory(prefix="sacvit-tests-"), pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", folder.name)
+    config.add_cleanup(patch.undo)
+    config.add_cleanup(folder.cleanup)
 
 
 @dataclass(frozen=True)
@@ -80,11 +93,57 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return export(tiny_checkpoint, tmp_path_factory.mktemp("bundle") / "build", threshold=0.4).folder
 
 
-@pytest.fixture(scope="session")
-def images() -> np.ndarray:
-    """(12, 64, 64, 3) uint8: smooth colour fields with noise."""
+def colour_fields(count: int) -> np.ndarray:
+    """(count, 64, 64, 3) uint8: smooth colour fields with noise."""
     import cv2
 
     rng = np.random.default_rng(7)
-    fields = [cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (64, 64)) for _ in range(12)]
-    return np.clip(np.stack(fields) + rng.normal(0, 10, (12, 64, 64, 3)), 0, 255).astype(np.uint8)
+    fields = [cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (64, 64)) for _ in range(count)]
+    return np.clip(np.stack(fields) + rng.normal(0, 10, (count, 64, 64, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """(12, 64, 64, 3) uint8: smooth colour fields with noise."""
+    return colour_fields(12)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Images with labels that the tiny network, in FP32 and at `threshold`, gets all right; 21 of the 40 exit."""
+
+    path: Path  # an .npz of `images` and `labels`
+    images: np.ndarray  # (40, 64, 64, 3) uint8
+    labels: np.ndarray
+    threshold: float
+
+
+@pytest.fixture(scope="session")
+def calibration_images(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    from sacvit.calibration.session import Pair
+    from sacvit.export.export import build_pair
+    from sacvit.model.checkpoint import load_checkpoint
+
+    threshold = 0.302  # in the middle of a gap: no confidence lies between 0.2974 and 0.3073
+    shown, pair, labels = colour_fields(40), Pair(*build_pair(load_checkpoint(tiny_checkpoint), None)), []
+    for batch in np.split(shown, 5):
+        found = pair.run_ee(batch)
+        exits = found["confidence"] >= np.float32(threshold)
+        labels.append(np.where(exits, found["logits"].argmax(-1), pair.run_sac(batch, found).argmax(-1)))
+    path = tmp_path_factory.mktemp("calibration") / "images.npz"
+    np.savez(path, images=shown, labels=np.concatenate(labels))
+    return Calibration(path, shown, np.concatenate(labels), threshold)
+
+
+@pytest.fixture(scope="session")
+def typed_bundle(
+    tiny_checkpoint: Path, calibration_images: Calibration, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """The Bundle of the tiny checkpoint with every variant, calibrated on `calibration_images`."""
+    from sacvit.export.export import export
+    from sacvit.export.precision import PrecisionOptions
+
+    # No gate flips here; on another processor one rounding may, and two gates with it.
+    options = PrecisionOptions(int8=True, fp16=True, calib=calibration_images.path, limits={"exit_agreement": 0.9})
+    folder = tmp_path_factory.mktemp("typed") / "build"
+    return export(tiny_checkpoint, folder, threshold=calibration_images.threshold, precision=options)

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "bundle": set(),
     "model": {"bundle"},
     "training": {"bundle", "model"},
-    "export": {"bundle", "model"},
+    "calibration": {"bundle"},
+    "export": {"bundle", "model", "calibration"},
     "runtime": {"bundle"},
     "profiles": {"bundle", "runtime"},
 }

@@ -21,6 +21,7 @@ RUN_ELSEWHERE = ("make test", "make demo", "pip install", "sudo apt", "python3 -
 SHORTENED = {
     "python benchmarks/chain.py": " --rounds 1 --images 2 --batch 1",
     "python benchmarks/startup.py": " --runs 1",
+    "python benchmarks/int8.py": " --preset demo --rounds 1 --images 2 --calib-count 4 --batch 1",
 }
 
 
@@ -71,7 +72,7 @@ def test_make_demo_is_what_is_tested_here():
 
 
 def test_there_are_commands_to_run():
-    assert len(commands()) == 6
+    assert len(commands()) == 10
 
 
 @pytest.mark.parametrize("command", commands())

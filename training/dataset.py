@@ -13,11 +13,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.arrays import load_array
 from ..bundle.errors import ConfigError, ImageError
 from ..bundle.pictures import SUFFIXES, read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
@@ -81,17 +81,7 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
 
 
 def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
-    def load(name: str, mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
-        try:
-            array = np.load(folder / name, mmap_mode=mode, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as reason:
-            raise ImageError(f"{folder / name} is not a readable array: {reason}") from None
-        if not isinstance(array, np.ndarray):
-            array.close()
-            raise ImageError(f"{folder / name} is an archive of arrays (.npz); expected one array (.npy)")
-        return array
-
-    images, labels = load("images.npy", "r"), load("labels.npy")
+    images, labels = load_array(folder / "images.npy", "r"), load_array(folder / "labels.npy")
     size = preprocessing.image_size
     if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8 or not len(images):
         raise ImageError(
@@ -101,7 +91,7 @@ def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
         lowest = f" from {labels.min()} on" if labels.size and labels.dtype.kind in "iuf" else ""
         found = f"{labels.dtype} {labels.shape}{lowest}"
         raise ImageError(f"{folder / 'labels.npy'} must hold {len(images)} whole numbers from 0 on, found {found}")
-    difficulty = load("difficulty.npy") if (folder / "difficulty.npy").is_file() else None
+    difficulty = load_array(folder / "difficulty.npy") if (folder / "difficulty.npy").is_file() else None
     if difficulty is not None and (difficulty.shape != labels.shape or difficulty.dtype.kind not in "iuf"):
         found = f"{difficulty.dtype} {difficulty.shape}"
         raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {found}")

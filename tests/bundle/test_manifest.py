@@ -52,13 +52,34 @@ def refusal(metadata: dict[str, str]) -> str:
     labels=st.none() | st.lists(st.text(max_size=8), max_size=4),
     threshold=st.floats(0, 1),
     config=st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=4),
-    source=st.sampled_from(["option", "checkpoint", "default"]),
+    source=st.sampled_from(["option", "checkpoint", "default", "exit-rate", "top1"]),
+    precision=st.sampled_from(["fp32", "int8", "fp16", "int8fp16"]),
+    threshold_fp32=st.none() | st.floats(0, 1),
 )
 def test_a_record_survives_the_metadata_of_an_engine(
-    stage: Any, labels: list[str] | None, threshold: float, config: dict[str, Any], source: str
+    stage: Any,
+    labels: list[str] | None,
+    threshold: float,
+    config: dict[str, Any],
+    source: str,
+    precision: Any,
+    threshold_fp32: float | None,
 ) -> None:
-    record = a_record(stage=stage, labels=labels, threshold=threshold, config=config, threshold_source=source)
+    record = a_record(
+        stage=stage,
+        labels=labels,
+        threshold=threshold,
+        config=config,
+        threshold_source=source,
+        precision=precision,
+        threshold_fp32=threshold_fp32,
+    )
     assert StageRecord.from_metadata(ENGINE, record.to_metadata()) == record
+
+
+def test_a_record_is_of_the_fp32_graph_unless_it_says_otherwise() -> None:
+    metadata = a_record().to_metadata()
+    assert (metadata[PREFIX + "precision"], metadata[PREFIX + "threshold_fp32"]) == ("fp32", "null")
 
 
 def test_metadata_are_text_under_our_prefix() -> None:
@@ -75,8 +96,8 @@ def test_an_engine_of_another_tool_is_refused_with_the_command_that_makes_one() 
 
 
 def test_a_record_of_another_format_is_refused_with_both_numbers() -> None:
-    wanted = f"build/ee.onnx has record format 99, this sacvit reads {FORMAT}"
-    assert wanted in refusal(a_record().to_metadata() | {PREFIX + "format": "99"})
+    wanted = f"build/ee.onnx has record format 1, this sacvit reads {FORMAT}. Export it again"
+    assert wanted in refusal(a_record().to_metadata() | {PREFIX + "format": "1"})
 
 
 @pytest.mark.parametrize("key", sorted(a_record().to_metadata().keys() - {PREFIX + "format"}))
@@ -98,6 +119,12 @@ def test_a_record_without_an_entry_is_refused_by_its_name(key: str) -> None:
         ("threshold", "NaN", "threshold nan is no number in [0, 1]"),
         ("threshold", "Infinity", "threshold inf is no number in [0, 1]"),
         ("threshold", "null", "threshold None is no number in [0, 1]"),
+        ("precision", "fp8", "unknown precision 'fp8'"),
+        ("precision", "INT8", "unknown precision 'INT8'"),
+        ("threshold_fp32", "1.01", "threshold 1.01 is no number in [0, 1]"),
+        ("threshold_fp32", "NaN", "threshold nan is no number in [0, 1]"),
+        ("threshold_fp32", "true", "threshold True is no number in [0, 1]"),
+        ("threshold_fp32", '"0.4"', "threshold '0.4' is no number in [0, 1]"),
         ("config", "[]", "config is not a table"),
         ("config", "{", "Expecting"),
         ("preprocessing", "null", "NoneType"),
@@ -127,6 +154,18 @@ def test_a_record_of_the_size_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> 
 def test_two_stages_of_one_export_are_a_pair() -> None:
     ee, sac = a_pair()
     require_pair(ENGINE, ee, PARTNER, sac)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8fp16"])
+def test_stages_of_one_export_are_a_pair_in_every_mix_of_precisions(precision: str) -> None:
+    ee, sac = a_pair(precision=precision)
+    require_pair(ENGINE, replace(ee, precision="int8", threshold=0.38, threshold_fp32=0.4), PARTNER, sac)
+
+
+def test_a_mix_of_precisions_excuses_no_other_checkpoint() -> None:
+    ee, sac = a_pair(precision="int8", checkpoint_sha256="d" * 64)
+    with pytest.raises(EngineError, match="come from two checkpoints"):
+        require_pair(ENGINE, ee, PARTNER, sac)
 
 
 def test_the_stages_in_the_wrong_order_are_refused_with_the_right_one() -> None:
@@ -172,11 +211,11 @@ def test_a_folder_without_a_manifest_is_refused_with_the_command_that_makes_one(
     ("content", "reason"),
     [
         (b"", "Expecting value"),
-        (b'{"format": 1', "Expecting"),
-        (b"[]", "not a manifest of format 1"),
-        (b"{}", "not a manifest of format 1"),
-        (b'{"format": 2}', "not a manifest of format 1"),
-        (b'{"format": 1, "x": "\xff"}', "utf-8"),
+        (b'{"format": 2', "Expecting"),
+        (b"[]", "not a manifest of format 2"),
+        (b"{}", "not a manifest of format 2"),
+        (b'{"format": 1}', "not a manifest of format 2"),
+        (b'{"format": 2, "x": "\xff"}', "utf-8"),
         pytest.param(b"[" * 100_000, "recursion", id="deep"),
     ],
 )

@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from sacvit.calibration.sensitivity import Effect
+from sacvit.export import cascade, variants
 from sacvit.export import export as export_module
-from sacvit.export.cli import main
+from sacvit.export.cli import LIMITS, main
 from sacvit.export.parity import Check
 
 
@@ -108,3 +115,228 @@ def test_the_exported_pair_runs(tiny_checkpoint, tmp_path, images, capsys):
     engines = [str(tmp_path / "build" / name) for name in ("ee.onnx", "sac.onnx")]
     assert run_main(["--engine", *engines, "--camera", str(tmp_path / "picture.png")]) == 0
     shutil.rmtree(tmp_path / "build")
+
+
+def typed(calibration_images, tmp_path, *words: str) -> list[str]:
+    """Options of an INT8 export whose cache lies in the test's own folder."""
+    return ["--int8", "--calib", str(calibration_images.path), "--calib-cache", str(tmp_path / "cache"), *words]
+
+
+@pytest.fixture
+def taken(monkeypatch) -> list:
+    """The PrecisionOptions that reach the export, which then ends."""
+    found = []
+
+    def export(*_, precision, **__):
+        found.append(precision)
+        return SimpleNamespace(duration_s=0.0, threshold=0.5, variants={}, ee="ee.onnx", sac="sac.onnx", folder="build")
+
+    monkeypatch.setattr(export_module, "export", export)
+    return found
+
+
+def test_typed_variants_are_written_and_the_int8_pair_is_offered(tiny_checkpoint, tmp_path, calibration_images, capsys):
+    words = typed(calibration_images, tmp_path, "--fp16", "--threshold", "0.302")
+    assert run(tiny_checkpoint, tmp_path, *words) == 0
+    out, err = capsys.readouterr()
+    build = tmp_path / "build"
+    assert out == f"{build}\n"
+    assert f"next: sacvit-run --engine {build / 'ee.int8.onnx'} {build / 'sac.int8.onnx'} --camera 0" in err
+    assert "int8: threshold 0." in err and "int8fp16   no [" in err
+    assert len(list(build.iterdir())) == 9
+
+
+def test_fp16_alone_offers_the_fp32_pair(tiny_checkpoint, tmp_path, capsys):
+    """ONNX Runtime computes FP16 slowly; the pair is TensorRT's."""
+    assert run(tiny_checkpoint, tmp_path, "--fp16") == 0
+    assert f"next: sacvit-run --engine {tmp_path / 'build' / 'ee.onnx'}" in capsys.readouterr().err
+
+
+def test_without_a_word_about_precision_none_is_made(tiny_checkpoint, tmp_path, capsys):
+    assert run(tiny_checkpoint, tmp_path) == 0
+    assert "calibration" not in capsys.readouterr().err
+    assert len(list((tmp_path / "build").iterdir())) == 3
+
+
+def test_every_option_reaches_the_export(taken, tmp_path):
+    words = "--int8 --fp16 --calib c --calib-count 7 --calib-method entropy --calib-cache k --eval e --match none"
+    words += " --min-top1 71.5 --auto --sensitivity s.csv --fp16-limit 100"
+    assert run("model.pth", tmp_path, *words.split()) == 0
+    (found,) = taken
+    assert (found.int8, found.fp16, found.auto, found.match) == (True, True, True, "none")
+    assert (found.calib, found.calib_count, found.calib_method) == (Path("c"), 7, "entropy")
+    assert (found.calib_cache, found.evaluation, found.sensitivity) == (Path("k"), Path("e"), Path("s.csv"))
+    assert (found.min_top1, found.fp16_limit, found.limits) == (71.5, 100.0, {})
+
+
+def test_min_top1_without_a_number_means_fp32s(taken, tmp_path):
+    assert run("model.pth", tmp_path, "--fp16", "--min-top1") == 0
+    assert taken[0].min_top1 == "fp32"
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_limit_has_its_flag(taken, tmp_path, name):
+    assert run("model.pth", tmp_path, "--fp16", LIMITS[name][0], "0.125") == 0
+    assert taken[0].limits == {name: 0.125}
+
+
+def test_the_limits_are_the_guards_own():
+    from sacvit.calibration.guards import INT8_LIMITS
+
+    assert LIMITS.keys() == vars(INT8_LIMITS).keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--int8"], 2, "--int8 needs --calib: the folder, list or .npz of images"),
+        (["--calib", "x"], 2, "--calib goes with --int8 or --fp16; without them it would have no effect"),
+        (["--eval", "x"], 2, "--eval goes with --int8 or --fp16"),
+        (["--sensitivity", "x.csv"], 2, "--sensitivity goes with --int8 or --fp16"),
+        (["--min-top1"], 2, "--min-top1 goes with --int8 or --fp16"),
+        (["--auto"], 2, "--auto goes with --int8"),
+        (["--fp16", "--auto"], 2, "--auto goes with --int8"),
+        (["--fp16", "--min-top1", "101"], 2, "--min-top1 is a percentage in [0, 100], found 101"),
+        (["--fp16", "--fp16-limit", "0"], 2, "--fp16-limit must lie in (0, 65504], found 0"),
+        (["--fp16", "--sensitivity", "x.txt"], 2, "--sensitivity x.txt: give a name that ends in .csv"),
+        (["--fp16", "--sensitivity", "missing/x.csv"], 1, "the folder missing does not exist"),
+        (["--fp16", "--min-top1"], 2, "--min-top1 needs labels: give --eval"),
+        (["--fp16", "--calib", "missing"], 1, "--calib missing does not exist; give a folder of pictures"),
+        (["--fp16", "--eval", "missing"], 1, "--eval missing does not exist"),
+        (["--int8", "--calib", "{npz}", "--calib-count", "0"], 2, "for --calib must be at least 1, found 0"),
+        (
+            ["--int8", "--calib", "{npz}", "--eval", "{unlabelled}"],
+            1,
+            "unlabelled.npz has no labels: one folder a class",
+        ),
+        (["--int8", "--calib", "{empty}"], 1, "empty holds no images: expected .jpg"),
+        (["--int8", "--calib", "{unreadable}"], 1, "1.png is no picture"),
+        (["--int8", "--calib", "{repeated}"], 1, "all 3 images are one and the same; give different ones"),
+        (["--int8", "--calib", "{textfile}"], 1, "is none of: a folder, a list (.txt), arrays (.npz)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_about_precision_is_one_message_and_leaves_nothing(
+    tiny_checkpoint, tmp_path, bad_images, capsys, monkeypatch, words, code, message
+):
+    monkeypatch.setattr(export_module, "check_pair", lambda *_: [])
+    before = sorted(bad_images["empty"].parent.rglob("*"))
+    assert run(tiny_checkpoint, tmp_path, *(word.format(**bad_images) for word in words)) == code
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [] and sorted(bad_images["empty"].parent.rglob("*")) == before
+
+
+@pytest.fixture(scope="module")
+def bad_images(calibration_images, tmp_path_factory) -> dict[str, Path]:
+    """Places that hold no images to calibrate on, or no labels."""
+    import cv2
+
+    home = tmp_path_factory.mktemp("bad")
+    for name in ("empty", "unreadable"):
+        (home / name).mkdir()
+    cv2.imwrite(str(home / "unreadable" / "0.png"), calibration_images.images[0])
+    (home / "unreadable" / "1.png").write_bytes(b"no picture")
+    (home / "images.csv").write_text("0.png\n")
+    np.savez(home / "unlabelled.npz", images=calibration_images.images[:3])
+    np.savez(home / "repeated.npz", images=calibration_images.images[[0, 0, 0]])
+    return {
+        "npz": calibration_images.path,
+        "empty": home / "empty",
+        "unreadable": home / "unreadable",
+        "unlabelled": home / "unlabelled.npz",
+        "repeated": home / "repeated.npz",
+        "textfile": home / "images.csv",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--calib-method", "best"], "invalid choice: 'best'"),
+        (["--match", "accuracy"], "invalid choice: 'accuracy'"),
+        (["--calib-count", "many"], "invalid int value: 'many'"),
+        (["--min-top1", "all"], "invalid percent value: 'all'"),
+        (["--fp16-limit", "much"], "invalid float value: 'much'"),
+        (["--max-logit-error"], "expected one argument"),
+        (["--calib"], "expected one argument"),
+        (["--int"], "unrecognized arguments: --int"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_the_parser_does_not_know_exits_2(tiny_checkpoint, tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit) as end:
+        run(tiny_checkpoint, tmp_path, *words)
+    assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_breached_guard_exits_3_names_its_flag_and_writes_nothing(
+    tiny_checkpoint, tmp_path, calibration_images, capsys, monkeypatch
+):
+    monkeypatch.setattr(variants, "measure_both", lambda *_: [Effect("EE", "blocks.0", 0.1, 0.2, 0.1, 0, 32)])
+    words = typed(calibration_images, tmp_path, "--threshold", "0.302", "--max-logit-error", "0.001")
+    assert run(tiny_checkpoint, tmp_path, *words) == 3
+    err = capsys.readouterr().err
+    assert "sacvit-export: int8 does not decide as FP32 does; nothing was written:" in err
+    assert err.rstrip().endswith("A wider limit, if you accept what it means: --max-logit-error")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_an_interruption_exits_130_and_keeps_what_was_measured(
+    tiny_checkpoint, tmp_path, calibration_images, capsys, monkeypatch
+):
+    original = cascade.observe
+
+    def observe(name, *rest):
+        if name == "sac.onnx":
+            raise KeyboardInterrupt
+        return original(name, *rest)
+
+    monkeypatch.setattr(cascade, "observe", observe)
+    assert run(tiny_checkpoint, tmp_path, *typed(calibration_images, tmp_path)) == 130
+    assert capsys.readouterr().err.endswith("sacvit-export: interrupted\n")
+    assert [path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()] == ["ee"]
+    assert not (tmp_path / "build").exists()
+
+
+LIMITED = """
+import resource, sys
+from sacvit.export.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_disk_that_fills_up_exits_1_and_leaves_the_bundle_as_it_was(tiny_bundle, tiny_checkpoint, tmp_path):
+    """A limit on the size of a file stands for the full disk: graphs have 200 kB, ranges 8."""
+    out = tmp_path / "build"
+    shutil.copytree(tiny_bundle, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    words = ["--ckpt", tiny_checkpoint, "--out", out, "--fp16", "--alpha", "0.4", "--calib-cache", tmp_path / "cache"]
+    command = [sys.executable, "-c", LIMITED, 100_000, *words]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"--out {out} cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_help_imports_nothing_of_the_typed_variants():
+    code = (
+        "import sys\nfrom sacvit.export.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'onnx_graphsurgeon', 'matplotlib', 'tqdm', 'cv2'}\n"
+        "print(heavy & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "set()\n"
+    assert all(flag in done.stdout for flag, _ in LIMITS.values())
+
+
+@pytest.mark.parametrize("name", ["onnx_graphsurgeon", "matplotlib"])
+def test_a_missing_package_is_told_with_its_cure(tmp_path, capsys, monkeypatch, name):
+    def export(*_, **__):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(export_module, "export", export)
+    assert run("model.pth", tmp_path, "--fp16") == 1
+    wanted = f"sacvit-export: this needs {name}, which is not installed. pip install 'sacvit[export]'\n"
+    assert capsys.readouterr().err == wanted

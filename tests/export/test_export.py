@@ -203,4 +203,4 @@ def test_a_folder_without_permission_is_one_message(tiny_checkpoint, tmp_path):
 
 def test_the_manifest_is_json_that_others_can_read(tiny_bundle):
     manifest = json.loads((tiny_bundle / "sacvit.json").read_text())
-    assert manifest["format"] == 1 and manifest["checkpoint"]["file"] == "model.pth"
+    assert manifest["format"] == 2 and manifest["checkpoint"]["file"] == "model.pth"

@@ -8,6 +8,7 @@ import pytest
 
 from sacvit.bundle.manifest import HAND_OFF
 from sacvit.bundle.preprocess import Preprocessing
+from sacvit.calibration.session import Session
 from sacvit.export.export import build_pair
 from sacvit.export.graphs import (
     build_plain,
@@ -18,7 +19,6 @@ from sacvit.export.graphs import (
     window_members,
 )
 from sacvit.export.lint import lint_graph
-from sacvit.export.parity import Session
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT, TwoStageViT
@@ -177,7 +177,8 @@ def test_normalisation_is_folded_exactly():
     image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
     with torch.no_grad():
         expected = model.patch_embed(model.normalise(torch.from_numpy(image)))[0, 0].numpy()
-    assert np.abs(weight @ image[0, :8, :8].reshape(-1).astype(np.float32) + bias - expected).max() < 1e-5
+    centred = (image[0, :8, :8].reshape(-1).astype(np.float32) - 128) / 128
+    assert np.abs(weight @ centred + bias - expected).max() < 1e-5
 
 
 def test_strips_of_a_block_are_its_pixels():

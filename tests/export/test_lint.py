@@ -85,3 +85,47 @@ def test_the_guard_names_file_and_faults(copy):
     copy.graph.node[5].op_type = "Gelu"
     with pytest.raises(GuardError, match=r"ee\.onnx is not portable: .*Gelu"):
         require_clean("ee.onnx", copy)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "fp16", "int8fp16"])
+@pytest.mark.parametrize("stage", ["EE", "SAC"])
+def test_graphs_of_every_precision_are_clean(graphs, stage, precision):
+    assert lint_graph(graphs[stage, precision], precision) == []
+
+
+def test_int8_where_none_belongs_is_named(graphs):
+    faults = lint_graph(graphs["EE", "int8"], "fp32")
+    assert any("ai.onnx.QuantizeLinear is not in the portable list" in fault for fault in faults)
+    assert any("is INT8, which fp32 does not use" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_fp16_where_none_belongs_is_named(graphs, precision):
+    faults = lint_graph(graphs["EE", "fp16"], precision)
+    assert any(f"cast to FLOAT16, which {precision} does not use" in fault for fault in faults)
+    assert any(f"is FLOAT16, which {precision} does not use" in fault for fault in faults)
+
+
+def test_fp16_scales_below_their_opset_are_named(graphs):
+    graphs["EE", "int8fp16"].opset_import[0].version = 17
+    assert any(
+        "opset must be ai.onnx 19, found {'ai.onnx': 17}" in x for x in lint_graph(graphs["EE", "int8fp16"], "int8fp16")
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])
+def test_the_opset_of_fp16_scales_is_for_them_alone(graphs, precision):
+    graphs["EE", precision].opset_import[0].version = 19
+    assert any("opset must be ai.onnx 17" in fault for fault in lint_graph(graphs["EE", precision], precision))
+
+
+def test_an_fp16_boundary_is_refused_in_every_precision(graphs):
+    graphs["EE", "fp16"].graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    assert any("logits is FLOAT16 at the boundary" in fault for fault in lint_graph(graphs["EE", "fp16"], "fp16"))
+
+
+@pytest.mark.parametrize("name", ["blocks.1.after_attn", "blocks.1.norm2", "blocks.1.mlp.gelu.erf", "head.matmul"])
+def test_a_quantized_operator_that_is_no_weighted_layer_is_named(graphs, name):
+    node = next(node for node in graphs["EE", "int8"].graph.node if node.name == name)
+    node.input[0] = "blocks.0.norm1.dequantized"
+    assert any(f"{name}: {node.op_type} is quantized" in fault for fault in lint_graph(graphs["EE", "int8"], "int8"))

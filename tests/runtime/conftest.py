@@ -22,6 +22,12 @@ def engines() -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
+def int8_engines() -> tuple[str, str]:
+    """The INT8 pair of the same export; its threshold is 0.502 where FP32's is 0.5."""
+    return str(BUNDLES / "int8" / "ee.int8.onnx"), str(BUNDLES / "int8" / "sac.int8.onnx")
+
+
+@pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
     """(24, 32, 32, 3) uint8 RGB: smooth colour fields with noise; at the stored threshold of 0.5, 17 exit."""
     rng = np.random.default_rng(7)

@@ -3,6 +3,7 @@
     python tests/runtime/make_bundles.py
 
 `bundle` and `fixed` (batch 4) come from one checkpoint, `stranger` from another, `cousin` from the first with other options.
+`int8` is the INT8 pair of `bundle`'s export, without the rest of its folder.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.export import export
+from sacvit.export.precision import PrecisionOptions
 from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import preset
 from sacvit.model.network import TwoStageViT
@@ -33,6 +37,23 @@ def make_checkpoint(path: Path, seed: int) -> None:
     save_checkpoint(path, model, Preprocessing(32), labels=labels, threshold=0.5)
 
 
+def make_images(path: Path) -> None:
+    """96 smooth colour fields with noise, as the tests' pictures are."""
+    rng = np.random.default_rng(11)
+    fields = [cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (32, 32)) for _ in range(96)]
+    np.savez(path, images=np.clip(np.stack(fields) + rng.normal(0, 10, (96, 32, 32, 3)), 0, 255).astype(np.uint8))
+
+
+def export_int8(checkpoint: Path, work: Path) -> None:
+    make_images(work / "images.npz")
+    limits = {"exit_agreement": 0.9, "far_flips": 0.1, "top1_agreement": 0.9, "target_overlap": 0.8}  # it is untrained
+    options = PrecisionOptions(int8=True, calib=work / "images.npz", calib_cache=work / "cache", limits=limits)
+    bundle = export(checkpoint, work / "int8", precision=options)
+    (HERE / "int8").mkdir()
+    for path in bundle.variants["int8"]:
+        shutil.copy(path, HERE / "int8")
+
+
 def main() -> None:
     shutil.rmtree(HERE, ignore_errors=True)
     with tempfile.TemporaryDirectory() as name:
@@ -43,6 +64,7 @@ def main() -> None:
         export(first, HERE / "fixed", batch=4)
         export(first, HERE / "cousin", alpha=0.4)
         export(second, HERE / "stranger")
+        export_int8(first, Path(name))
 
 
 if __name__ == "__main__":

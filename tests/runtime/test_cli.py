@@ -31,8 +31,39 @@ def test_a_folder_gives_a_line_a_picture(engines, picture_folder, capsys):
     assert run(engines, "--camera", picture_folder) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 7
-    assert err.splitlines()[0].startswith("threshold 0.5, ONNX Runtime ")
+    assert err.splitlines()[0].startswith("threshold 0.5, fp32, ONNX Runtime ")
     assert err.splitlines()[1].startswith("6 frames in ")
+
+
+def first_line(engines, picture_folder, capsys, *words: object) -> str:
+    """What a user is told before the first result."""
+    assert run(engines, "--camera", picture_folder, *words) == 0
+    return capsys.readouterr().err.splitlines()[0]
+
+
+def test_an_int8_pair_is_told_with_both_thresholds(int8_engines, picture_folder, capsys):
+    line = first_line(int8_engines, picture_folder, capsys)
+    assert line.startswith("threshold 0.502 (FP32: 0.5), int8, ONNX Runtime ")
+
+
+def test_a_threshold_of_the_users_own_is_told_without_fp32s(int8_engines, picture_folder, capsys):
+    line = first_line(int8_engines, picture_folder, capsys, "--threshold", 0.4)
+    assert line.startswith("threshold 0.4, int8, ONNX Runtime ")
+
+
+def test_an_int8_ee_runs_with_the_fp32_sac_of_its_export(engines, int8_engines, picture_folder, capsys):
+    line = first_line((int8_engines[0], engines[1]), picture_folder, capsys)
+    assert line.startswith("threshold 0.502 (FP32: 0.5), EE int8, SAC fp32, ONNX Runtime ")
+
+
+def test_an_fp32_ee_brings_its_own_threshold_to_an_int8_sac(engines, int8_engines, picture_folder, capsys):
+    line = first_line((engines[0], int8_engines[1]), picture_folder, capsys)
+    assert line.startswith("threshold 0.5, EE fp32, SAC int8, ONNX Runtime ")
+
+
+def test_an_int8_ee_is_no_pair_with_the_sac_of_another_export(bundles, int8_engines, capsys):
+    assert main(["--engine", int8_engines[0], str(bundles / "cousin" / "sac.onnx"), "--camera", "0"]) == 4
+    assert "come from the same checkpoint but from two exports" in capsys.readouterr().err
 
 
 def test_json_lines_are_one_object_a_frame(engines, video, capsys):

@@ -78,6 +78,12 @@ def test_a_fixed_batch_gives_what_a_symbolic_one_gives(fixed, pipeline, pictures
         assert mine.probability == pytest.approx(theirs.probability, abs=LIMIT)
 
 
+def test_an_int8_pair_answers_as_the_fp32_pair(int8_engines, pipeline, pictures):
+    both = zip(Pipeline.load(*int8_engines)(pictures), pipeline(pictures), strict=True)
+    same = [(mine.stage, mine.index) == (theirs.stage, theirs.index) for mine, theirs in both]
+    assert sum(same) >= 21  # of 24: the network is untrained, and some of its answers are near the next
+
+
 def test_an_empty_batch_gives_nothing(pipeline):
     assert pipeline([]) == []
 
@@ -119,22 +125,20 @@ def test_the_sessions_read_and_write_the_bound_addresses(pipeline, pictures):
     assert not np.allclose(untouched, buffers.sac["logits"], atol=1e-3)
 
 
-def test_a_frame_allocates_no_array(pipeline, pictures):
+def test_a_frame_leaves_no_array_behind(pipeline, pictures):
+    """Counted where NumPy counts its memory: ONNX Runtime's Python wrapper keeps some bytes of its own."""
     import tracemalloc
 
-    pipeline(pictures[1])
     pipeline.image_slots(1)[:] = pictures[1]
     pipeline.run(1)
     tracemalloc.start()
     try:
-        before = tracemalloc.take_snapshot()
         for _ in range(5):
             pipeline.run(1)
-        after = tracemalloc.take_snapshot()
-        grown = [entry for entry in after.compare_to(before, "lineno") if entry.size_diff > 1024]
+        arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+        assert list(tracemalloc.take_snapshot().filter_traces([arrays]).traces) == []
     finally:
         tracemalloc.stop()
-    assert grown == []
 
 
 def test_an_image_of_another_size_goes_through_the_rule(pipeline, pictures):

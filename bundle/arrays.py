@@ -1,0 +1,33 @@
+"""Arrays from disk: untrusted .npy files in, NumPy arrays out; never a pickle."""
+
+from __future__ import annotations
+
+import lzma
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ImageError
+
+# What NumPy and zipfile raise on files that are no arrays: headers are parsed as Python literals.
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+
+
+def load_array(path: Path, mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    """The array in a .npy file; `mode="r"` maps it instead of reading it. Raises ImageError for anything else."""
+    try:
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except UNREADABLE as reason:
+        raise ImageError(f"{path} is not a readable array: {reason}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ImageError(f"{path} is an archive of arrays (.npz); expected one array (.npy)")
+    return array

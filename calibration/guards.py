@@ -1,0 +1,139 @@
+"""Whether a variant decides as FP32 decides: numbers, limits, verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from .comparison import Comparison, StageAnswers
+
+BAND = 0.05  # of confidence, on either side of eta: inside, a flip is close; outside, it is a fault
+FEWEST_IN_BAND = 20  # below, one image more or less says nothing about a share
+
+Owner = Literal["EE", "SAC", "chain"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a variant may cost. Shares in [0, 1]; logit_error in logits; top1_drop in points (of 100)."""
+
+    exit_agreement: float
+    band_flips: float
+    far_flips: float
+    top1_agreement: float
+    target_overlap: float
+    logit_error: float
+    top1_drop: float
+
+    def but(self, **given: float | None) -> Limits:
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+# Wide enough that one image more or less among the hundred that reach SAC in a usual run decides nothing.
+FP16_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.01, 0.5)
+INT8_LIMITS = Limits(0.98, 0.25, 0.005, 0.95, 0.9, 0.25, 1.0)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One number, its limit, and the worst image. `stage` is whose layers to blame."""
+
+    name: str
+    stage: Owner
+    value: float
+    limit: float
+    at_least: bool
+    flag: str  # the option that changes the limit
+    worst: float | None = None
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """False for NaN too."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.holds else "FAILED"
+        sign = ">=" if self.at_least else "<="
+        worst = "" if self.worst is None else f"  worst {self.worst:.3g}"
+        return f"{verdict:6} {self.name:46} {self.value:8.4f}  ({sign} {self.limit:g}){worst}{self.note}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "value": self.value,
+            "limit": self.limit,
+            "at_least": self.at_least,
+            "worst": self.worst,
+        }
+
+
+def judge(comparison: Comparison, threshold: float, variant_threshold: float, limits: Limits) -> list[Guard]:
+    """Every guard of a variant: FP32 at its threshold, the variant at its own.
+
+    A guard whose images do not exist (no image took that path) is left out.
+    """
+    exits = comparison.confidence >= np.float32(threshold)
+    variant_exits = comparison.variant_confidence >= np.float32(variant_threshold)
+    flips = exits != variant_exits
+    inside = np.abs(comparison.confidence - np.float32(threshold)) <= BAND
+    agreement = float((~flips).mean())
+    guards = [
+        Guard("exit agreement", "EE", agreement, limits.exit_agreement, True, "--min-exit-agreement",
+              note=f"  {int(flips.sum())} of {len(flips)} gates flip"),
+        Guard(f"gate flips farther than {BAND} from eta", "EE", float((flips & ~inside).mean()), limits.far_flips, False,
+              "--max-far-flips"),
+    ]  # fmt: skip
+    if inside.sum() >= FEWEST_IN_BAND:
+        share, count = float(flips[inside].mean()), int(inside.sum())
+        guards.append(
+            Guard(f"gate flips within {BAND} of eta", "EE", share, limits.band_flips, False, "--max-band-flips",
+                  note=f"  of {count} images there")
+        )  # fmt: skip
+    guards.append(
+        Guard("target blocks kept", "EE", float(comparison.overlap.mean()), limits.target_overlap, True,
+              "--min-target-overlap", float(comparison.overlap.min()))
+    )  # fmt: skip
+    guards += _of_stage("EE", comparison.ee, exits & variant_exits, np.ones_like(exits), "exit path", limits)
+    if comparison.sac is not None:
+        both = ~exits & ~variant_exits
+        guards += _of_stage("SAC", comparison.sac, both, ~exits | ~variant_exits, "full path", limits)
+        if comparison.labels is not None:
+            right, variant_right = (
+                int((comparison.top1(eta, variant) == comparison.labels).sum())
+                for eta, variant in ((threshold, False), (variant_threshold, True))
+            )
+            lost = 100 * (right - variant_right) / len(comparison.labels)
+            guards.append(
+                Guard(
+                    "top-1 lost by the chain, in points",
+                    "chain",
+                    lost,
+                    limits.top1_drop,
+                    False,
+                    "--max-top1-drop",
+                )
+            )
+    return guards
+
+
+def _of_stage(
+    stage: Owner, answers: StageAnswers, path: Any, reached: Any, path_name: str, limits: Limits
+) -> list[Guard]:
+    """path: images that both send this way; reached: images whose logits count."""
+    guards = []
+    if path.any():
+        same = answers.top1[path] == answers.variant_top1[path]
+        guards.append(
+            Guard(f"top-1 agreement, {path_name}", stage, float(same.mean()), limits.top1_agreement, True,
+                  "--min-top1-agreement", note=f"  over {int(path.sum())} images")
+        )  # fmt: skip
+    if reached.any():
+        error, worst = answers.mean_error[reached].mean(), answers.worst_error[reached].max()
+        guards.append(
+            Guard(f"mean logit error, {stage}", stage, float(error), limits.logit_error, False, "--max-logit-error",
+                  float(worst))
+        )  # fmt: skip
+    return guards

@@ -1,0 +1,164 @@
+"""Where quantization stands in a graph: a Q/DQ pair on both inputs of every weighted matrix product, and nowhere else.
+
+Weighted are the patch embedding, qkv, proj, fc1, fc2 and the reuse MLP. Not the head, not the attention products, and
+never a residual add, a norm, a softmax or a GELU: a ViT dies of it (docs/precision.md). Symmetric int8, one scale for an
+activation, one a column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+LEVELS = 127  # of each sign; -128 is left to values that are clipped
+HEAD = "head"  # a product with one row at batch 1, which no INT8 kernel speeds up, and the last word on every decision
+PIXEL_LAYER = "patch_embed"  # reads centred pixels, (p - 128) / 128
+PIXEL_STEP = 1 / 128  # the pixels' own step: SAC's patches lose nothing, EE's at most half a step of the 8-bit image
+SMALLEST_STEP = 2.0**-18  # 64 of FP16's smallest steps: below, FP16 cannot hold a scale to 1 %
+MATMUL = ".matmul"  # ends the name of a weighted product in our graphs; the layer's name stands before it
+WEIGHT_AXIS = 1  # output channels of a weight (K, N)
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weighted matrix product. `activation` and `weight` are the names of its two inputs."""
+
+    name: str
+    activation: str
+    weight: str
+
+
+def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
+    """The layers of an FP32 graph that may be quantized, in the order in which they run."""
+    return [
+        Layer(node.name.removesuffix(MATMUL), node.input[0], node.input[1])
+        for node in model.graph.node
+        if node.op_type == "MatMul" and node.name.endswith(MATMUL) and node.name != HEAD + MATMUL
+    ]
+
+
+def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = ()) -> onnx.ModelProto:
+    """A copy of an FP32 graph whose layers, but those named in `left`, compute in INT8.
+
+    ranges: the largest magnitude that each layer's activation shall hold, by tensor. Weights keep their FP32 values in
+    front of a Q/DQ pair of their own, which every TensorRT folds; INT8 initializers are refused by old ones.
+    """
+    layers = {layer.name + MATMUL: layer for layer in weighted_layers(model) if layer.name not in left}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    del out.graph.node[:]
+    done: dict[str, str] = {}
+
+    def constant(name: str, value: Array) -> str:
+        if name not in done:
+            out.graph.initializer.append(numpy_helper.from_array(value, name))
+            done[name] = name
+        return name
+
+    def pair(tensor: str, step: Array) -> str:
+        """Q and DQ behind a tensor, once; returns what the layer reads instead."""
+        if tensor not in done:
+            scale = constant(f"{tensor}.step", step)
+            zero = constant(f"{tensor}.zero", np.zeros(step.shape, np.int8))  # shared ones fail in ONNX Runtime 1.31
+            axis: dict[str, Any] = {"axis": WEIGHT_AXIS} if step.ndim else {}
+            done[tensor] = f"{tensor}.dequantized"
+            for kind, source, result in (
+                ("QuantizeLinear", tensor, f"{tensor}.quantized"),
+                ("DequantizeLinear", f"{tensor}.quantized", done[tensor]),
+            ):
+                out.graph.node.append(helper.make_node(kind, [source, scale, zero], [result], result, **axis))
+        return done[tensor]
+
+    for node in model.graph.node:
+        layer = layers.get(node.name)
+        if layer is None:
+            out.graph.node.append(node)
+            continue
+        step = PIXEL_STEP if layer.name == PIXEL_LAYER else ranges[layer.activation] / LEVELS
+        weight = numpy_helper.to_array(weights[layer.weight])
+        inputs = [
+            pair(layer.activation, as_step(np.array(step))),
+            pair(layer.weight, as_step(np.abs(weight).max(0) / LEVELS)),
+        ]
+        quantized = onnx.NodeProto()
+        quantized.CopyFrom(node)
+        quantized.input[:] = inputs
+        out.graph.node.append(quantized)
+    onnx.checker.check_model(out)
+    return out
+
+
+def as_step(step: Array) -> Array:
+    """The smallest FP16 numbers that are not below `step`, as FP32; FP16's largest where there is none.
+
+    So that the INT8 graph with FP32 scales and the one with FP16 scales cut values at the very same places.
+    """
+    wanted = np.clip(step.astype(np.float64), SMALLEST_STEP, float(np.finfo(np.float16).max))
+    half = wanted.astype(np.float16)
+    up = np.where(half.astype(np.float64) < wanted, np.nextafter(half, np.float16(np.inf)), half)
+    return up.astype(np.float32)
+
+
+def placement_faults(model: onnx.ModelProto) -> Iterator[str]:
+    """What a graph's quantization does that TensorRT refuses or that costs a ViT its accuracy; nothing when it is clean."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    outputs = {value.name for value in model.graph.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    makers: dict[str, onnx.NodeProto] = {}
+    for node in model.graph.node:
+        makers.update(dict.fromkeys(node.output, node))
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and outputs & set(node.output):
+            yield f"{node.name}: a quantized tensor must not leave the graph"
+        if node.op_type == "QuantizeLinear":
+            yield from _scale_faults(node, constants)
+            after = readers.get(node.output[0], [])
+            if [reader.op_type for reader in after] != ["DequantizeLinear"]:
+                yield f"{node.name}: a QuantizeLinear must be followed by one DequantizeLinear and nothing else"
+            elif list(after[0].input[1:]) != list(node.input[1:]) or _axis(after[0]) != _axis(node):
+                yield f"{node.name}: its DequantizeLinear has another scale, zero point or axis"
+        if node.op_type == "DequantizeLinear":
+            if node.input[0] not in makers or makers[node.input[0]].op_type != "QuantizeLinear":
+                yield f"{node.name}: a DequantizeLinear must follow a QuantizeLinear"
+            for reader in readers.get(node.output[0], []):
+                if reader.op_type != "MatMul" or not reader.name.endswith(MATMUL) or reader.name == HEAD + MATMUL:
+                    yield f"{reader.name}: {reader.op_type} is quantized; only weighted layers may be, and not the head"
+        if node.op_type == "MatMul":
+            kinds = [makers[name].op_type == "DequantizeLinear" for name in node.input if name in makers]
+            if any(kinds) and not (len(kinds) == 2 and all(kinds)):
+                yield f"{node.name}: one input is quantized, the other is not"
+
+
+def _scale_faults(node: onnx.NodeProto, constants: Mapping[str, TensorProto]) -> Iterator[str]:
+    data, scale_name, zero_name = (*node.input, "")[:3]
+    if scale_name not in constants or zero_name not in constants:
+        yield f"{node.name}: scale and zero point must be constants"
+        return
+    scale, zero = (numpy_helper.to_array(constants[name]) for name in (scale_name, zero_name))
+    if zero.dtype != np.int8 or zero.any() or zero.shape != scale.shape:
+        yield f"{node.name}: the zero point must be int8 zeros in the shape of the scale: TensorRT is symmetric"
+    if not np.isfinite(scale).all() or not (scale > 0).all():
+        yield f"{node.name}: every scale must be above 0"
+    if data not in constants:
+        if scale.ndim:
+            yield f"{node.name}: an activation has one scale, found {scale.size}"
+    elif _axis(node) != WEIGHT_AXIS or scale.shape != (constants[data].dims[WEIGHT_AXIS],):
+        yield (
+            f"{node.name}: a weight (K, N) has one scale a column, axis {WEIGHT_AXIS}; found {scale.shape} on axis"
+            f" {_axis(node)}"
+        )
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)

@@ -1,0 +1,91 @@
+"""Which layers are to blame when a variant decides otherwise, and what its user is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from ..bundle.manifest import Precision
+from ..calibration.placement import insert_qdq
+from ..calibration.sensitivity import Effect, measure_sensitivity, worst_first, write_table
+from ..calibration.session import Arrays
+from .cascade import Cascade, progress
+from .precision import STAGES, Stage, Variant
+from .retype import retype
+from .rounding import rounded_like_fp16
+
+SENSITIVITY_IMAGES = 32
+NAMED_LAYERS = 5  # in the message of a breach
+GROUP = re.compile(r"(blocks\.\d+|patch_embed|reuse_block)\.")  # what FP16's sensitivity is measured by
+
+
+def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
+    """Both stages' effects, written where --sensitivity says."""
+    kind: Precision = "fp16" if variant.precision == "fp16" else "int8"
+    effects = [effect for stage in STAGES for effect in measure_stage(cascade, stage, kind)]
+    path = cascade.options.sensitivity
+    if path is not None:
+        from ..calibration.sensitivity_plot import draw_sensitivity  # here: only this needs matplotlib
+
+        write_table(path, effects)
+        picture = path.with_suffix(".png")
+        draw_sensitivity(picture, effects, f"One layer in {kind.upper()}, all others in FP32")
+        cascade.report(f"sensitivity: {path} and {picture}")
+    return effects
+
+
+def measure_stage(cascade: Cascade, stage: Stage, kind: Precision) -> list[Effect]:
+    """Each layer of a stage alone in INT8, or each group of operators alone in FP16; worst first."""
+    model, ranges = cascade.fp32[stage], cascade.ranges[stage]
+    if kind == "int8":
+        names = [layer.name for layer in cascade.layers[stage] if layer.name not in cascade.dead(stage)]
+
+        def with_only(layer: str) -> onnx.ModelProto:
+            return insert_qdq(model, ranges.ranges, [name for name in every if name != layer])
+
+        every = [layer.name for layer in cascade.layers[stage]]
+    else:
+        found = (GROUP.match(node.name) for node in model.graph.node)
+        names = list(dict.fromkeys(match[1] for match in found if match))
+
+        def with_only(layer: str) -> onnx.ModelProto:
+            return rounded_like_fp16(retype(model, ranges.largest, cascade.options.fp16_limit, only=f"{layer}.")[0])
+
+    size = cascade.reference.chunk
+    stride = max(1, cascade.images.count // SENSITIVITY_IMAGES)
+    sample = [image for index, image in enumerate(cascade.images.read()) if index % stride == 0][:SENSITIVITY_IMAGES]
+    feed: list[Arrays] = []
+    for start in range(0, len(sample), size):
+        batch = np.stack(sample[start : start + size])
+        inputs: Arrays = {"image": cascade.reference.filled(batch)}
+        feed.append(inputs if stage == "EE" else cascade.reference.sac_inputs(batch, cascade.reference.run_ee(batch)))
+    with progress(len(names), f"sensitivity of {stage}", "layer") as bar:
+        return measure_sensitivity(stage, model, names, with_only, feed, bar.update)
+
+
+def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool) -> str:
+    """What a user is told when a variant does not decide as FP32 does."""
+    lines: list[str] = []
+    flags: dict[str, None] = {}
+    blamed: set[str] = set()
+    for variant in breached:
+        lines.append(f"{variant.precision} does not decide as FP32 does; nothing was written:")
+        for guard in variant.guards:
+            if not guard.holds:
+                lines.append(f"  {guard}")
+                flags[guard.flag] = None
+                blamed |= {"EE", "SAC"} if guard.stage == "chain" else {guard.stage}
+    kind = "FP16" if breached[0].precision == "fp16" else "INT8"
+    lines.append(f"What hurts most, alone in {kind} (mean logit error over {effects[0].images} images):")
+    worst = worst_first(effect for effect in effects if effect.stage in blamed)[:NAMED_LAYERS]
+    lines += [f"  {effect.stage:3} {effect.layer:22} {effect.mean_error:.4f}" for effect in worst]
+    if kind == "INT8":
+        cures = "" if auto else "--auto, which leaves the worst layers in FP16; "
+        cures += "more calibration images; another --calib-method"
+    else:
+        cures = "a lower --fp16-limit keeps more in FP32"
+    lines.append(f"Try: {cures}. A wider limit, if you accept what it means: {', '.join(flags)}")
+    return "\n".join(lines)

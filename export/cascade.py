@@ -1,0 +1,144 @@
+"""The two stages, calibrated in the order in which they will run.
+
+EE's activations are measured on the images; SAC's on what the *quantized* EE hands over for the images that do not exit at
+the quantized EE's own threshold, because those are all it will ever see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import onnx
+from tqdm import tqdm
+
+from ..bundle.preprocess import ImageU8
+from ..calibration.cache import CacheKey, Ranges, read_ranges, write_ranges
+from ..calibration.images import ImageSet
+from ..calibration.observe import observe
+from ..calibration.placement import PIXEL_LAYER, insert_qdq, weighted_layers
+from ..calibration.session import Arrays, Pair
+from ..calibration.threshold import match_exit_rate
+from .lint import require_clean
+from .precision import STAGES, Models, PrecisionOptions, Report, Stage, default_cache
+
+FEWEST_SURVIVORS = 64  # images that SAC is calibrated on at least
+OBSERVED = 2  # images a pass while every tensor is an output: DeiT-S's SAC has 130 MB of them an image
+
+
+class Cascade:
+    """An FP32 pair with what its tensors were seen to hold. `reference` has no SAC session until someone adds it."""
+
+    def __init__(
+        self,
+        ee: onnx.ModelProto,
+        sac: onnx.ModelProto,
+        images: ImageSet,
+        threshold: float,
+        options: PrecisionOptions,
+        report: Report,
+    ) -> None:
+        self.fp32: Models = {"EE": ee, "SAC": sac}
+        self.images, self.threshold, self.options, self.report = images, threshold, options, report
+        self.layers = {stage: weighted_layers(model) for stage, model in self.fp32.items()}
+        self.hashes = {stage: hash_of(model) for stage, model in self.fp32.items()}
+        self.reference = Pair(ee)
+        self.ranges: dict[Stage, Ranges] = {}
+        self.left: dict[Stage, list[str]] = {stage: [] for stage in STAGES}  # layers that --auto took out of INT8
+        self.sac_images: dict[str, Any] = {}
+
+    def calibrate_ee(self) -> None:
+        self.ranges["EE"] = self._measure("EE", self.images.sha256, self._ee_feed)
+
+    def calibrate_sac(self, handing: onnx.ModelProto) -> None:
+        """SAC's ranges, on what the EE graph `handing` gives for the images that go on."""
+        pair = Pair(handing)
+        before, after = [], []
+        for batch in self.images.batches(pair.chunk):
+            before.append(self.reference.run_ee(batch)["confidence"])
+            after.append(pair.run_ee(batch)["confidence"])
+        confidence = np.concatenate(after)
+        eta = self.threshold
+        if self.options.match == "exit-rate":
+            eta = match_exit_rate(np.concatenate(before), eta, confidence)
+        survivors = confidence < np.float32(eta)
+        count = int(survivors.sum())
+        fewest = min(FEWEST_SURVIVORS, self.images.count)
+        chosen = survivors
+        if count < fewest:
+            chosen = np.zeros_like(survivors)
+            chosen[np.argsort(confidence, kind="stable")[:fewest]] = True
+            self.report(
+                f"warning: only {count} of {self.images.count} calibration images do not exit at {eta:g}; SAC is"
+                f" calibrated on the {fewest} least certain ones. More images would serve it better"
+            )
+        else:
+            self.report(f"SAC: calibrated on the {count} of {self.images.count} images that do not exit at {eta:g}")
+        self.sac_images = {"survivors": count, "sac_images": int(chosen.sum()), "sac_threshold": eta}
+        digest = hashlib.sha256(self.images.sha256.encode() + hash_of(handing).encode() + np.packbits(chosen).tobytes())
+
+        def feed() -> Iterator[tuple[int, Arrays]]:
+            size = self.reference.fixed or OBSERVED
+            going_on = replace(self.images, read=lambda: compress(self.images.read(), chosen), count=int(chosen.sum()))
+            for batch in self._batches(going_on, "calibrating SAC", size):
+                yield len(batch), self.reference.sac_inputs(batch, pair.run_ee(batch))
+
+        self.ranges["SAC"] = self._measure("SAC", digest.hexdigest(), feed)
+
+    def int8(self, stage: Stage) -> onnx.ModelProto:
+        """A stage in INT8, but for what --auto left out and layers whose input is always 0."""
+        left = [*self.dead(stage), *self.left[stage]]
+        model = insert_qdq(self.fp32[stage], self.ranges[stage].ranges, left)
+        require_clean(f"{stage.lower()}.int8.onnx", model, "int8")
+        return model
+
+    def dead(self, stage: Stage) -> list[str]:
+        """Layers whose input was 0 on every image: nobody knows their range."""
+        ranges = self.ranges[stage].ranges
+        return [
+            layer.name for layer in self.layers[stage] if ranges[layer.activation] == 0 and layer.name != PIXEL_LAYER
+        ]
+
+    def _measure(self, stage: Stage, data_sha256: str, feed: Callable[[], Iterator[tuple[int, Arrays]]]) -> Ranges:
+        """Ranges of a stage's FP32 graph, from the cache or from a run over `feed`."""
+        options = self.options
+        key = CacheKey(self.hashes[stage], data_sha256, options.calib_method, self.images.count)
+        folder = options.calib_cache or default_cache()
+        activations = [layer.activation for layer in self.layers[stage]]
+        ranges = read_ranges(folder, stage, key, activations)
+        if ranges is not None:
+            self.report(f"{stage}: ranges of {ranges.images} images from {folder / key.file_name(stage)}")
+            return ranges
+        seen = observe(f"{stage.lower()}.onnx", self.fp32[stage], activations, feed())
+        ranges = Ranges(
+            {name: histogram.range_by(options.calib_method) for name, histogram in seen.histograms.items()},
+            seen.largest,
+            seen.images,
+        )
+        path = write_ranges(folder, stage, key, ranges)
+        self.report(f"{stage}: ranges of {ranges.images} images by {options.calib_method}, kept in {path}")
+        return ranges
+
+    def _ee_feed(self) -> Iterator[tuple[int, Arrays]]:
+        size = self.reference.fixed or OBSERVED
+        for batch in self._batches(self.images, "calibrating EE", size):
+            yield len(batch), {"image": self.reference.filled(batch)}
+
+    def _batches(self, images: ImageSet, what: str, size: int) -> Iterator[ImageU8]:
+        with progress(images.count, what) as bar:
+            for batch in images.batches(size):
+                yield batch
+                bar.update(len(batch))
+
+
+def progress(total: int | None, what: str, unit: str = "image") -> Any:
+    """A bar on a terminal, nothing elsewhere: what is done is reported in lines."""
+    return tqdm(total=total, desc=what, unit=unit, mininterval=0.5, disable=None, leave=False)
+
+
+def hash_of(model: onnx.ModelProto) -> str:
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()

@@ -1,0 +1,183 @@
+"""An FP32 or Q/DQ graph as an FP16 one: FP16 body, FP32 islands, the same inputs and outputs.
+
+TensorRT from 10 on computes what the graph says, and 11 can do nothing else: precision is a property of the file. Needs
+onnx-graphsurgeon and no torch, so that a device can do it.
+
+FP32 stay: the halving of the image, every LayerNorm and softmax, class attention and selection, the head, the confidence;
+and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the limit, or that
+reads a weight which FP16 cannot hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
+
+LIMIT = 512.0  # NVIDIA's AutoCast keeps what is larger in FP32 too (data_max)
+LARGEST_FP16, SMALLEST_NORMAL_FP16 = 65504.0, 2.0**-14
+FP16_SCALES_OPSET, FP16_SCALES_IR = 19, 9  # the first opset in which QuantizeLinear takes an FP16 scale; its release
+MASK = "cluster_mask"  # adds -1e4 where a token may not look: large by design, and any large number will do
+ISLAND_OPERATORS = frozenset(["LayerNormalization", "Softmax"])
+# halve: FP16 holds 255 to an eighth, and what is lost there is lost to every layer: a third of the logits' error.
+ISLANDS = ("halve", "class_attention", "select.", "window.", "head", "probability", "confidence")
+# These move values and follow the type of what they move.
+MOVES = frozenset(
+    ["Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"]
+)
+QDQ = frozenset(["QuantizeLinear", "DequantizeLinear"])
+
+
+G_LOGGER.severity = G_LOGGER.ERROR  # it warns of a terminal without colours
+
+
+@dataclass
+class Retyping:
+    """What became of a graph. `kept`: operators in FP32 beyond the islands, and the magnitude that kept them there."""
+
+    kept: dict[str, float] = field(default_factory=dict)
+    weights: int = 0
+    subnormal_weights: int = 0  # not 0 in FP32, below FP16's smallest normal number
+    overflowing_weights: int = 0  # beyond 65504: their operator stays in FP32
+
+
+def retype(
+    model: onnx.ModelProto, largest: Mapping[str, float], limit: float = LIMIT, only: str | None = None
+) -> tuple[onnx.ModelProto, Retyping]:
+    """The graph in FP16, and what was done. largest: |x| by tensor, of the FP32 graph on calibration images.
+
+    only: retypes just the operators whose name starts with this, for the sensitivity of a layer.
+    """
+    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+    report = Retyping()
+    types: dict[str, Any] = {}  # of every float tensor: np.float16 or np.float32
+    casts: dict[tuple[str, Any], gs.Variable] = {}
+    nodes: list[gs.Node] = []
+
+    def typed(tensor: gs.Tensor, wanted: Any) -> gs.Tensor:
+        """The tensor in a type: itself, a converted constant, or the output of a cast."""
+        if isinstance(tensor, gs.Constant):
+            if tensor.values.dtype == wanted or tensor.values.dtype != np.float32:
+                return tensor
+            key = (tensor.name, wanted)
+            if key not in casts:
+                values = tensor.values.astype(wanted)
+                count_subnormal(tensor.values, report)
+                casts[key] = gs.Constant(f"{tensor.name}.fp16", values)
+            return casts[key]
+        found = types.get(tensor.name)
+        if found is None or found == wanted:
+            return tensor
+        key = (tensor.name, wanted)
+        if key not in casts:
+            name = f"{tensor.name}.{'fp16' if wanted == np.float16 else 'fp32'}"
+            casts[key] = gs.Variable(name, wanted, tensor.shape)
+            to = onnx.TensorProto.FLOAT16 if wanted == np.float16 else onnx.TensorProto.FLOAT
+            nodes.append(gs.Node("Cast", name, {"to": to}, [tensor], [casts[key]]))
+        return casts[key]
+
+    sizes = dict(largest)
+    sources = dequantized_sources(graph)
+    types.update({tensor.name: np.float32 for tensor in graph.inputs if tensor.dtype == np.float32})
+    outputs = {tensor.name for tensor in graph.outputs}
+    for node in list(graph.nodes):
+        if node.op in MOVES:
+            sizes.update({node.outputs[0].name: max(sizes.get(tensor.name, 0.0) for tensor in node.inputs)})
+        wanted = type_of(node, types, sources, sizes, limit, report, only)
+        if node.op == "Cast" and node.outputs[0].dtype == np.float32:
+            node.attrs["to"] = onnx.TensorProto.FLOAT16 if wanted == np.float16 else onnx.TensorProto.FLOAT
+        node.inputs = [typed(tensor, wanted) for tensor in node.inputs]
+        nodes.append(node)
+        for place, tensor in enumerate(node.outputs):
+            if tensor.dtype != np.float32:
+                continue
+            types[tensor.name] = wanted
+            if wanted == np.float16 and tensor.name in outputs:
+                # The boundary is the same in every precision: any EE fits any SAC of its export.
+                half = gs.Variable(f"{tensor.name}.fp16", np.float16, tensor.shape)
+                node.outputs[place] = half
+                nodes.append(gs.Node("Cast", f"{tensor.name}.out", {"to": onnx.TensorProto.FLOAT}, [half], [tensor]))
+                types[half.name], types[tensor.name] = np.float16, np.float32
+                casts[tensor.name, np.float16] = half
+            else:
+                tensor.dtype = wanted
+    graph.nodes = nodes
+    return exported(graph, model), report
+
+
+def exported(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as a checked model, with what `model` says of itself; with Q/DQ in the first opset of FP16 scales."""
+    has_scales = any(node.op in QDQ for node in graph.nodes)
+    if has_scales:
+        read_as_opset_19(graph)
+    out: onnx.ModelProto = gs.export_onnx(graph.cleanup())
+    out.ir_version, out.producer_name = model.ir_version, model.producer_name
+    out.metadata_props.extend(model.metadata_props)
+    if has_scales:
+        out.opset_import[0].version, out.ir_version = FP16_SCALES_OPSET, FP16_SCALES_IR
+    onnx.checker.check_model(out, full_check=True)
+    return out
+
+
+def type_of(
+    node: gs.Node,
+    types: Mapping[str, Any],
+    sources: Mapping[str, gs.Tensor],
+    sizes: Mapping[str, float],
+    limit: float,
+    report: Retyping,
+    only: str | None,
+) -> Any:
+    """np.float16 or np.float32: what an operator computes in."""
+    if node.op in QDQ:
+        following = node.outputs[0].outputs[0]
+        return type_of(following, types, sources, sizes, limit, report, only)
+    if node.op in MOVES:
+        moved = {types[tensor.name] for tensor in node.inputs if tensor.name in types}
+        if moved:  # where one of several is too large for FP16, their joint is too
+            return np.float32 if np.float32 in moved else np.float16
+    if node.op in ISLAND_OPERATORS or node.name.startswith(ISLANDS):
+        return np.float32
+    if only is not None and not node.name.startswith(only):
+        return np.float32
+    read = [sources.get(tensor.name, tensor) for tensor in node.inputs]
+    names = [tensor.name for tensor in (*read, *node.outputs)]
+    size = 0.0 if MASK in names else max(sizes.get(name, 0.0) for name in names)
+    for tensor in read:
+        if isinstance(tensor, gs.Constant) and tensor.values.dtype == np.float32:
+            magnitudes = np.abs(tensor.values)
+            if count := int((magnitudes > LARGEST_FP16).sum()):
+                report.overflowing_weights += count if node.name not in report.kept else 0
+                size = max(size, float(magnitudes.max()))
+    if size > limit:
+        report.kept[node.name] = size
+        return np.float32
+    return np.float16
+
+
+def dequantized_sources(graph: gs.Graph) -> dict[str, gs.Tensor]:
+    """What stands in front of each Q/DQ pair, by the name of the pair's output: limits are of real tensors."""
+    return {
+        node.outputs[0].name: node.inputs[0].inputs[0].inputs[0]
+        for node in graph.nodes
+        if node.op == "DequantizeLinear"
+    }
+
+
+def count_subnormal(values: Any, report: Retyping) -> None:
+    magnitudes = np.abs(values)
+    report.weights += int(values.size)
+    report.subnormal_weights += int(((magnitudes > 0) & (magnitudes < SMALLEST_NORMAL_FP16)).sum())
+
+
+def read_as_opset_19(graph: gs.Graph) -> None:
+    """Of our operators only ReduceMax changed between 17 and 19: its axes became an input."""
+    for node in graph.nodes:
+        if node.op == "ReduceMax":
+            axes = np.array(node.attrs.pop("axes"), np.int64)
+            node.inputs.append(gs.Constant(f"{node.name}.axes", axes))

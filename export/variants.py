@@ -1,0 +1,267 @@
+"""The typed variants of an FP32 pair: made, compared with it, and gated by a threshold of their own."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ..bundle.errors import GuardError, ImageError, UsageError
+from ..bundle.manifest import Precision
+from ..bundle.preprocess import ImageU8
+from ..calibration.comparison import Comparison, compare
+from ..calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ..calibration.images import ImageSet, open_images
+from ..calibration.session import Pair, Session
+from ..calibration.threshold import lowest_for_top1, match_exit_rate
+from ..model.checkpoint import Checkpoint
+from .blame import complain, measure_both, measure_stage
+from .cascade import Cascade, progress
+from .lint import require_clean
+from .parity import check_images
+from .precision import STAGES, Models, PrecisionOptions, Report, Stage, Variant, Variants
+from .retype import Retyping, retype
+from .rounding import rounded_like_fp16
+
+ADVISED_COUNT = 300  # Ultralytics warns below it too; NVIDIA asks for 500 for a ViT
+SYNTHETIC_COUNT = 64  # where FP16 is asked for without images
+
+
+def make_variants(
+    ee: onnx.ModelProto,
+    sac: onnx.ModelProto,
+    checkpoint: Checkpoint,
+    labels: list[str] | None,
+    threshold: float,
+    options: PrecisionOptions,
+    report: Report,
+) -> Variants:
+    """Every variant that the options ask for, judged. Raises GuardError when one does not decide as FP32 does."""
+    images, evaluation = open_both(checkpoint, labels, options, report)
+    return _Maker(Cascade(ee, sac, images, threshold, options, report), evaluation).make()
+
+
+def open_both(
+    checkpoint: Checkpoint, labels: list[str] | None, options: PrecisionOptions, report: Report
+) -> tuple[ImageSet, ImageSet]:
+    """The images to calibrate on and those to judge on, which may be the same."""
+    config = checkpoint.config
+
+    def opened(path: Path, count: int | None, flag: str) -> ImageSet:
+        with progress(None, f"reading {flag}") as bar:
+            return open_images(path, checkpoint.preprocessing, count, config.classes, labels, flag, bar.update)
+
+    if options.calib is None:
+        images = synthetic_images(check_images(config, SYNTHETIC_COUNT))
+        report(f"no --calib: FP16 is checked on {images.count} synthetic images, which says little about yours")
+    else:
+        images = opened(options.calib, options.calib_count, "--calib")
+        report(
+            f"calibration: {images.count} of {images.available} images of {images.source}, sha256 {images.sha256[:12]}"
+        )
+        if images.distinct < ADVISED_COUNT:
+            report(
+                f"warning: {images.distinct} different images are few for calibration; {ADVISED_COUNT} or more,"
+                f" drawn as the camera will see them, make ranges that hold"
+            )
+    evaluation = images if options.evaluation is None else opened(options.evaluation, None, "--eval")
+    if options.evaluation is not None and evaluation.labels is None:
+        raise ImageError(
+            f"--eval {options.evaluation} has no labels: one folder a class, labels.npy, or a labelled list"
+        )
+    if options.min_top1 is not None and evaluation.labels is None:
+        raise UsageError("--min-top1 needs labels: give --eval, with one folder a class, or labels.npy")
+    return images, evaluation
+
+
+class _Maker:
+    """The steps of `make_variants`, which share the calibrated pair and the images that judge."""
+
+    def __init__(self, cascade: Cascade, evaluation: ImageSet) -> None:
+        self.cascade, self.evaluation = cascade, evaluation
+        self.options, self.report, self.threshold = cascade.options, cascade.report, cascade.threshold
+
+    def make(self) -> Variants:
+        options = self.options
+        self.cascade.calibrate_ee()
+        if options.int8 and options.auto:
+            self._settle("EE")
+        handing = self.cascade.int8("EE") if options.int8 else self.cascade.fp32["EE"]
+        self.cascade.calibrate_sac(handing)
+        self.cascade.reference.sac = Session(self.cascade.fp32["SAC"])
+        if options.int8 and options.auto:
+            self._settle("SAC")
+        pairs: dict[Precision, Models] = {}
+        retypings: dict[Precision, dict[Stage, Retyping]] = {}
+        if options.int8:
+            for stage in STAGES:
+                if dead := self.cascade.dead(stage):
+                    self.report(f"warning: {stage} keeps {', '.join(dead)} out of INT8: their input is always 0")
+            pairs["int8"] = {stage: self.cascade.int8(stage) for stage in STAGES}
+        if options.fp16:
+            pairs["fp16"], retypings["fp16"] = self._retyped(self.cascade.fp32)
+        if options.int8:
+            pairs["int8fp16"], retypings["int8fp16"] = self._retyped(pairs["int8"])
+        gc.collect()  # graphsurgeon's graphs are circular: 0.2 GB for DeiT-S
+        for precision in retypings:
+            for stage, model in pairs[precision].items():
+                require_clean(f"{stage.lower()}.{precision}.onnx", model, precision)
+        runnable = {name: self._runnable(name, models) for name, models in pairs.items()}
+        comparisons = self._compare(self.cascade.reference, runnable, self.evaluation)
+        fits = self._fit(runnable, comparisons)
+        made = [
+            self._judged(precision, models, comparisons[precision], fits[precision], retypings.get(precision, {}))
+            for precision, models in pairs.items()
+        ]
+        breached = [variant for variant in made if not all(guard.holds for guard in variant.guards)]
+        effects = (
+            measure_both(self.cascade, breached[0] if breached else made[0]) if breached or options.sensitivity else []
+        )
+        if breached:
+            raise GuardError(complain(breached, effects, options.auto))
+        return Variants(
+            made,
+            {
+                **_describe_images(self.cascade.images),
+                "method": options.calib_method if options.int8 else None,
+                **self.cascade.sac_images,
+            },
+            _describe_images(self.evaluation),
+        )
+
+    def _retyped(self, source: Models) -> tuple[Models, dict[Stage, Retyping]]:
+        done = {
+            stage: retype(model, self.cascade.ranges[stage].largest, self.options.fp16_limit)
+            for stage, model in source.items()
+        }
+        return {stage: model for stage, (model, _) in done.items()}, {stage: what for stage, (_, what) in done.items()}
+
+    def _runnable(self, precision: Precision, models: Models) -> Pair:
+        """The pair as its device computes it: ONNX Runtime alone would compute FP16 in FP32 (rounding.py)."""
+        if precision in ("fp16", "int8fp16"):
+            models = {stage: rounded_like_fp16(model) for stage, model in models.items()}
+        return Pair(models["EE"], models.get("SAC"))
+
+    def _compare(self, reference: Pair, pairs: dict[Precision, Pair], images: ImageSet) -> dict[Precision, Comparison]:
+        with progress(images.count, "comparing with FP32") as bar:
+            return compare(reference, pairs, images, bar.update)
+
+    def _judged(
+        self,
+        precision: Precision,
+        models: Models,
+        comparison: Comparison,
+        fit: tuple[float, str],
+        retypings: dict[Stage, Retyping],
+    ) -> Variant:
+        eta, source = fit
+        guards = judge(comparison, self.threshold, eta, self._limits(precision))
+        self.report(f"{precision}: threshold {eta:g} (FP32: {self.threshold:g}, {source})")
+        for guard in guards:
+            self.report(f"  {guard}")
+        for stage, done in retypings.items():
+            if done.subnormal_weights or done.overflowing_weights:
+                self.report(
+                    f"  {stage}: of {done.weights} FP16 weights {done.subnormal_weights} are below FP16's normal range,"
+                    f" {done.overflowing_weights} beyond it"
+                )
+            for name, size in done.kept.items():
+                self.report(
+                    f"  {stage}: {name} stays in FP32: it reaches {size:.0f}, the limit is {self.options.fp16_limit:g}"
+                )
+        left = {stage: names for stage, names in self.cascade.left.items() if names} if precision != "fp16" else {}
+        return Variant(precision, models["EE"], models["SAC"], eta, source, guards, left, retypings)
+
+    def _fit(
+        self, pairs: dict[Precision, Pair], judged: dict[Precision, Comparison], to_top1: bool = True
+    ) -> dict[Precision, tuple[float, str]]:
+        """Each variant's threshold and how it was found: on the calibration images, so that --eval's judge it unseen."""
+        if self.options.min_top1 is not None and to_top1:
+            if self.cascade.images.labels is None or self.evaluation is self.cascade.images:
+                self.report("the threshold is fitted to the labels of the images that judge it: expect a little less")
+            else:
+                judged = self._compare(self.cascade.reference, pairs, self.cascade.images)
+            return {precision: (self._fit_top1(precision, found), "top1") for precision, found in judged.items()}
+        if self.options.match == "none" or self.options.calib is None:
+            return dict.fromkeys(pairs, (self.threshold, "unchanged"))
+        if self.evaluation is not self.cascade.images:
+            judged = self._compare(Pair(self.cascade.fp32["EE"]), pairs, self.cascade.images)
+        return {
+            precision: (match_exit_rate(found.confidence, self.threshold, found.variant_confidence), "exit-rate")
+            for precision, found in judged.items()
+        }
+
+    def _fit_top1(self, precision: Precision, comparison: Comparison) -> float:
+        """The smallest eta that reaches --min-top1, or FP32's accuracy at its own eta."""
+        goal = comparison.accuracy(self.threshold, variant=False)
+        if self.options.min_top1 is not None and self.options.min_top1 != "fp32":
+            goal = self.options.min_top1 / 100
+        eta = lowest_for_top1(comparison, goal)
+        if eta is None:
+            best = max(comparison.accuracy(step / 100, variant=True) for step in range(101))
+            raise GuardError(
+                f"{precision} reaches at most {100 * best:.2f} % top-1 at any threshold, --min-top1 asks for"
+                f" {100 * goal:.2f} %; nothing was written. Try --auto, more calibration images, or a lower goal"
+            )
+        return eta
+
+    def _limits(self, precision: Precision) -> Limits:
+        return (FP16_LIMITS if precision == "fp16" else INT8_LIMITS).but(**self.options.limits)
+
+    def _settle(self, stage: Stage) -> None:
+        """Takes the worst layers of a stage out of INT8: as few as its guards need, by doubling and then halving."""
+        failed = self._failing(stage, [])
+        if not failed:
+            return
+        names = ", ".join(dict.fromkeys(guard.name for guard in failed))
+        self.report(f"--auto: {stage} in INT8 fails on {names}; looking for the layers to leave out")
+        ranked = [effect.layer for effect in measure_stage(self.cascade, stage, "int8")]
+        low, high = 0, 1
+        while high < len(ranked) and self._failing(stage, ranked[:high]):
+            low, high = high, min(2 * high, len(ranked))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._failing(stage, ranked[:middle]) else (low, middle)
+        self.cascade.left[stage] = ranked[:high]
+        self.report(f"--auto: {stage} leaves {high} of {len(ranked)} layers out of INT8: {', '.join(ranked[:high])}")
+
+    def _failing(self, stage: Stage, left: list[str]) -> list[Guard]:
+        """The guards of a stage that fail while these of its layers stay out of INT8."""
+        self.cascade.left[stage] = left
+        stages = STAGES if self.cascade.reference.sac is not None else STAGES[:1]
+        int8 = {name: self.cascade.int8(name) for name in stages}
+        pairs: dict[Precision, Pair] = {
+            "int8": self._runnable("int8", int8),
+            "int8fp16": self._runnable("int8fp16", self._retyped(int8)[0]),
+        }
+        failing = []
+        comparisons = compare(self.cascade.reference, pairs, self.evaluation)
+        # While SAC is not there yet, no threshold can be fitted to the chain's accuracy.
+        try:
+            fits = self._fit(pairs, comparisons, to_top1=stage == "SAC")
+        except GuardError:
+            return [Guard("top-1 at the best threshold", "chain", 0, 1, True, "--min-top1")]
+        for precision, comparison in comparisons.items():
+            guards = judge(comparison, self.threshold, fits[precision][0], self._limits(precision))
+            failing += [guard for guard in guards if not guard.holds and (guard.stage == "EE") == (stage == "EE")]
+        return failing
+
+
+def synthetic_images(images: ImageU8) -> ImageSet:
+    """Arrays at hand as an image set."""
+    digest = hashlib.sha256(images.tobytes()).hexdigest()
+    return ImageSet("synthetic", len(images), len(images), len(images), digest, None, lambda: iter(images))
+
+
+def _describe_images(images: ImageSet) -> dict[str, Any]:
+    return {
+        "source": Path(images.source).name,
+        "images": images.count,
+        "available": images.available,
+        "distinct": images.distinct,
+        "sha256": images.sha256,
+        "labels": images.labels is not None,
+    }

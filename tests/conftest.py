@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import atexit
+import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_NAMES = ("cfvit-224-7x7", "lfvit-224-m5")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """No test, and no process that one starts, reads or writes the user's own ~/.cache.
-
-    Here and not in a fixture: ONNX Runtime opens a file there when it is imported, before the first test.
-    """
-    folder, patch = tempfile.TemporaryDirectory(prefix="sacvit-tests-"), pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", folder.name)
-    config.add_cleanup(patch.undo)
-    config.add_cleanup(folder.cleanup)
+# No test, and no process that one starts, reads or writes the user's own ~/.cache. Here and not in a fixture: ONNX Runtime
+# opens a file there when it is imported, and conftest.py of tests/export imports it before the first test.
+OWN_CACHE = tempfile.mkdtemp(prefix="sacvit-tests-")
+os.environ["XDG_CACHE_HOME"] = OWN_CACHE
+atexit.register(shutil.rmtree, OWN_CACHE, ignore_errors=True)
 
 
 @dataclass(frozen=True)

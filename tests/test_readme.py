@@ -117,3 +117,39 @@ def test_the_digits_numbers_are_those_of_the_figures():
     for row in (by_eta[0.0], by_eta[1.0], by_eta[numbers["stored_eta"]]):
         assert f"{100 * row['top1']:.1f}" in text and f"{row['ms']:.2f}" in text
     assert f"{100 * numbers['plain']['plain_top1']:.1f}" in text and f"{numbers['plain']['ms']:.2f}" in text
+
+
+def measured(name: str) -> dict:
+    return json.loads((ROOT / "docs" / "measured" / f"{name}.json").read_text())
+
+
+PRECISION = (ROOT / "docs" / "precision.md").read_text()
+
+
+def test_the_int8_speedups_are_those_of_the_measured_file():
+    for result in measured("int8")["results"]:
+        speedup = result["speedup"]
+        spread = f"({speedup['min']:.2f} to {speedup['max']:.2f}"
+        assert f"**{speedup['median']:.2f}x** {spread}) at batch {result['batch']}" in README
+        assert f"{speedup['median']:.2f}x" in PRECISION and spread in PRECISION
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16", "int8fp16"])
+def test_the_numbers_of_a_variant_are_those_of_its_manifest(precision):
+    variant = measured("precision")["mse"]["variants"][precision]
+    value = {guard["name"]: guard["value"] for guard in variant["guards"]}
+    start = f"| `*.{precision}.onnx` | {variant['threshold']['value']:g} |"
+    row = next(line for line in PRECISION.splitlines() if line.startswith(start))
+    assert f"{100 * value['exit agreement']:.2f} %" in row and f"{100 * value['target blocks kept']:.1f} %" in row
+    assert f"{value['mean logit error, EE']:.4f} / {value['mean logit error, SAC']:.4f}" in row
+
+
+def test_the_comparison_with_model_optimizer_is_the_measured_one():
+    for result in measured("quantization")["results"]:
+        numbers = f"{100 * result['top1']:.2f} % | {100 * result['exit_agreement']:.2f} %"
+        assert any(result["recipe"] in line and numbers in line for line in PRECISION.splitlines())
+
+
+def test_the_choices_are_the_measured_ones():
+    for choice in measured("choices")["choices"].values():
+        assert f"{choice['mean_logit_error_ee']:.4f} / {choice['mean_logit_error_sac']:.4f}" in PRECISION

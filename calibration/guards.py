@@ -70,13 +70,22 @@ class Guard:
         }
 
 
-def judge(comparison: Comparison, threshold: float, variant_threshold: float, limits: Limits) -> list[Guard]:
+def judge(
+    comparison: Comparison,
+    threshold: float,
+    variant_threshold: float,
+    limits: Limits,
+    gate_threshold: float | None = None,
+) -> list[Guard]:
     """Every guard of a variant: FP32 at its threshold, the variant at its own.
 
+    gate_threshold: where the variant's own was fitted to accuracy, the one that matches FP32's exit rate. Exits are
+    compared there: that the rate changes is then what was asked for.
     A guard whose images do not exist (no image took that path) is left out.
     """
     exits = comparison.confidence >= np.float32(threshold)
-    variant_exits = comparison.variant_confidence >= np.float32(variant_threshold)
+    gate = variant_threshold if gate_threshold is None else gate_threshold
+    variant_exits = comparison.variant_confidence >= np.float32(gate)
     flips = exits != variant_exits
     inside = np.abs(comparison.confidence - np.float32(threshold)) <= BAND
     agreement = float((~flips).mean())

@@ -21,6 +21,7 @@ class Session:
     """A graph that takes and gives arrays by name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
+        ort.disable_telemetry_events()
         options = ort.SessionOptions()
         options.log_severity_level = 3
         for key, value in cpu_settings().items():

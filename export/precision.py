@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,20 @@ def default_cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "sacvit" / "calibration"
 
 
+FLAGS = {  # what has no effect without a variant
+    "calib": "--calib",
+    "calib_count": "--calib-count",
+    "calib_method": "--calib-method",
+    "calib_cache": "--calib-cache",
+    "evaluation": "--eval",
+    "match": "--match",
+    "min_top1": "--min-top1",
+    "sensitivity": "--sensitivity",
+    "fp16_limit": "--fp16-limit",
+    "limits": "a guard's limit",
+}
+
+
 @dataclass(frozen=True)
 class PrecisionOptions:
     """Which variants to make, from which images, and what they may cost."""
@@ -52,16 +67,19 @@ class PrecisionOptions:
         if self.int8 and self.calib is None:
             raise UsageError("--int8 needs --calib: the folder, list or .npz of images that ranges are measured on")
         if not (self.int8 or self.fp16):
-            for name, given in (
-                ("--calib", self.calib), ("--eval", self.evaluation), ("--sensitivity", self.sensitivity),
-                ("--min-top1", self.min_top1),
-            ):  # fmt: skip
-                if given is not None:
-                    raise UsageError(f"{name} goes with --int8 or --fp16; without them it would have no effect")
+            untouched = PrecisionOptions()
+            for name, flag in FLAGS.items():
+                if getattr(self, name) != getattr(untouched, name):
+                    raise UsageError(f"{flag} goes with --int8 or --fp16; without them it would have no effect")
         if self.auto and not self.int8:
             raise UsageError("--auto goes with --int8: it leaves the worst layers in higher precision")
         if self.min_top1 is not None and self.min_top1 != "fp32" and not 0 <= self.min_top1 <= 100:
             raise UsageError(f"--min-top1 is a percentage in [0, 100], found {self.min_top1:g}")
+        if self.min_top1 is not None and self.match == "none":
+            raise UsageError("--match none keeps the threshold, --min-top1 fits it: give one of them")
+        for name, limit in self.limits.items():
+            if not 0 <= limit < math.inf:
+                raise UsageError(f"the limit of {name.replace('_', ' ')} must be 0 or more, found {limit:g}")
         if not 0 < self.fp16_limit <= LARGEST_FP16:
             raise UsageError(f"--fp16-limit must lie in (0, {LARGEST_FP16:g}], found {self.fp16_limit:g}")
         if self.sensitivity is not None:

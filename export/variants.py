@@ -13,7 +13,7 @@ from ..bundle.errors import GuardError, ImageError, UsageError
 from ..bundle.manifest import Precision
 from ..bundle.preprocess import ImageU8
 from ..calibration.comparison import Comparison, compare
-from ..calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ..calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, judge
 from ..calibration.images import ImageSet, open_images
 from ..calibration.session import Pair, Session
 from ..calibration.threshold import lowest_for_top1, match_exit_rate
@@ -158,7 +158,7 @@ class _Maker:
         retypings: dict[Stage, Retyping],
     ) -> Variant:
         eta, source = fit
-        guards = judge(comparison, self.threshold, eta, self._limits(precision))
+        guards = self._judge(precision, comparison, eta)
         self.report(f"{precision}: threshold {eta:g} (FP32: {self.threshold:g}, {source})")
         for guard in guards:
             self.report(f"  {guard}")
@@ -208,8 +208,14 @@ class _Maker:
             )
         return eta
 
-    def _limits(self, precision: Precision) -> Limits:
-        return (FP16_LIMITS if precision == "fp16" else INT8_LIMITS).but(**self.options.limits)
+    def _judge(self, precision: Precision, comparison: Comparison, eta: float) -> list[Guard]:
+        limits = (FP16_LIMITS if precision == "fp16" else INT8_LIMITS).but(**self.options.limits)
+        goal, gate = self.options.min_top1, None
+        if goal is not None:
+            gate = match_exit_rate(comparison.confidence, self.threshold, comparison.variant_confidence)
+            if goal != "fp32":  # the user named the accuracy: it takes the place of FP32's
+                limits = limits.but(top1_drop=100.0)
+        return judge(comparison, self.threshold, eta, limits, gate)
 
     def _settle(self, stage: Stage) -> None:
         """Takes the worst layers of a stage out of INT8: as few as its guards need, by doubling and then halving."""
@@ -245,7 +251,7 @@ class _Maker:
         except GuardError:
             return [Guard("top-1 at the best threshold", "chain", 0, 1, True, "--min-top1")]
         for precision, comparison in comparisons.items():
-            guards = judge(comparison, self.threshold, fits[precision][0], self._limits(precision))
+            guards = self._judge(precision, comparison, fits[precision][0])
             failing += [guard for guard in guards if not guard.holds and (guard.stage == "EE") == (stage == "EE")]
         return failing
 

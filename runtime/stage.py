@@ -65,6 +65,7 @@ class OnnxStage:
             raise EngineError(f"{path} is a folder; --engine wants the two files of a bundle: ee.onnx sac.onnx")
         if not path.is_file():
             raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
+        ort.disable_telemetry_events()  # a camera's owner did not ask for any
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; what they say reaches the user in our own message
         for key, value in cpu_settings().items():

@@ -383,3 +383,20 @@ def test_fp16_may_never_cost_more_than_int8() -> None:
     least = ("exit_agreement", "top1_agreement", "target_overlap")
     fp16, int8 = asdict(FP16_LIMITS), asdict(INT8_LIMITS)
     assert all(fp16[name] >= int8[name] if name in least else fp16[name] <= int8[name] for name in fp16)
+
+
+def test_exits_are_compared_at_the_gate_threshold_where_one_is_given() -> None:
+    """The variant's own threshold was fitted to accuracy, and lets everyone go: that is what was asked for."""
+    guards = {guard.name: guard for guard in judge(identical(), ETA, 0.0, INT8_LIMITS, gate_threshold=ETA)}
+    assert guards["exit agreement"].value == 1.0
+
+
+def test_accuracy_is_at_the_variant_s_own_threshold_all_the_same() -> None:
+    comparison = replace(right_and_wrong(3), sac=identical().sac)
+    lost = [
+        next(
+            guard.value for guard in judge(comparison, ETA, eta, INT8_LIMITS, gate_threshold=ETA) if guard.name == LOST
+        )
+        for eta in (ETA, 1.1)
+    ]
+    assert lost == [1.5, 0.0]  # where nobody exits, EE's three wrong answers do not count

@@ -49,7 +49,7 @@ def loaded_once() -> Iterator[None]:
             kept[key] = original.InferenceSession(content, *rest, **options)
         return kept[key]
 
-    stand_in = SimpleNamespace(SessionOptions=original.SessionOptions, InferenceSession=load)
+    stand_in = SimpleNamespace(**vars(original) | {"InferenceSession": load})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session_module, "ort", stand_in)
         yield

@@ -81,3 +81,30 @@ def test_without_a_desktops_wish_ranges_are_kept_below_the_home(monkeypatch, val
         monkeypatch.setenv("XDG_CACHE_HOME", value)
     monkeypatch.setenv("HOME", "/home/someone")
     assert default_cache() == Path("/home/someone/.cache/sacvit/calibration")
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"calib_count": 5}, "--calib-count"),
+        ({"calib_method": "minmax"}, "--calib-method"),
+        ({"calib_cache": Path("cache")}, "--calib-cache"),
+        ({"match": "none"}, "--match"),
+        ({"fp16_limit": 100.0}, "--fp16-limit"),
+        ({"limits": {"logit_error": 1.0}}, "a guard's limit"),
+    ],
+)
+def test_what_has_no_effect_without_a_variant_is_refused(options, flag):
+    with pytest.raises(UsageError, match=f"{flag} goes with --int8 or --fp16"):
+        PrecisionOptions(**options).require_sound()
+
+
+def test_a_threshold_that_is_kept_and_fitted_is_refused():
+    with pytest.raises(UsageError, match="--match none keeps the threshold, --min-top1 fits it"):
+        PrecisionOptions(fp16=True, match="none", min_top1=90.0).require_sound()
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
+def test_a_limit_that_is_no_limit_is_refused(limit):
+    with pytest.raises(UsageError, match="the limit of logit error must be 0 or more"):
+        PrecisionOptions(fp16=True, limits={"logit_error": limit}).require_sound()

@@ -61,9 +61,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Comparison, float]]:
     found = []
     original = variants.judge
 
-    def judge(comparison: Comparison, eta: float, variant_eta: float, limits: Any) -> Any:
+    def judge(comparison: Comparison, eta: float, variant_eta: float, *given: Any) -> Any:
         found.append((comparison, variant_eta))
-        return original(comparison, eta, variant_eta, limits)
+        return original(comparison, eta, variant_eta, *given)
 
     monkeypatch.setattr(variants, "judge", judge)
     return found

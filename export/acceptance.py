@@ -54,7 +54,7 @@ def accept(file: str, model: onnx.ModelProto, precision: Precision) -> list[Verd
     for version in table["versions"]:
         refusals = tuple(dict.fromkeys(_refusals(model, precision, table, version)))
         risks = tuple(
-            f"{entry['symptom']}; {entry['advice']} ({entry['source']})"
+            f"{entry['symptom']}; {entry['advice']} ({table['sources'].get(entry['source'], entry['source'])})"
             for entry in table["known_bad"]
             if version["version"] in entry["versions"]
             and precision in entry["precisions"]

@@ -30,8 +30,9 @@ from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
 from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
+from sacvit.runtime.buffers import HostLane, wrap
+from sacvit.runtime.onnx_stage import OnnxStage
 from sacvit.runtime.pipeline import Pipeline
-from sacvit.runtime.stage import OnnxStage
 
 PAPER = "62 % fewer FLOPs and 1.98x at an exit rate of 0.77 (arXiv 2503.00060)"
 
@@ -64,18 +65,19 @@ def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: i
     chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
     plain_buffers = {"image": np.zeros((batch, size, size, 3), np.uint8)}
     plain_buffers["logits"] = np.zeros((batch, plain.outputs["logits"].shape[0]), np.float32)
-    plain_pass = plain.bind(plain_buffers)
+    plain_pass = plain.bind(wrap(plain_buffers), HostLane())
     survivors = []
     for chunk in chunks:
         pipeline.image_slots(batch)[:] = chunk
         survivors.append([index for index, result in enumerate(pipeline.run(batch)) if not result.exits_early])
-    buffers, ee_pass, sac_passes = pipeline._bound(batch)
+    track = pipeline._track(batch)
+    ee_pass = track.ee_binding(batch)
     turns = {name: itertools.cycle(range(len(chunks))) for name in ("plain", "chain", "bare")}
     inside_ms: list[float] = []
 
     def run_plain() -> None:
         plain_buffers["image"][:] = chunks[next(turns["plain"])]
-        plain_pass.run()
+        plain_pass.start()
 
     def run_pipeline() -> None:
         pipeline.image_slots(batch)[:] = chunks[next(turns["chain"])]
@@ -85,11 +87,11 @@ def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: i
     def run_bare() -> None:
         """The same bindings, driven by a list of survivors that is known beforehand."""
         turn = next(turns["bare"])
-        buffers.ee["image"][:] = chunks[turn]
-        ee_pass.run()
+        track.images[:] = chunks[turn]
+        ee_pass.start()
         if rows := survivors[turn]:
-            buffers.sac["row"][: len(rows)] = rows
-            sac_passes[len(rows)].run()
+            track.row[: len(rows)] = rows
+            track.sac_binding(len(rows)).start()
 
     tasks = {"plain": run_plain, "chain": run_pipeline, "bare": run_bare}
     passes = time_alternating(tasks, rounds * len(chunks), warmup_rounds=len(chunks))

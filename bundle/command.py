@@ -16,6 +16,9 @@ CURES = {  # packages of our extras, by the name that is imported
     "torch": "pip install 'sacvit[export]'",
     "onnx": "pip install 'sacvit[export]'",
     "onnx_graphsurgeon": "pip install 'sacvit[export]'",
+    "tensorrt": "On a Jetson it comes with JetPack: make the environment with --system-site-packages; elsewhere:"
+    " pip install 'sacvit[tensorrt]'",
+    "cuda": "pip install cuda-bindings, of the driver's CUDA: 'cuda-bindings<13' on JetPack 6, newer on JetPack 7",
     "matplotlib": "pip install 'sacvit[export]'",
 }
 

@@ -108,6 +108,34 @@ class StageRecord:
             raise EngineError(f"{path} has a damaged sacvit record: {reason}. Export it again") from None
 
 
+def record_from_manifest(folder: Path, manifest: dict[str, Any], name: str) -> StageRecord:
+    """The record that the ONNX file `name` carries, for who cannot read ONNX. Raises EngineError when it is not told."""
+    try:
+        entry, graphs = manifest["files"][name], manifest["graphs"]
+        stage, precision = entry["stage"], entry["precision"]
+        threshold = (manifest if precision == "fp32" else manifest["variants"][precision])["threshold"]
+        is_unfitted = threshold["source"] == "unchanged"
+        record = StageRecord(
+            stage=stage,
+            config=manifest["model"],
+            preprocessing=Preprocessing.from_dict(manifest["preprocessing"]),
+            labels=manifest["labels"],
+            checkpoint_sha256=manifest["checkpoint"]["sha256"],
+            graph_sha256=graphs[stage],
+            partner_sha256=graphs["SAC" if stage == "EE" else "EE"],
+            threshold=threshold["value"],
+            threshold_source=manifest["threshold"]["source"] if is_unfitted else threshold["source"],
+            precision=precision,
+            threshold_fp32=threshold.get("fp32"),
+        )
+        return StageRecord.from_metadata(folder / MANIFEST_NAME, record.to_metadata())  # checks it
+    except (KeyError, TypeError, AttributeError, ConfigError) as reason:
+        raise EngineError(
+            f"{folder / MANIFEST_NAME} does not tell of {name} what a plan needs ({reason!r}): it is damaged, or from an"
+            f" older sacvit. Export again: sacvit-export"
+        ) from None
+
+
 def require_pair(ee_path: Path, ee: StageRecord, sac_path: Path, sac: StageRecord) -> None:
     """Raises EngineError unless the two engines are the two stages of one export."""
     for path, record, wanted in ((ee_path, ee, "EE"), (sac_path, sac, "SAC")):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .images import ImageSet, Labels
-from .session import Pair
+if TYPE_CHECKING:  # a device compares without onnx
+    from .images import ImageSet, Labels
+    from .session import Pair
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -68,6 +69,13 @@ class _Collector:
 
     def answers(self) -> StageAnswers:
         return StageAnswers(*(np.concatenate(part) for part in vars(self).values()))
+
+
+def answers_between(logits: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> StageAnswers:
+    """FP32's logits (N, C) beside those of a variant."""
+    collector = _Collector()
+    collector.add(logits, found)
+    return collector.answers()
 
 
 def compare(

@@ -5,11 +5,8 @@ The table says what is documented, not what was built: building is for the devic
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -17,8 +14,8 @@ from onnx import TensorProto, numpy_helper
 
 from ..bundle.manifest import Precision
 from ..calibration.placement import placement_faults
+from .ladder import load_table
 
-TABLE = Path(__file__).with_name("tensorrt.json")
 BOUNDARY = (TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
@@ -39,12 +36,6 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "accepted": self.accepted}
-
-
-@cache
-def load_table() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(TABLE.read_text("utf-8"))
-    return content
 
 
 def accept(file: str, model: onnx.ModelProto, precision: Precision) -> list[Verdict]:

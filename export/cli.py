@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundle.command import new_parser, run_command
+from ..bundle.errors import DeviceError
 
 LIMITS = {  # fields of calibration.guards.Limits
     "exit_agreement": ("--min-exit-agreement", "share of images with FP32's gate decision (0.98; FP16 0.995)"),
@@ -42,6 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--threshold", type=float, help="the gate's eta in [0, 1] (default: the checkpoint's, else 0.7)"
     )
     parser.add_argument("--batch", type=int, help="fix the graphs to 1 .. 256 images (default: any number)")
+    parser.add_argument(
+        "--no-build", action="store_true", help="no TensorRT plans, where TensorRT is: for another device"
+    )
     add_precision(parser)
     return parser
 
@@ -125,9 +130,25 @@ def export_command(options: argparse.Namespace) -> int:
     )
     print(f"exported in {bundle.duration_s:.1f} s, threshold {bundle.threshold:g}", file=sys.stderr)
     ee, sac = bundle.variants.get("int8", (bundle.ee, bundle.sac))
+    if not options.no_build and (plans := build_here(bundle.folder)):
+        ee, sac = plans
     print(f"next: sacvit-run --engine {ee} {sac} --camera 0", file=sys.stderr)
     print(bundle.folder)
     return 0
+
+
+def build_here(folder: Path) -> tuple[Path, Path] | None:
+    """The bundle's plans, where TensorRT is installed and a GPU answers; None elsewhere."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return None
+    from .build import build
+
+    try:
+        plans = build(folder, report=lambda line: print(line, file=sys.stderr))
+    except (DeviceError, ModuleNotFoundError) as reason:
+        print(f"no plans: {reason}", file=sys.stderr)
+        return None
+    return plans.ee, plans.sac
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

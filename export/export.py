@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +14,22 @@ import onnx
 
 from ..bundle.environment import versions
 from ..bundle.errors import ConfigError, SacvitError
+from ..bundle.files import replaced_folder
+from ..bundle.goldens import GOLDENS_NAME
 from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
+from ..bundle.plan import PLAN_NAMES
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
 from .acceptance import accept, acceptance_lines
+from .goldens import SYNTHETIC_COUNT, make_goldens
 from .graphs import build_ee, build_sac
 from .lint import require_clean
-from .parity import Check, check_pair, require_held
+from .parity import Check, check_images, check_pair, require_held
 from .precision import PrecisionOptions, Variants
 from .variants import make_variants
 
 EE_NAME, SAC_NAME = "ee.onnx", "sac.onnx"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "fp16", "int8fp16")
-WORK_PREFIX = ".sacvit-"  # of the working folder; a killed export leaves one
-ABANDONED_S = 3600.0  # a working folder of this age belongs to no running export
 MAX_BATCH = 256
 
 
@@ -103,9 +101,10 @@ def export(
     ]
     for line in acceptance_lines(verdicts):
         report(line)
-    stamp(ee, sac, checkpoint, names, eta, source, variants)
+    graphs = stamp(ee, sac, checkpoint, names, eta, source, variants)
+    goldens = make_goldens(ee, sac, check_images(config, SYNTHETIC_COUNT) if variants is None else variants.sample)
     files = {}
-    with replaced_folder(Path(out), (*ALL_NAMES, MANIFEST_NAME)) as folder:
+    with replaced_folder(Path(out), (*ALL_NAMES, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)) as folder:
         for kind, models in pairs.items():
             for stage, model in zip(("EE", "SAC"), models, strict=True):
                 content = model.SerializeToString()
@@ -122,6 +121,8 @@ def export(
             manifest["calibration"], manifest["evaluation"] = variants.calibration, variants.evaluation
             manifest["variants"] = {variant.precision: variant.describe(eta) for variant in variants.made}
         manifest["tensorrt"] = [verdict.to_dict() for verdict in verdicts]
+        manifest["graphs"] = graphs
+        goldens.write(folder / GOLDENS_NAME)
         (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     folder = Path(out)
     written = {kind: (folder / file_name("EE", kind), folder / file_name("SAC", kind)) for kind in pairs}
@@ -151,8 +152,11 @@ def stamp(
     eta: float,
     source: str,
     variants: Variants | None = None,
-) -> None:
-    """Writes each graph's record into its metadata, the variants' with their own precision and threshold."""
+) -> dict[str, str]:
+    """Writes each graph's record into its metadata, the variants' with their own precision and threshold.
+
+    Returns the hash of each FP32 graph by stage.
+    """
     hashes = {
         stage: hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
         for stage, model in (("EE", ee), ("SAC", sac))
@@ -179,6 +183,7 @@ def stamp(
                 threshold_fp32=eta,
             )
             onnx.helper.set_model_props(variant.ee if stage == "EE" else variant.sac, typed.to_metadata())
+    return hashes
 
 
 def describe(
@@ -232,46 +237,3 @@ def read_labels(path: Path, classes: int) -> list[str]:
     if len(names) != classes:
         raise SacvitError(f"--labels {path} has {len(names)} lines, the model has {classes} classes: one name a line")
     return names
-
-
-@contextmanager
-def replaced_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """A working folder whose files `names` take their places in `folder` on success; those it lacks are removed there.
-
-    On any failure, also between two of the renames, `folder` is as it was. The working folder lies inside: `folder` may
-    be a mount point, and two exports may run at once.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise SacvitError(f"--out {folder} is a file; give a folder")
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{WORK_PREFIX}*"):
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
-    except OSError as reason:
-        raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
-    placed: list[str] = []
-    old = work / "old"
-    try:
-        yield work
-        old.mkdir()
-        for name in names:
-            if (folder / name).exists():
-                os.replace(folder / name, old / name)
-            placed.append(name)
-            if (work / name).exists():
-                os.replace(work / name, folder / name)
-    except BaseException as reason:
-        for name in placed:
-            (folder / name).unlink(missing_ok=True)
-            if (old / name).exists():
-                os.replace(old / name, folder / name)
-        if isinstance(reason, OSError):
-            raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()

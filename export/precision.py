@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ import onnx
 from ..bundle.errors import UsageError
 from ..bundle.files import require_writable
 from ..bundle.manifest import Precision
-from ..calibration.guards import Guard
+from ..bundle.preprocess import ImageU8
+from ..calibration.guards import Guard, Limits
 from ..calibration.ranges import Method
 from .retype import LARGEST_FP16, LIMIT, Retyping
 
@@ -104,11 +105,13 @@ class Variant:
     guards: list[Guard]
     left: dict[Stage, list[str]]
     retypings: dict[Stage, Retyping]
+    limits: Limits
 
     def describe(self, threshold_fp32: float) -> dict[str, Any]:
         """What the manifest says of it."""
         return {
             "threshold": {"value": self.threshold, "source": self.threshold_source, "fp32": threshold_fp32},
+            "limits": asdict(self.limits),
             "guards": [guard.to_dict() for guard in self.guards],
             "left_out_of_int8": self.left,
             "kept_in_fp32": {stage: made.kept for stage, made in self.retypings.items()},
@@ -130,3 +133,4 @@ class Variants:
     made: list[Variant]
     calibration: dict[str, Any]
     evaluation: dict[str, Any]
+    sample: ImageU8  # of the images that judged them, for the goldens

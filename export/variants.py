@@ -13,13 +13,14 @@ from ..bundle.errors import GuardError, ImageError, UsageError
 from ..bundle.manifest import Precision
 from ..bundle.preprocess import ImageU8
 from ..calibration.comparison import Comparison, compare
-from ..calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, judge
+from ..calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
 from ..calibration.images import ImageSet, open_images
 from ..calibration.session import Pair, Session
 from ..calibration.threshold import lowest_for_top1, match_exit_rate
 from ..model.checkpoint import Checkpoint
 from .blame import complain, measure_both, measure_stage
 from .cascade import Cascade, progress
+from .goldens import sample_images
 from .lint import require_clean
 from .parity import check_images
 from .precision import STAGES, Models, PrecisionOptions, Report, Stage, Variant, Variants
@@ -130,6 +131,7 @@ class _Maker:
                 **self.cascade.sac_images,
             },
             _describe_images(self.evaluation),
+            sample_images(self.evaluation, comparisons[made[0].precision].confidence, self.threshold),
         )
 
     def _retyped(self, source: Models) -> tuple[Models, dict[Stage, Retyping]]:
@@ -173,7 +175,8 @@ class _Maker:
                     f"  {stage}: {name} stays in FP32: it reaches {size:.0f}, the limit is {self.options.fp16_limit:g}"
                 )
         left = {stage: names for stage, names in self.cascade.left.items() if names} if precision != "fp16" else {}
-        return Variant(precision, models["EE"], models["SAC"], eta, source, guards, left, retypings)
+        limits = self._limits(precision)
+        return Variant(precision, models["EE"], models["SAC"], eta, source, guards, left, retypings, limits)
 
     def _fit(
         self, pairs: dict[Precision, Pair], judged: dict[Precision, Comparison], to_top1: bool = True
@@ -209,13 +212,16 @@ class _Maker:
         return eta
 
     def _judge(self, precision: Precision, comparison: Comparison, eta: float) -> list[Guard]:
-        limits = (FP16_LIMITS if precision == "fp16" else INT8_LIMITS).but(**self.options.limits)
-        goal, gate = self.options.min_top1, None
-        if goal is not None:
+        gate = None
+        if self.options.min_top1 is not None:
             gate = match_exit_rate(comparison.confidence, self.threshold, comparison.variant_confidence)
-            if goal != "fp32":  # the user named the accuracy: it takes the place of FP32's
-                limits = limits.but(top1_drop=100.0)
-        return judge(comparison, self.threshold, eta, limits, gate)
+        return judge(comparison, self.threshold, eta, self._limits(precision), gate)
+
+    def _limits(self, precision: Precision) -> Limits:
+        limits = (FP16_LIMITS if precision == "fp16" else INT8_LIMITS).but(**self.options.limits)
+        if self.options.min_top1 not in (None, "fp32"):  # the user named the accuracy: it takes the place of FP32's
+            return limits.but(top1_drop=100.0)
+        return limits
 
     def _settle(self, stage: Stage) -> None:
         """Takes the worst layers of a stage out of INT8: as few as its guards need, by doubling and then halving."""

@@ -32,6 +32,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, help="eta in [0, 1] instead of the stored one")
     parser.add_argument("--fit", choices=("crop", "stretch"), help="how a frame becomes square (default: as exported)")
     parser.add_argument("--batch", type=int, default=1, help="frames a pass (default: %(default)s)")
+    parser.add_argument(
+        "--provider",
+        choices=("auto", "cpu", "cuda", "tensorrt"),
+        default="auto",
+        help="what ONNX Runtime runs .onnx engines on (auto: CUDA where it works, else the CPU)",
+    )
+    parser.add_argument(
+        "--overlap",
+        action="store_true",
+        help="plans: EE of a batch beside SAC of the last; more frames a second, later",
+    )
     parser.add_argument("--num-frames", type=int, help="stop after this many")
     parser.add_argument("--loop", action="store_true", help="start files over at their end")
     parser.add_argument("--json", action="store_true", help="one JSON object a frame instead of the table")
@@ -58,17 +69,22 @@ def run(options: argparse.Namespace) -> int:
     from .statistics import summary_lines
 
     signal.signal(signal.SIGTERM, _interrupt)  # a service manager's stop is a Ctrl-C: the partial result is kept
-    pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold)
+    pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
     if options.fit is not None:
         pipeline.use_fit(options.fit)
-    most = pipeline.ee.batch or CHUNK
+    most = pipeline.ee.capacity or CHUNK
     if options.batch > most:
         raise UsageError(f"--batch {options.batch}: these engines take at most {most} images a pass")
     tell_about(pipeline, options.threshold)
     keep_inputs(options)
     source = open_source(options.camera, options.loop)
     outcome = run_chain(
-        pipeline, source, build_sinks(options, source), num_frames=options.num_frames, batch=options.batch
+        pipeline,
+        source,
+        build_sinks(options, source),
+        num_frames=options.num_frames,
+        batch=options.batch,
+        overlap=options.overlap,
     )
     for line in summary_lines(outcome.summary):
         print(line, file=sys.stderr)

@@ -1,24 +1,24 @@
 """The chain: EE over a batch, the gate, SAC over the survivors; one result per image, in order.
 
-Buffers are allocated when a batch size is first seen and stay where they are. EE's outputs *are* SAC's inputs: the hand-off
-copies nothing, and a frame allocates nothing but its result.
+Buffers are allocated when a batch size is first seen and stay where they are: a frame allocates nothing but its result.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from ..bundle.errors import EngineError, ImageError, UsageError
-from ..bundle.manifest import HAND_OFF, require_pair
+from ..bundle.manifest import require_pair
 from ..bundle.preprocess import Fit, ImageU8
+from .foreign import DeviceBatch, DeviceImage, is_foreign, unwrap
 from .gate import Gate
-from .stage import Array, Binding, Stage, load_stage
+from .stage import Provider, Stage, load_stage
+from .track import Track
 
 CHUNK = 64  # images that a pass takes at most when the engines do not say
 
@@ -45,40 +45,41 @@ class Result:
         return self.stage == "EE"
 
 
-@dataclass
-class Buffers:
-    """The arrays of a batch size B. `ee` and `sac` share the image and the hand-off, address for address."""
-
-    ee: dict[str, Array]
-    sac: dict[str, Array]
-
-
 class Pipeline:
     """Two loaded stages, their gate and their buffers. Not for use by two threads at once."""
 
     def __init__(self, ee: Stage, sac: Stage, threshold: float) -> None:
-        if ee.batch != sac.batch:
+        if type(ee.device) is not type(sac.device):
             raise EngineError(
-                f"the EE engine takes batches of {ee.batch or 'any size'}, SAC of {sac.batch or 'any size'}"
+                f"{ee.path} runs on {ee.backend}, {sac.path} on {sac.backend}: what EE hands over must lie where SAC"
+                f" reads it. Give two files of one kind"
+            )
+        if ee.capacity != sac.capacity:
+            raise EngineError(
+                f"the EE engine takes batches of {ee.capacity or 'any size'}, SAC of {sac.capacity or 'any size'}"
             )
         self.ee, self.sac = ee, sac
         self.gate = Gate(threshold)
         self.preprocessing = ee.record.preprocessing
         self.labels = ee.record.labels
         self.grid: int = ee.outputs["class_attention"].shape[0]  # coarse blocks along a side
-        self._bindings: dict[int, tuple[Buffers, Binding, dict[int, Binding]]] = {}
+        self._tracks: dict[int, Track] = {}
+        # One lane for both stages: a batch never needs them at once, and so they share their scratch memory.
+        self._lanes = ee.device.lanes([max(ee.scratch_bytes, sac.scratch_bytes)])
 
     @classmethod
-    def load(cls, ee: str | Path, sac: str | Path, threshold: float | None = None) -> Pipeline:
+    def load(
+        cls, ee: str | Path, sac: str | Path, threshold: float | None = None, provider: Provider = "auto"
+    ) -> Pipeline:
         """The pipeline of two engine files, at a threshold or at the one that was stored with them.
 
-        Raises EngineError when a file is no engine of ours or the two are no pair, UsageError for a wrong threshold.
+        provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. Raises EngineError when a file
+        is no engine of ours, does not fit this machine, or the two are no pair; UsageError for a wrong threshold.
         """
         ee_path, sac_path = Path(ee), Path(sac)
         if threshold is not None:
             Gate(threshold)  # a wrong number is told before two engines are loaded
-        ee_stage, sac_stage = load_stage(ee_path), load_stage(sac_path)
-        require_pair(ee_path, ee_stage.record, sac_path, sac_stage.record)
+        ee_stage, sac_stage = load_pair(ee_path, sac_path, provider)
         return cls(ee_stage, sac_stage, ee_stage.record.threshold if threshold is None else threshold)
 
     @property
@@ -95,25 +96,54 @@ class Pipeline:
     @overload
     def __call__(self, images: Sequence[ImageU8]) -> list[Result]: ...
 
-    def __call__(self, images: ImageU8 | Sequence[ImageU8]) -> Result | list[Result]:
+    def __call__(self, images: Any) -> Any:
         """Classifies one RGB image (H, W, 3) uint8, or a batch: a sequence of them or one array (B, H, W, 3).
 
         Images of S x S are taken as they are, others go through the preprocessing rule. An empty batch gives [].
+        Arrays of other libraries are taken by the CUDA Array Interface or DLPack; on a GPU they must be S x S, contiguous
+        and beside engines that run there.
         """
+        if is_foreign(images):
+            taken = self._unwrapped(images)
+            if isinstance(taken, DeviceBatch):
+                results = self._in_chunks(taken.images)
+                return results[0] if taken.is_single else results
+            images = taken
         if isinstance(images, np.ndarray):
             if images.ndim == 3:
                 return self._classify([images])[0]
             images = list(images)  # views
+        return self._in_chunks([part for image in images for part in self._each(image)])
+
+    def _in_chunks(self, images: Sequence[ImageU8 | DeviceImage]) -> list[Result]:
         results: list[Result] = []
-        chunk = self.ee.batch or CHUNK
+        chunk = self.ee.capacity or CHUNK
         for start in range(0, len(images), chunk):
             results += self._classify(images[start : start + chunk])
         return results
 
-    def _classify(self, images: Sequence[ImageU8]) -> list[Result]:
+    def _unwrapped(self, image: Any) -> DeviceBatch | ImageU8:
+        wait_for, stream = getattr(self.ee.device, "wait_for_stream", None), getattr(self._lanes[0], "handle", None)
+        return unwrap(image, stream, wait_for)
+
+    def _each(self, image: Any) -> Sequence[ImageU8 | DeviceImage]:
+        if not is_foreign(image):
+            return [image]
+        taken = self._unwrapped(image)
+        return taken.images if isinstance(taken, DeviceBatch) else [taken]
+
+    def _classify(self, images: Sequence[ImageU8 | DeviceImage]) -> list[Result]:
         slots = self.image_slots(len(images))
         size = self.preprocessing.image_size
-        for slot, image in zip(slots, images, strict=True):
+        on_device = [isinstance(image, DeviceImage) for image in images]
+        if any(on_device) and not all(on_device):
+            raise ImageError("some images of the batch lie on the GPU and some do not: give two batches")
+        for place, (slot, image) in enumerate(zip(slots, images, strict=True)):
+            if isinstance(image, DeviceImage):
+                if image.side != size:
+                    raise ImageError(f"an image on the GPU must be {size} x {size}, found {image.side} x {image.side}")
+                self._track(len(images)).take(place, image)
+                continue
             if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
                 raise ImageError(f"an image must be an RGB array (H, W, 3) of uint8, found {found}")
@@ -121,38 +151,32 @@ class Pipeline:
                 slot[:] = image
             else:
                 self.preprocessing.apply(image, slot, bgr=False)
-        return self.run(len(images))
+        return self._run(len(images), all(on_device))
 
     def image_slots(self, count: int) -> ImageU8:
         """The input buffer (count, S, S, 3): fill it and call `run(count)`. For callers that preprocess in place."""
-        buffers, _, _ = self._bound(count)
-        return buffers.ee["image"][:count]
+        return self._track(count).images[:count]
 
     def run(self, count: int) -> list[Result]:
         """Classifies the `count` images that lie in `image_slots(count)`."""
-        buffers, ee_binding, sac_bindings = self._bound(count)
-        began = time.perf_counter()
-        ee_binding.run()
-        between = time.perf_counter()
-        row = buffers.sac["row"]
-        survivors = self.gate.survivors(buffers.ee["confidence"][:count], row)
-        if survivors:
-            places = self.sac.batch or survivors
-            row[survivors:places] = row[survivors - 1]  # a fixed graph computes the last one again
-            if places not in sac_bindings:
-                sac_bindings[places] = self._bind_sac(buffers, places)
-            began_sac = time.perf_counter()
-            sac_bindings[places].run()
-        ended = time.perf_counter()
-        ee_ms = 1e3 * (between - began)
-        sac_ms = 1e3 * (ended - began_sac) if survivors else None
-        place_of = {int(image): place for place, image in enumerate(row[:survivors])}
-        return [self._result(buffers, image, place_of.get(image), ee_ms, sac_ms) for image in range(count)]
+        return self._run(count, on_device=False)
 
-    def _result(self, buffers: Buffers, image: int, place: int | None, ee_ms: float, sac_ms: float | None) -> Result:
-        logits = buffers.ee["logits"][image] if place is None else buffers.sac["logits"][place]
+    def _run(self, count: int, on_device: bool) -> list[Result]:
+        track = self._track(count)
+        track.start(count, on_device)
+        track.gate(self.gate)
+        track.finish()
+        return self.results(track)
+
+    def results(self, track: Track) -> list[Result]:
+        """What a finished track says of its images."""
+        place_of = {int(image): place for place, image in enumerate(track.row[: track.survivors])}
+        return [self._result(track, image, place_of.get(image)) for image in range(track.count)]
+
+    def _result(self, track: Track, image: int, place: int | None) -> Result:
+        logits = track.logits[image] if place is None else track.sac_logits[place]
         index = int(logits.argmax())
-        confidence = float(buffers.ee["confidence"][image])
+        confidence = float(track.confidence[image])
         if place is None:
             probability = confidence
         else:
@@ -165,32 +189,23 @@ class Pipeline:
             probability=probability,
             stage="EE" if place is None else "SAC",
             confidence=confidence,
-            target_blocks=tuple(buffers.ee["target_index"][image].tolist()),
-            ee_ms=ee_ms,
-            sac_ms=None if place is None else sac_ms,
+            target_blocks=tuple(track.target_index[image].tolist()),
+            ee_ms=track.ee_ms,
+            sac_ms=None if place is None else track.sac_ms,
         )
 
-    def _bound(self, count: int) -> tuple[Buffers, Binding, dict[int, Binding]]:
-        """Buffers and bindings for `count` images; made when the size is first seen."""
-        size = self.ee.batch or count
+    def _track(self, count: int) -> Track:
+        """The track for `count` images; made when its size is first seen."""
+        size = self.ee.capacity or count
         if not 1 <= count <= size:
             raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")
-        if size not in self._bindings:
-            buffers = self._allocate(size)
-            self._bindings[size] = buffers, self.ee.bind(buffers.ee), {}
-        return self._bindings[size]
+        if size not in self._tracks:
+            self._tracks[size] = Track(self.ee, self.sac, size, self._lanes)
+        return self._tracks[size]
 
-    def _allocate(self, size: int) -> Buffers:
-        side = self.preprocessing.image_size
-        ee: dict[str, Array] = {"image": np.zeros((size, side, side, 3), np.uint8)}
-        for name, spec in self.ee.outputs.items():
-            ee[name] = np.zeros((size, *spec.shape), spec.kind)
-        sac = {name: ee[name] for name in ("image", *HAND_OFF)}
-        sac["row"] = np.zeros(size, np.int32)
-        sac["logits"] = np.zeros_like(ee["logits"])
-        return Buffers(ee, sac)
 
-    def _bind_sac(self, buffers: Buffers, places: int) -> Binding:
-        """SAC over the first `places` entries of `row`, on views of the same memory."""
-        views = {name: buffers.sac[name][:places] for name in ("row", "logits")}
-        return self.sac.bind(buffers.sac | views)
+def load_pair(ee: Path, sac: Path, provider: Provider = "auto") -> tuple[Stage, Stage]:
+    """Two engine files that belong together. Raises EngineError when they do not."""
+    stages = load_stage(ee, provider), load_stage(sac, provider)
+    require_pair(ee, stages[0].record, sac, stages[1].record)
+    return stages

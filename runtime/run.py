@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from .pipeline import Pipeline
+from ..bundle.preprocess import ImageU8, Preprocessing
+from .overlap import Overlap
+from .pipeline import Pipeline, Result
 from .sinks.overlay import Running
 from .sinks.sink import Answer, Quit, Sink
 from .sources.frame import Frame, Source
@@ -31,9 +33,17 @@ class Outcome:
 
 
 def run_chain(
-    pipeline: Pipeline, source: Source, sinks: Sequence[Sink], *, num_frames: int | None = None, batch: int = 1
+    pipeline: Pipeline,
+    source: Source,
+    sinks: Sequence[Sink],
+    *,
+    num_frames: int | None = None,
+    batch: int = 1,
+    overlap: bool = False,
 ) -> Outcome:
     """Classifies every frame of the source, or the first `num_frames`, in batches of `batch`.
+
+    overlap: EE of a batch runs beside SAC of the one before it; answers come one batch late.
 
     Ctrl-C, and a Quit from a sink, end the run cleanly: what was classified stays, sinks are closed, the summary counts
     what was done.
@@ -43,11 +53,11 @@ def run_chain(
     began = time.perf_counter()
     progress = Progress(source, num_frames)
     try:
-        for frames in batches(source, num_frames, batch):
-            for answer in classify(pipeline, frames, source, statistics):
-                for sink in sinks:
-                    sink.write(answer)
-                progress.step(answer.running)
+        chain = Overlap(pipeline) if overlap else pipeline
+        for answer in answers(chain, pipeline, batches(source, num_frames, batch), source, statistics):
+            for sink in sinks:
+                sink.write(answer)
+            progress.step(answer.running)
     except KeyboardInterrupt:
         interrupted = True
     except Quit:
@@ -70,15 +80,51 @@ def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list
         yield taken
 
 
-def classify(pipeline: Pipeline, frames: list[Frame], source: Source, statistics: RunStatistics) -> Iterator[Answer]:
-    """Answers for a batch of frames, in order; adds each to the statistics."""
-    slots = pipeline.image_slots(len(frames))
-    prepare_ms = []
+@dataclass
+class Prepared:
+    """Frames in their slots, and what it took to put each there."""
+
+    frames: list[Frame]
+    slots: ImageU8
+    spent_ms: list[float]
+
+
+def answers(
+    chain: Pipeline | Overlap,
+    pipeline: Pipeline,
+    taken: Iterable[list[Frame]],
+    source: Source,
+    statistics: RunStatistics,
+) -> Iterator[Answer]:
+    """An answer for every frame, in order; adds each to the statistics."""
+    waiting: Prepared | None = None
+    for frames in taken:
+        prepared = prepare(chain.image_slots(len(frames)), frames, pipeline.preprocessing)
+        if isinstance(chain, Pipeline):
+            yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics)
+            continue
+        results = chain.submit(len(frames))
+        if waiting is not None:
+            yield from told(waiting, results, pipeline, source, statistics)
+        waiting = prepared
+    if waiting is not None and not isinstance(chain, Pipeline):
+        yield from told(waiting, chain.flush(), pipeline, source, statistics)
+
+
+def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -> Prepared:
+    spent_ms = []
     for slot, frame in zip(slots, frames, strict=True):
         began = time.perf_counter()
-        pipeline.preprocessing.apply(frame.image, slot)
-        prepare_ms.append(1e3 * (time.perf_counter() - began))
-    for frame, view, spent_ms, result in zip(frames, slots, prepare_ms, pipeline.run(len(frames)), strict=True):
+        preprocessing.apply(frame.image, slot)
+        spent_ms.append(1e3 * (time.perf_counter() - began))
+    return Prepared(frames, slots, spent_ms)
+
+
+def told(
+    prepared: Prepared, results: list[Result], pipeline: Pipeline, source: Source, statistics: RunStatistics
+) -> Iterator[Answer]:
+    parts = zip(prepared.frames, prepared.slots, prepared.spent_ms, results, strict=True)
+    for frame, view, spent_ms, result in parts:
         statistics.add(spent_ms, result)
         frame_ms = spent_ms + result.ee_ms + (result.sac_ms or 0.0)
         yield Answer(

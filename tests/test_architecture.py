@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "model": {"bundle"},
     "training": {"bundle", "model"},
     "calibration": {"bundle"},
-    "export": {"bundle", "model", "calibration"},
+    "export": {"bundle", "model", "calibration", "runtime"},
     "runtime": {"bundle"},
     "profiles": {"bundle", "runtime"},
 }

@@ -26,9 +26,10 @@ from sacvit.export.plain import export_plain
 from sacvit.model.checkpoint import load_plain
 from sacvit.model.cost import count_cost
 from sacvit.profiles.latency import describe_machine, time_alternating
+from sacvit.runtime.buffers import HostLane, wrap
+from sacvit.runtime.onnx_stage import OnnxStage
 from sacvit.runtime.pipeline import Pipeline
 from sacvit.runtime.sinks.overlay import draw_targets
-from sacvit.runtime.stage import OnnxStage
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -49,11 +50,11 @@ class Plain:
         size = preprocessing.image_size
         self.image = np.zeros((1, size, size, 3), np.uint8)
         self.logits = np.zeros((1, model.config.classes), np.float32)
-        self.binding = stage.bind({"image": self.image, "logits": self.logits})
+        self.binding = stage.bind(wrap({"image": self.image, "logits": self.logits}), HostLane())
 
     def __call__(self, image: ImageU8) -> int:
         self.image[0] = image
-        self.binding.run()
+        self.binding.start()
         return int(self.logits.argmax())
 
 

@@ -11,8 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from sacvit.export.acceptance import TABLE, Verdict, accept, acceptance_lines, load_table
+from sacvit.export.acceptance import Verdict, accept, acceptance_lines
 from sacvit.export.export import build_pair
+from sacvit.export.ladder import TABLE, load_table
 from sacvit.model.checkpoint import load_checkpoint
 
 VERSIONS = ["8.6", "10.3", "10.16", "11.4"]

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from sacvit.bundle.errors import GuardError, SacvitError
 from sacvit.bundle.manifest import read_manifest
 from sacvit.calibration.comparison import Comparison, StageAnswers
-from sacvit.calibration.guards import Guard
+from sacvit.calibration.guards import INT8_LIMITS, Guard
 from sacvit.calibration.sensitivity import COLUMNS, Effect
 from sacvit.calibration.threshold import match_exit_rate
 from sacvit.export import variants
@@ -38,7 +38,7 @@ def breached(precision: str = "int8", **stages: bool) -> Variant:
     """A variant with a guard for each named stage: does it hold?"""
     model = onnx.ModelProto()
     guards = [Guard(f"{stage} guard", stage, float(holds), 1.0, True, f"--{stage}") for stage, holds in stages.items()]  # type: ignore[arg-type]
-    return Variant(precision, model, model, 0.5, "exit-rate", guards, {}, {})  # type: ignore[arg-type]
+    return Variant(precision, model, model, 0.5, "exit-rate", guards, {}, {}, INT8_LIMITS)  # type: ignore[arg-type]
 
 
 def effect(stage: str, layer: str, error: float) -> Effect:

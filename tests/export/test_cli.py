@@ -143,7 +143,7 @@ def test_typed_variants_are_written_and_the_int8_pair_is_offered(tiny_checkpoint
     assert out == f"{build}\n"
     assert f"next: sacvit-run --engine {build / 'ee.int8.onnx'} {build / 'sac.int8.onnx'} --camera 0" in err
     assert "int8: threshold 0." in err and "int8fp16   no [" in err
-    assert len(list(build.iterdir())) == 9
+    assert len(list(build.iterdir())) == 10
 
 
 def test_fp16_alone_offers_the_fp32_pair(tiny_checkpoint, tmp_path, capsys):
@@ -155,7 +155,7 @@ def test_fp16_alone_offers_the_fp32_pair(tiny_checkpoint, tmp_path, capsys):
 def test_without_a_word_about_precision_none_is_made(tiny_checkpoint, tmp_path, capsys):
     assert run(tiny_checkpoint, tmp_path) == 0
     assert "calibration" not in capsys.readouterr().err
-    assert len(list((tmp_path / "build").iterdir())) == 3
+    assert len(list((tmp_path / "build").iterdir())) == 4
 
 
 def test_every_option_reaches_the_export(taken, tmp_path):

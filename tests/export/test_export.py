@@ -8,12 +8,13 @@ import onnx
 import pytest
 
 from sacvit.bundle.errors import ConfigError, GuardError, SacvitError
+from sacvit.bundle.files import WORK_PREFIX
 from sacvit.bundle.manifest import DEFAULT_THRESHOLD, StageRecord, read_manifest, require_pair
 from sacvit.export import export as export_module
 from sacvit.export.export import export
 from sacvit.export.lint import lint_graph
 
-FILES = {"ee.onnx", "sac.onnx", "sacvit.json"}
+FILES = {"ee.onnx", "sac.onnx", "sacvit.json", "goldens.npz"}
 
 
 def content_of(folder) -> dict[str, bytes]:
@@ -153,7 +154,7 @@ def test_a_failed_export_leaves_the_old_bundle_alone(tiny_checkpoint, tmp_path, 
 
 
 def test_what_a_killed_export_left_is_cleared(tiny_checkpoint, tmp_path):
-    old, running = (tmp_path / "build" / f"{export_module.WORK_PREFIX}{name}" for name in ("old", "running"))
+    old, running = (tmp_path / "build" / f"{WORK_PREFIX}{name}" for name in ("old", "running"))
     for left in (old, running):
         left.mkdir(parents=True)
         (left / "ee.onnx").write_bytes(b"half")
@@ -162,7 +163,7 @@ def test_what_a_killed_export_left_is_cleared(tiny_checkpoint, tmp_path):
     assert not old.exists() and running.exists()
 
 
-@pytest.mark.parametrize("at", range(1, 7))
+@pytest.mark.parametrize("at", range(1, 9))
 def test_an_interruption_between_two_renames_puts_the_old_bundle_back(tiny_checkpoint, tmp_path, monkeypatch, at):
     export(tiny_checkpoint, tmp_path / "build")
     before = content_of(tmp_path / "build")
@@ -174,7 +175,7 @@ def test_an_interruption_between_two_renames_puts_the_old_bundle_back(tiny_check
             raise KeyboardInterrupt
         rename(source, target)
 
-    monkeypatch.setattr(export_module.os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(tiny_checkpoint, tmp_path / "build", alpha=0.3)
     monkeypatch.undo()

@@ -18,7 +18,6 @@ pytest.importorskip("torch")
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
 from sacvit.bundle.manifest import StageRecord, read_manifest
 from sacvit.calibration.comparison import Comparison
-from sacvit.export import export as export_module
 from sacvit.export import variants
 from sacvit.export.export import export
 from sacvit.export.lint import lint_graph
@@ -71,7 +70,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Comparison, float]]:
 
 def test_every_variant_is_a_pair_of_files(folder):
     expected = {path_of(folder, stage, kind).name for stage in STAGES for kind in KINDS}
-    assert {path.name for path in folder.iterdir()} == expected | {"sacvit.json"}
+    assert {path.name for path in folder.iterdir()} == expected | {"sacvit.json", "goldens.npz"}
 
 
 def test_the_bundle_names_the_files_of_each_variant(typed_bundle, folder):
@@ -176,7 +175,7 @@ def earlier(typed_bundle, tmp_path) -> Path:
 
 def test_a_bundle_holds_no_variant_of_an_earlier_export(earlier, tiny_checkpoint):
     export(tiny_checkpoint, earlier)
-    assert {path.name for path in earlier.iterdir()} == {"ee.onnx", "sac.onnx", "sacvit.json"}
+    assert {path.name for path in earlier.iterdir()} == {"ee.onnx", "sac.onnx", "sacvit.json", "goldens.npz"}
 
 
 def test_int8_takes_the_place_of_every_variant_of_an_earlier_export(earlier, make_bundle, warm_cache, said):
@@ -195,7 +194,7 @@ def test_an_interrupted_export_puts_the_earlier_variants_back(earlier, tiny_chec
             raise KeyboardInterrupt
         rename(source, target)
 
-    monkeypatch.setattr(export_module.os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(tiny_checkpoint, earlier)
     monkeypatch.undo()

@@ -24,10 +24,10 @@ def fixed(bundles) -> Pipeline:
 
 
 def addresses(pipeline: Pipeline, count: int) -> dict[str, int]:
-    buffers, _, _ = pipeline._bound(count)
-    named = {f"ee {name}": array for name, array in buffers.ee.items()}
-    named |= {f"sac {name}": array for name, array in buffers.sac.items()}
-    return {name: array.ctypes.data for name, array in named.items()}
+    track = pipeline._track(count)
+    named = {f"ee {name}": buffer for name, buffer in track.ee.items()}
+    named |= {f"sac {name}": buffer for name, buffer in track.sac.items()}
+    return {name: buffer.address for name, buffer in named.items()}
 
 
 def test_the_stored_threshold_is_used(pipeline):
@@ -113,16 +113,16 @@ def test_buffers_stay_where_they_are(pipeline, pictures):
 
 def test_the_sessions_read_and_write_the_bound_addresses(pipeline, pictures):
     """Not a copy: a hand-off buffer changed between the stages changes SAC's answer."""
-    buffers, ee, _ = pipeline._bound(2)
-    buffers.ee["image"][:] = pictures[:2]
-    ee.run()
-    buffers.sac["row"][:] = [0, 1]
-    passes = pipeline._bind_sac(buffers, 2)
-    passes.run()
-    untouched = buffers.sac["logits"].copy()
-    buffers.ee["target_context"][:] = 0
-    passes.run()
-    assert not np.allclose(untouched, buffers.sac["logits"], atol=1e-3)
+    track = pipeline._track(2)
+    track.images[:] = pictures[:2]
+    track.ee_binding(2).start()
+    track.row[:] = [0, 1]
+    passes = track.sac_binding(2)
+    passes.start()
+    untouched = track.sac_logits.copy()
+    track.ee["target_context"].host[:] = 0
+    passes.start()
+    assert not np.allclose(untouched, track.sac_logits, atol=1e-3)
 
 
 def test_a_frame_leaves_no_array_behind(pipeline, pictures):

@@ -1,0 +1,293 @@
+"""The chain on a GPU through TensorRT: parity, then the chain against the plain ViT built the same way, graphs against enqueue.
+
+    python benchmarks/gpu_prepare.py --out build/gpu     where torch is
+    python benchmarks/gpu.py --bundles build/gpu         where the GPU and TensorRT are; needs neither torch nor onnx
+
+Prints trtexec's summary lines for every engine and writes all numbers, with their conditions, into profiles/results/.
+Contenders alternate in one run; what is compared are the ratios inside a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacvit.bundle.environment import versions
+from sacvit.bundle.goldens import read_goldens
+from sacvit.bundle.manifest import StageRecord, read_manifest
+from sacvit.bundle.plan import PlanRecord, sha256_of
+from sacvit.export.build import Machine, build, default_timing_cache, find_machine, run_child
+from sacvit.export.ladder import Rung
+from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.trtexec import Pass, summary_lines, write_times
+from sacvit.runtime.buffers import TensorSpec
+from sacvit.runtime.cuda import Cuda, open_cuda
+from sacvit.runtime.overlap import Overlap
+from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.tensorrt_stage import TensorrtBinding, TensorrtStage
+
+RESULTS = Path(__file__).parent.parent / "profiles" / "results"
+PRECISIONS = ("fp32", "fp16", "int8")
+EXIT_RATE = 0.77  # the paper's
+WORKSPACE_MIB = 1024
+PASSES, WARM_UP = 200, 20
+
+
+def tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def build_plain(folder: Path, rung: Rung, batches: tuple[int, ...], machine: Machine, out: Path) -> Path:
+    """plain.plan by the same way as a stage of the chain."""
+    suffix = "" if rung.precision == "fp32" else f".{rung.precision}"
+    onnx, plan = folder / f"plain{suffix}.onnx", out / "plain.plan"
+    spec = {
+        "job": "build", "onnx": str(onnx), "stage": "EE", "rung": asdict(rung), "batches": batches, "level": None,
+        "workspace_mib": WORKSPACE_MIB, "timing_cache": str(default_timing_cache(machine)), "plan": str(plan),
+    }  # fmt: skip
+    built = run_child(spec, out, tell)
+    record = StageRecord.from_metadata(onnx, json.loads((folder / "plain.json").read_text("utf-8")))
+    PlanRecord(
+        record=replace(record, precision=rung.precision),
+        plan_sha256=sha256_of(plan),
+        plan_bytes=plan.stat().st_size,
+        onnx=onnx.name,
+        onnx_sha256=sha256_of(onnx),
+        tensorrt=machine.tensorrt,
+        gpu=machine.gpu,
+        batches=batches,
+        capacity=batches[-1],
+        build=built,
+    ).write(plan)
+    return plan
+
+
+class Plain:
+    """The plain ViT as a pipeline of one stage: pinned image in, logits out."""
+
+    def __init__(self, plan: Path) -> None:
+        self.stage = TensorrtStage(plan)
+        cuda = open_cuda()
+        self.lane = cuda.open_lane(self.stage.scratch_bytes)
+        size, capacity = self.stage.record.preprocessing.image_size, self.stage.capacity or 1
+        self.buffers = {
+            **cuda.allocate({"image": TensorSpec(np.uint8, (capacity, size, size, 3))}, "upload"),
+            **cuda.allocate(
+                {"logits": TensorSpec(np.float32, (capacity, *self.stage.outputs["logits"].shape))}, "download"
+            ),
+        }
+        self.bindings: dict[int, TensorrtBinding] = {}
+
+    def binding(self, count: int) -> TensorrtBinding:
+        if count not in self.bindings:
+            views = {name: buffer.first(count) for name, buffer in self.buffers.items()}
+            self.bindings[count] = self.stage.bind(views, self.lane, ("image",))
+        return self.bindings[count]
+
+    def run(self, images: Any) -> list[int]:
+        count = len(images)
+        self.buffers["image"].host[:count] = images  # type: ignore[index]
+        binding = self.binding(count)
+        binding.start()
+        binding.wait()
+        return [int(logits.argmax()) for logits in self.buffers["logits"].host[:count]]  # type: ignore[index]
+
+
+def trtexec_passes(cuda: Cuda, binding: TensorrtBinding, count: int) -> tuple[list[Pass], float]:
+    """Passes call by call, each part between two events, and the wall time of all: what trtexec measures."""
+    lane, passes, wall = binding._lane, [], 0.0
+    for number in range(-WARM_UP, count):
+        if number == 0:
+            wall = time.perf_counter()
+        spans, at = [], 0.0
+        began = time.perf_counter()
+        marks = [cuda.record(lane)]
+        for copies in (binding._copies_in, None, binding._copies_out):
+            if copies is None:
+                binding._context.execute_async_v3(lane.handle)
+            for target, source, nbytes in copies or ():
+                cuda.copy(target, source, nbytes, lane)
+            marks += [cuda.record(lane), cuda.record(lane)]
+        enqueued = 1e3 * (time.perf_counter() - began)
+        for first, second in zip(marks[0:-1:2], marks[1::2], strict=True):
+            elapsed = cuda.elapsed_ms(first, second)
+            spans.append((at, at + elapsed))
+            at += elapsed
+        if number >= 0:
+            passes.append(Pass((0.0, enqueued), *spans))
+    return passes, time.perf_counter() - wall
+
+
+def gpu_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
+    """Median GPU time of a pass as the pipeline runs it: one graph, copies included."""
+    times = []
+    for number in range(-WARM_UP, PASSES):
+        first = cuda.record(binding._lane)
+        binding.start()
+        elapsed = cuda.elapsed_ms(first, cuda.record(binding._lane))
+        times += [elapsed] if number >= 0 else []
+    return statistics.median(times)
+
+
+def parity(bundle: Path, plans: Path) -> dict[str, Any]:
+    """The pipeline's own answers against ONNX Runtime's, which the goldens hold."""
+    manifest, goldens = read_manifest(bundle), read_goldens(bundle)
+    eta = manifest["threshold"]["value"]
+    pipeline = Pipeline.load(plans / "ee.plan", plans / "sac.plan")
+    results = pipeline(goldens.images)
+    exits = goldens.confidence >= np.float32(eta)
+    top1 = np.where(exits, goldens.ee_logits.argmax(1), goldens.sac_logits.argmax(1))
+    return {
+        "images": len(results),
+        "exits_equal": float(
+            np.mean([result.exits_early == leaves for result, leaves in zip(results, exits, strict=True)])
+        ),
+        "decisions_equal": float(np.mean([result.index == index for result, index in zip(results, top1, strict=True)])),
+    }
+
+
+def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, times_dir: Path | None) -> dict[str, Any]:
+    """One batch size: the plain ViT, the chain with graphs, without, and with overlapping stages."""
+    cuda = open_cuda()
+    chain = Pipeline.load(plans / "ee.plan", plans / "sac.plan")
+    confidences = np.sort([result.confidence for result in chain(images)])[::-1]
+    place = round(EXIT_RATE * len(images))
+    eta = float((confidences[place - 1] + confidences[place]) / 2)
+    chain = Pipeline(chain.ee, chain.sac, eta)
+    stages = (TensorrtStage(plans / name, use_graphs=False) for name in ("ee.plan", "sac.plan"))
+    bare, overlap, single = Pipeline(*stages, eta), Overlap(chain), Plain(plain)
+    chunks = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
+    survivors = []
+
+    def chained(pipeline: Pipeline) -> Any:
+        def run() -> None:
+            for chunk in chunks:
+                pipeline.image_slots(batch)[:] = chunk
+                pipeline.run(batch)
+
+        return run
+
+    def overlapped() -> None:
+        for chunk in chunks:
+            overlap.image_slots(batch)[:] = chunk
+            overlap.submit(batch)
+        overlap.flush()
+
+    def plainly() -> None:
+        for chunk in chunks:
+            single.run(chunk)
+
+    for chunk in chunks:
+        chain.image_slots(batch)[:] = chunk
+        survivors.append(sum(not result.exits_early for result in chain.run(batch)))
+    tasks = {"plain": plainly, "chain": chained(chain), "enqueue": chained(bare), "overlap": overlapped}
+    times = time_alternating(tasks, rounds, warmup_rounds=2)
+    count = len(chunks) * batch
+    track = chain._track(batch)
+    ee_ms = gpu_ms(cuda, track.ee_binding(batch))
+    places = [next(size for size in chain.sac.batches if size >= number) for number in survivors if number]
+    sac_ms = {size: gpu_ms(cuda, track.sac_binding(size)) for size in sorted(set(places))}
+    stages_ms = len(chunks) * ee_ms + sum(sac_ms[size] for size in places)
+    engines = {"EE": track.ee_binding(batch), "plain": single.binding(batch)}
+    engines |= {f"SAC of {size}": track.sac_binding(size) for size in sac_ms}
+    for name, binding in engines.items():
+        passes, wall = trtexec_passes(cuda, binding, PASSES)
+        tell(f"  {name}, batch {batch}")
+        for line in summary_lines(passes, wall):
+            tell(f"    {line}")
+        if times_dir is not None:
+            stem = re.sub(r"\W+", "-", f"{plans.name}-{name}-{batch}".lower())
+            write_times(passes, times_dir / f"{stem}.json")
+    return {
+        "batch": batch,
+        "images": count,
+        "rounds": rounds,
+        "exit_rate": round(1 - sum(survivors) / count, 4),
+        "ms_per_image": {name: round(statistics.median(values) / count, 4) for name, values in times.items()},
+        "speedup": {
+            name: _spread(round_ratios(times, slow, fast))
+            for name, slow, fast in (
+                ("chain over plain", "plain", "chain"),
+                ("graph over enqueue", "enqueue", "chain"),
+                ("overlap over chain", "chain", "overlap"),
+            )
+        },
+        "gpu_ms": {"EE": round(ee_ms, 4), **{f"SAC of {size}": round(value, 4) for size, value in sac_ms.items()}},
+        "host_overhead_us_per_frame": round(1e3 * (statistics.median(times["chain"]) - stages_ms) / count, 1),
+        "captured": all(binding.graph is not None for binding in (track.ee_binding(batch), single.binding(batch))),
+    }
+
+
+def _spread(ratios: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(ratios), 3), "min": round(min(ratios), 3), "max": round(max(ratios), 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundles", type=Path, required=True, help="what gpu_prepare.py wrote")
+    parser.add_argument("--model", default="deit-s", help="the folder in it that speed is measured with")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--out", type=Path, help="the .json of the numbers (default: profiles/results/GPU-TENSORRT.json)"
+    )
+    parser.add_argument("--export-times", type=Path, metavar="DIR", help="a file like trtexec's for every engine")
+    options = parser.parse_args()
+
+    work = Path(tempfile.mkdtemp(prefix="sacvit-gpu-"))
+    machine = find_machine(work)
+    report: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {**describe_machine(), **asdict(machine)},
+        "versions": versions(),
+        "exit_rate": EXIT_RATE,
+        "precisions": {},
+    }
+    name = re.sub(r"\W+", "-", f"{machine.gpu.name}-tensorrt-{machine.tensorrt}".lower())
+    out = options.out or RESULTS / f"{name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if options.export_times is not None:
+        options.export_times.mkdir(parents=True, exist_ok=True)
+    images = np.load(options.bundles / options.model / "images.npy", allow_pickle=False)
+    batches = tuple(sorted(options.batch))
+    for precision in options.precision:
+        tell(f"{precision}: digits, trained weights")
+        digits = work / f"digits-{precision}"
+        checked = build(options.bundles / "digits", digits, wanted=precision, report=tell)
+        entry: dict[str, Any] = {"digits": {"rungs": _rungs(checked), **parity(options.bundles / "digits", digits)}}
+        tell(f"{precision}: {options.model}")
+        plans = work / precision
+        built = build(options.bundles / options.model, plans, wanted=precision, batches=batches, report=tell)
+        entry["rungs"], entry["build_s"] = _rungs(built), round(built.duration_s, 1)
+        plain = build_plain(options.bundles / options.model, built.outcomes[0].rung, batches, machine, plans)
+        entry["runs"] = [
+            measure(plans, plain, images, batch, options.rounds, options.export_times) for batch in batches
+        ]
+        report["precisions"][precision] = entry
+        out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")  # what is measured stays, whatever comes next
+        for run in entry["runs"]:
+            spread = run["speedup"]["chain over plain"]
+            tell(
+                f"{precision}, batch {run['batch']}: chain {spread['median']}x over plain ({spread['min']} to"
+                f" {spread['max']}), {run['ms_per_image']['chain']} ms an image, host"
+                f" {run['host_overhead_us_per_frame']} us a frame"
+            )
+    tell(f"written: {out}")
+
+
+def _rungs(plans: Any) -> dict[str, Any]:
+    return {outcome.stage: {"rung": outcome.rung.name, "tried": outcome.tried} for outcome in plans.outcomes}
+
+
+if __name__ == "__main__":
+    main()

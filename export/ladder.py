@@ -1,0 +1,96 @@
+"""The ways to build a stage of some precision on some TensorRT, fastest first.
+
+TensorRT has built FP16 transformers wrongly in more than one version (tensorrt.json, known_bad). A plan whose check fails is
+built again by the next way: each gives up a little more speed for a simpler engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from ..bundle.manifest import Precision
+
+Typing = Literal["strong", "weak"]
+Attention = Literal["as it comes", "unfused", "fp32"]
+Wanted = Literal["int8", "fp16", "fp32"]
+
+
+TABLE = Path(__file__).with_name("tensorrt.json")
+
+
+@cache
+def load_table() -> dict[str, Any]:
+    """What is documented of TensorRT's versions, with sources."""
+    content: dict[str, Any] = json.loads(TABLE.read_text("utf-8"))
+    return content
+
+
+@dataclass(frozen=True)
+class Features:
+    """What this TensorRT offers, found by looking: strong typing (from 10 on), precision flags (up to 10)."""
+
+    strong: bool
+    flags: bool
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to build a stage. precision: of the ONNX file that it starts from."""
+
+    name: str
+    precision: Precision
+    typing: Typing
+    attention: Attention = "as it comes"
+
+    @property
+    def reduces(self) -> bool:
+        return self.precision != "fp32" or self.typing == "weak"
+
+
+def features_of(trt: Any) -> Features:
+    return Features(
+        strong=hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"), flags=hasattr(trt.BuilderFlag, "FP16")
+    )
+
+
+def ladder(wanted: Wanted, features: Features, exported: Collection[Precision]) -> list[Rung]:
+    """The rungs for a precision, of the files that the bundle has; the last one is always FP32."""
+    rungs: list[Rung] = []
+    if wanted == "int8":
+        rungs += _rungs("INT8", "int8fp16", "int8", features, exported)
+    if wanted in ("int8", "fp16"):
+        rungs += _rungs("FP16", "fp16", "fp16", features, exported)
+    return [*rungs, Rung("FP32", "fp32", "strong")]
+
+
+def _rungs(
+    name: str, strong: Precision, weak: Precision, features: Features, exported: Collection[Precision]
+) -> list[Rung]:
+    ways: list[tuple[str, Precision, Typing]] = []
+    if features.strong and strong in exported:
+        ways.append((f"{name}, strongly typed", strong, "strong"))
+    if features.flags and weak in exported:
+        ways.append((f"{name}, by flags", weak, "weak"))
+    rungs = [Rung(*way) for way in ways]
+    if name == "FP16" and features.flags:
+        rungs.append(Rung("FP16, types chosen by TensorRT", "fp32", "weak"))
+    if ways:
+        first, precision, typing = ways[0]
+        rungs.append(Rung(f"{first}, attention unfused", precision, typing, "unfused"))
+        rungs.append(Rung(f"{first}, attention in FP32", precision, typing, "fp32"))
+    return rungs
+
+
+def compares_typings(version: str, table: Any) -> bool:
+    """Whether both typings are to be built and compared on this TensorRT: where NVIDIA calls strong typing unfinished."""
+    bounds = table["compare_typings"]
+    return _numbers(bounds["from"]) <= _numbers(version)[:2] < _numbers(bounds["before"])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

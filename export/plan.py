@@ -1,0 +1,227 @@
+"""One typed ONNX file -> one TensorRT plan, on the device that will run it. Needs no torch and no onnx.
+
+The one code path that works from TensorRT 8.6 to 11: features are found with hasattr, enum members by name.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..bundle.errors import SacvitError, UsageError
+from ..bundle.files import written_whole
+from ..runtime.journal import open_journal
+from .ladder import Rung
+from .progress import open_monitor
+
+MIB = 1 << 20
+ATTENTION = ("blocks.", ".attn.softmax"), ("blocks.", ".attn.scores", ".attn.mixed")  # names in export/layers.py
+
+
+class PlanError(SacvitError):
+    """TensorRT did not build a plan; its own reason stands inside."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a plan is built. batches: images a pass, rising."""
+
+    batches: tuple[int, ...]
+    workspace_mib: int
+    level: int | None  # TensorRT's builder optimization level, 0 to 5; None leaves its default of 3
+    timing_cache: Path | None
+
+
+def build_plan(
+    onnx: Path, stage: Literal["EE", "SAC"], rung: Rung, options: BuildOptions, plan: Path
+) -> dict[str, Any]:
+    """Writes the plan; returns what was done: seconds, flags, profiles, the fused attention kernels found.
+
+    Raises PlanError with TensorRT's reason, UsageError for batches that the graph does not take.
+    """
+    import tensorrt as trt
+
+    journal = open_journal(trt)
+    builder = trt.Builder(journal)
+    network = builder.create_network(network_flags(trt, rung))
+    parser = trt.OnnxParser(network, journal)
+    if not parser.parse(onnx.read_bytes()):
+        faults = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
+        raise PlanError(f"{onnx} is not parsed by TensorRT {trt.__version__}: {'; '.join(faults) or journal.reason()}")
+    config = builder.create_builder_config()
+    flags = set_flags(trt, config, rung)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layer names in profiles; costs nothing at run time
+    config.max_aux_streams = 0  # one stream: its capture is one chain of kernels, and the same one every time
+    if options.level is not None:
+        config.builder_optimization_level = options.level
+    profiles = set_batches(trt, builder, network, config, stage, options.batches, onnx)
+    edited = edit_attention(trt, network, config, rung)
+    cache = open_timing_cache(config, options.timing_cache)
+    if hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = open_monitor(trt, plan.name)
+    began = time.monotonic()
+    content = builder.build_serialized_network(network, config)
+    if content is None:
+        raise PlanError(f"TensorRT {trt.__version__} does not build {onnx} ({rung.name}): {journal.reason()}")
+    seconds = time.monotonic() - began
+    plan.write_bytes(content)
+    if options.timing_cache is not None:
+        keep_timing_cache(config, options.timing_cache)
+    return {
+        "rung": rung.name,
+        "typing": rung.typing,
+        "attention": rung.attention,
+        "attention_layers_edited": edited,
+        "flags": flags,
+        "workspace_mib": options.workspace_mib,
+        "builder_optimization_level": config.builder_optimization_level,
+        "profiles": profiles,
+        "timing_cache": cache,
+        "seconds": round(seconds, 1),
+        "warnings": journal.warnings()[:20],
+    }
+
+
+def network_flags(trt: Any, rung: Rung) -> int:
+    """Explicit batch where that has to be said (8.6), strong typing where it exists and is wanted."""
+    known, flags = trt.NetworkDefinitionCreationFlag, 0
+    if hasattr(known, "EXPLICIT_BATCH"):
+        flags |= 1 << int(known.EXPLICIT_BATCH)
+    if rung.typing == "strong" and hasattr(known, "STRONGLY_TYPED"):
+        flags |= 1 << int(known.STRONGLY_TYPED)
+    return flags
+
+
+def set_flags(trt: Any, config: Any, rung: Rung) -> list[str]:
+    """Sets the builder's flags; returns their names, with a minus where one was cleared."""
+    known, done = trt.BuilderFlag, []
+    wanted = []
+    if rung.typing == "weak":
+        wanted.append("FP16")
+        if rung.precision == "int8":
+            wanted.append("INT8")  # the graph has its scales in it: nothing is calibrated
+        if rung.attention == "fp32":
+            wanted.append("OBEY_PRECISION_CONSTRAINTS")
+    for name in wanted:
+        config.set_flag(getattr(known, name))
+        done.append(name)
+    if not rung.reduces:
+        config.clear_flag(known.TF32)  # FP32 that is FP32: TF32 keeps 10 bits, as FP16 does
+        done.append("-TF32")
+    return done
+
+
+def set_batches(
+    trt: Any,
+    builder: Any,
+    network: Any,
+    config: Any,
+    stage: Literal["EE", "SAC"],
+    batches: tuple[int, ...],
+    onnx: Path,
+) -> list[dict[str, list[int]]]:
+    """Fixes every input's shape: in the network where there is one batch size, else by a profile for each.
+
+    SAC's images and hand-off always have room for the largest batch; what varies is `row`, the survivors: it gets the
+    powers of two up to the largest batch as well.
+    """
+    inputs = {tensor.name: tensor for tensor in (network.get_input(index) for index in range(network.num_inputs))}
+    capacity = batches[-1]
+    symbolic = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
+    fixed = {shape[0] for shape in symbolic.values()} - {-1}
+    if fixed:
+        if fixed != set(batches):
+            raise UsageError(
+                f"{onnx} is fixed to {max(fixed)} images a pass, --batch asks for {', '.join(map(str, batches))}:"
+                f" build with --batch {max(fixed)}, or export without --batch"
+            )
+        return [{name: list(shape) for name, shape in symbolic.items()}]
+    places = places_of(stage, batches)
+
+    def shapes(count: int) -> dict[str, tuple[int, ...]]:
+        counted = "image" if stage == "EE" else "row"
+        return {name: (count if name == counted else capacity, *shape[1:]) for name, shape in symbolic.items()}
+
+    if len(places) == 1:
+        for name, shape in shapes(capacity).items():
+            inputs[name].shape = shape
+    else:
+        for count in places:
+            profile = builder.create_optimization_profile()
+            for name, shape in shapes(count).items():
+                profile.set_shape(name, shape, shape, shape)
+            config.add_optimization_profile(profile)
+        if hasattr(trt, "PreviewFeature") and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
+            config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)  # always on from 11
+    return [{name: list(shape) for name, shape in shapes(count).items()} for count in places]
+
+
+def places_of(stage: str, batches: tuple[int, ...]) -> tuple[int, ...]:
+    """How many images a pass of the stage may take."""
+    if stage != "SAC":
+        return batches
+    powers = {1 << power for power in range(batches[-1].bit_length()) if 1 << power < batches[-1]}
+    return tuple(sorted(powers | set(batches)))
+
+
+def edit_attention(trt: Any, network: Any, config: Any, rung: Rung) -> int:
+    """Makes attention simpler where the rung says so; returns how many layers were touched.
+
+    unfused: a ReLU behind each softmax. It changes nothing, since a softmax is never negative, but TensorRT knows no fused
+    kernel with one inside. fp32: both products of attention in FP32, which it never fuses either.
+    """
+    if rung.attention == "as it comes":
+        return 0
+    prefix, *parts = ATTENTION[0] if rung.attention == "unfused" else ATTENTION[1]
+    kinds = {trt.LayerType.SOFTMAX} if rung.attention == "unfused" else {trt.LayerType.MATRIX_MULTIPLY}
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    chosen = [
+        layer
+        for layer in layers
+        if layer.type in kinds and layer.name.startswith(prefix) and any(part in layer.name for part in parts)
+    ]
+    if not chosen:
+        raise PlanError(f"no attention layer is found by its name, so that {rung.name} cannot be built")
+    readers: dict[str, list[tuple[Any, int]]] = {}
+    for layer in layers:
+        for place in range(layer.num_inputs):
+            tensor = layer.get_input(place)
+            if tensor is not None:
+                readers.setdefault(tensor.name, []).append((layer, place))
+    for layer in chosen:
+        output = layer.get_output(0)
+        if rung.attention == "unfused":
+            after = network.add_activation(output, trt.ActivationType.RELU).get_output(0)
+        elif rung.typing == "weak":
+            layer.precision = trt.DataType.FLOAT
+            layer.set_output_type(0, trt.DataType.FLOAT)
+            continue
+        else:
+            kind = output.dtype
+            for place in range(layer.num_inputs):
+                wide = network.add_cast(layer.get_input(place), trt.DataType.FLOAT).get_output(0)
+                layer.set_input(place, wide)
+            after = network.add_cast(layer.get_output(0), kind).get_output(0)
+        for reader, place in readers[output.name]:
+            reader.set_input(place, after)
+    return len(chosen)
+
+
+def open_timing_cache(config: Any, path: Path | None) -> str:
+    """Gives the builder the times of earlier builds. "new", "used", or "foreign": from another GPU or TensorRT."""
+    content = path.read_bytes() if path is not None and path.is_file() else b""
+    cache = config.create_timing_cache(content)
+    if content and cache is not None and config.set_timing_cache(cache, False):
+        return "used"
+    config.set_timing_cache(config.create_timing_cache(b""), False)
+    return "foreign" if content else "new"
+
+
+def keep_timing_cache(config: Any, path: Path) -> None:
+    cache = config.get_timing_cache()
+    if cache is not None:
+        with written_whole(path) as partial:
+            partial.write_bytes(cache.serialize())

@@ -1,0 +1,132 @@
+"""Plans against the goldens of their bundle, on the device that built them: the guards of the export, once more."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.errors import SacvitError
+from ..bundle.goldens import Goldens, read_goldens
+from ..bundle.manifest import Precision
+from ..calibration.comparison import Comparison, answers_between
+from ..calibration.guards import FP16_LIMITS, FP32_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ..runtime.cuda import Cuda
+from ..runtime.stage import Stage
+from ..runtime.tensorrt_stage import TensorrtStage
+from ..runtime.track import Track, places_for
+
+TIMED_PASSES = 50
+WARM_UP_PASSES = 10
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check of a plan found. `latency_ms`: median GPU time of a pass, copies included, by images a pass."""
+
+    guards: list[Guard]
+    latency_ms: dict[int, float]
+
+    @property
+    def holds(self) -> bool:
+        return all(guard.holds for guard in self.guards)
+
+    @property
+    def logit_error(self) -> float:
+        errors = [guard.value for guard in self.guards if guard.name.startswith("mean logit error")]
+        return max(errors, default=float("nan"))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "holds": self.holds,
+            "guards": [{**guard.to_dict(), "holds": guard.holds} for guard in self.guards],
+            "latency_ms": self.latency_ms,
+        }
+
+
+def limits_for(precision: Precision, manifest: dict[str, Any]) -> Limits:
+    """What a plan may cost: as much as its variant might at the export; FP32 on another backend next to nothing."""
+    known: dict[Precision, Limits] = {"fp32": FP32_LIMITS, "fp16": FP16_LIMITS}
+    limits = known.get(precision, INT8_LIMITS)
+    stored = manifest.get("variants", {}).get(precision, {}).get("limits")
+    if stored is not None:
+        try:
+            limits = Limits(**{name: float(value) for name, value in stored.items()})
+        except (TypeError, ValueError, AttributeError) as reason:
+            raise SacvitError(f"the limits of {precision} in the manifest are damaged: {reason}") from None
+    return limits
+
+
+def verify(
+    folder: Path, ee: Path, sac: Path | None, threshold: float, limits: Limits, *, check_ee: bool = True
+) -> Verdict:
+    """EE alone, or SAC behind the EE that it will run with. threshold: FP32's eta, that of the goldens' decisions."""
+    goldens = read_goldens(folder)
+    ee_stage = TensorrtStage(ee)
+    sac_stage: Stage = ee_stage if sac is None else TensorrtStage(sac)
+    runner = _Runner(ee_stage, sac_stage)
+    found = runner.answers(goldens, with_sac=sac is not None)
+    comparison = Comparison(
+        confidence=goldens.confidence,
+        variant_confidence=found.confidence,
+        overlap=(goldens.target_index[:, :, None] == found.target_index[:, None]).any(2).mean(1),
+        ee=answers_between(goldens.ee_logits, found.ee_logits),
+        sac=None if sac is None else answers_between(goldens.sac_logits, found.sac_logits),
+        labels=None,
+    )
+    # One gate may flip near eta: of the few goldens it is a larger share than the export allowed of thousands.
+    limits = limits.but(exit_agreement=min(limits.exit_agreement, 1 - 1 / len(goldens.images)))
+    guards = judge(comparison, threshold, ee_stage.record.threshold, limits)
+    mine = [guard for guard in guards if (guard.stage == "EE") == check_ee]
+    return Verdict(mine, runner.latency_ms("EE" if check_ee else "SAC"))
+
+
+class _Runner:
+    """Both stages over the goldens, every image through SAC, in passes of the largest batch."""
+
+    def __init__(self, ee: Stage, sac: Stage) -> None:
+        assert isinstance(ee.device, Cuda) and ee.capacity is not None
+        self.cuda, self.ee, self.sac, self.capacity = ee.device, ee, sac, ee.capacity
+        self.lane = self.cuda.open_lane(max(ee.scratch_bytes, sac.scratch_bytes))
+        self.track = Track(ee, sac, self.capacity, [self.lane])
+
+    def answers(self, goldens: Goldens, with_sac: bool) -> Goldens:
+        parts: dict[str, list[Any]] = {name: [] for name in ("ee_logits", "confidence", "target_index", "sac_logits")}
+        track = self.track
+        for start in range(0, len(goldens.images), self.capacity):
+            images = goldens.images[start : start + self.capacity]
+            count = len(images)
+            track.images[:count] = images
+            binding = track.ee_binding(places_for(count, self.ee.batches))
+            binding.start()
+            binding.wait()
+            if with_sac:
+                track.row[:] = np.minimum(np.arange(self.capacity), count - 1)
+                binding = track.sac_binding(places_for(count, self.sac.batches))
+                binding.start()
+                binding.wait()
+            for name, seen in zip(
+                parts, (track.logits, track.confidence, track.target_index, track.sac_logits), strict=True
+            ):
+                parts[name].append(seen[:count].copy())
+        return Goldens(goldens.images, **{name: np.concatenate(part) for name, part in parts.items()})
+
+    def latency_ms(self, stage: str) -> dict[int, float]:
+        """Median GPU milliseconds of a pass by its size: kernels and copies, without the host."""
+        batches = (self.ee if stage == "EE" else self.sac).batches
+        assert batches is not None
+        medians = {}
+        for places in batches:
+            binding = self.track.ee_binding(places) if stage == "EE" else self.track.sac_binding(places)
+            times = []
+            for number in range(-WARM_UP_PASSES, TIMED_PASSES):
+                first = self.cuda.record(self.lane)
+                binding.start()
+                elapsed = self.cuda.elapsed_ms(first, self.cuda.record(self.lane))
+                if number >= 0:
+                    times.append(elapsed)
+            medians[places] = round(statistics.median(times), 4)
+        return medians

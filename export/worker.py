@@ -1,0 +1,71 @@
+"""One job of a build in a process of its own: what TensorRT holds is given back when it ends, and it may die alone.
+
+spec.json -> result.json    {"job": "probe" | "build" | "verify", ...} -> {"done": ...} or {"fault": ..., "text": ...}
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from ..bundle.errors import SacvitError
+from ..calibration.guards import Limits
+from ..runtime.cuda import open_cuda
+from .ladder import Rung, features_of
+from .plan import BuildOptions, build_plan
+
+
+def probe() -> dict[str, Any]:
+    """The GPU and the TensorRT that a build would use."""
+    import tensorrt as trt
+
+    cuda, features = open_cuda(), features_of(trt)
+    free, total = cuda.memory_bytes()
+    return {
+        "tensorrt": trt.__version__,
+        "strong": features.strong,
+        "flags": features.flags,
+        "gpu": vars(cuda.gpu),
+        "integrated": cuda.is_integrated,
+        "cuda_driver": cuda.driver_version,
+        "free_bytes": free,
+        "total_bytes": total,
+    }
+
+
+def run_job(spec: dict[str, Any]) -> dict[str, Any]:
+    if spec["job"] == "probe":
+        return probe()
+    if spec["job"] == "build":
+        cache = spec["timing_cache"]
+        options = BuildOptions(
+            tuple(spec["batches"]), spec["workspace_mib"], spec["level"], None if cache is None else Path(cache)
+        )
+        return build_plan(Path(spec["onnx"]), spec["stage"], Rung(**spec["rung"]), options, Path(spec["plan"]))
+    from .verify import verify
+
+    sac = spec["sac"]
+    verdict = verify(
+        Path(spec["folder"]),
+        Path(spec["ee"]),
+        None if sac is None else Path(sac),
+        spec["threshold"],
+        Limits(**spec["limits"]),
+        check_ee=sac is None,
+    )
+    return verdict.to_dict()
+
+
+def main(spec_path: str, result_path: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, which ends this process
+    spec = json.loads(Path(spec_path).read_text("utf-8"))
+    result: dict[str, Any]
+    try:
+        result = {"done": run_job(spec)}
+    except SacvitError as fault:
+        result = {"fault": type(fault).__name__, "text": str(fault)}
+    except ModuleNotFoundError as missing:
+        result = {"fault": "ModuleNotFoundError", "text": str(missing), "name": missing.name}
+    Path(result_path).write_text(json.dumps(result), "utf-8")

@@ -1,0 +1,106 @@
+"""Memory that the two stages share: what an engine is given, and what the host sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+ALIGNMENT = 256  # bytes; of a tensor inside a block, as TensorRT asks
+
+Use = Literal["upload", "download", "internal"]  # the host writes it, reads it, or neither
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Type and shape of a tensor; of a stage's output: per image, without the batch dimension."""
+
+    kind: type[np.generic]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * np.dtype(self.kind).itemsize
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One tensor's memory, which stays in place as long as the buffer, or one made from it, lives.
+
+    host is None where the host never looks. With `mirrored`, it is a copy that someone has to keep up to date; without,
+    it is the very memory that the engine works on.
+    """
+
+    spec: TensorSpec
+    address: int  # that the engine is given
+    host: Array | None
+    mirrored: bool
+    owner: object  # of the memory
+    place: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def host_address(self) -> int:
+        assert self.host is not None
+        return int(self.host.ctypes.data)
+
+    def first(self, count: int) -> Buffer:
+        """The first `count` entries, at the same addresses."""
+        return replace(
+            self,
+            spec=TensorSpec(self.spec.kind, (count, *self.spec.shape[1:])),
+            host=None if self.host is None else self.host[:count],
+        )
+
+
+class Lane(Protocol):
+    """What passes run on, one after another. Passes on two lanes may overlap."""
+
+
+class Device(Protocol):
+    """Where a stage's buffers live."""
+
+    def allocate(self, specs: Mapping[str, TensorSpec], use: Use) -> dict[str, Buffer]:
+        """Zeroed buffers by name. Those of one call lie in one block, in order."""
+
+    def lanes(self, scratch_bytes: Sequence[int]) -> list[Lane]:
+        """A lane for each number: of bytes that the engines which run on it need at most."""
+
+
+class HostLane:
+    """The calling thread."""
+
+
+class HostDevice:
+    """Ordinary memory: the engine works on the arrays themselves."""
+
+    def allocate(self, specs: Mapping[str, TensorSpec], use: Use) -> dict[str, Buffer]:
+        arrays = {name: np.zeros(spec.shape, spec.kind) for name, spec in specs.items()}
+        return {
+            name: Buffer(specs[name], array.ctypes.data, array, mirrored=False, owner=array)
+            for name, array in arrays.items()
+        }
+
+    def lanes(self, scratch_bytes: Sequence[int]) -> list[Lane]:
+        return [HostLane() for _ in scratch_bytes]
+
+
+def offsets(specs: Mapping[str, TensorSpec]) -> tuple[dict[str, int], int]:
+    """Where each tensor begins inside one block, and the block's size in bytes."""
+    places, end = {}, 0
+    for name, spec in specs.items():
+        places[name] = end
+        end += -(-max(spec.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+    return places, end
+
+
+def wrap(arrays: Mapping[str, Array]) -> dict[str, Buffer]:
+    """Contiguous arrays of the caller as buffers of a `HostDevice`."""
+    return {
+        name: Buffer(TensorSpec(array.dtype.type, array.shape), array.ctypes.data, array, mirrored=False, owner=array)
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,37 @@
+"""What TensorRT says while it works: kept, so that its own reason stands in our message."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+KEPT = 50  # lines; a failing build says hundreds, and the last ones tell why
+
+
+def open_journal(trt: Any) -> Any:
+    """A TensorRT logger with `errors()` and `warnings()`: its lines, oldest first. Nothing is printed."""
+    severities = trt.ILogger.Severity
+
+    class Journal(trt.ILogger):  # type: ignore[misc]  # the base class exists where TensorRT does
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self._errors: deque[str] = deque(maxlen=KEPT)
+            self._warnings: deque[str] = deque(maxlen=KEPT)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (severities.INTERNAL_ERROR, severities.ERROR):
+                self._errors.append(msg.strip())
+            elif severity == severities.WARNING:
+                self._warnings.append(msg.strip())
+
+        def errors(self) -> list[str]:
+            return list(self._errors)
+
+        def warnings(self) -> list[str]:
+            return list(dict.fromkeys(self._warnings))
+
+        def reason(self) -> str:
+            """TensorRT's own reason, on one line."""
+            return "; ".join(dict.fromkeys(self._errors))[:2000] or "it gave no reason"
+
+    return Journal()

@@ -1,0 +1,174 @@
+"""An ONNX file in ONNX Runtime: on the CPU, or on a GPU through its CUDA or TensorRT provider."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.cpu import cpu_settings
+from ..bundle.errors import EngineError
+from ..bundle.manifest import StageRecord
+from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
+from .stage import Provider, require_boundary, require_fit
+
+NUMPY_TYPES: dict[str, type[np.generic]] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+}
+PROVIDERS: dict[Provider, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+AUTO: tuple[Provider, ...] = ("cuda", "cpu")  # TensorRT builds an engine for minutes: only who asks for it waits
+
+
+class OrtCudaDevice(HostDevice):
+    """A GPU behind ONNX Runtime: the hand-off stays there, the rest is in host memory and ONNX Runtime copies it."""
+
+    def __init__(self, place: str = "cuda") -> None:
+        self.place = place  # "cpu" in tests: the same calls without a GPU
+
+    def allocate(self, specs: Mapping[str, TensorSpec], use: Use) -> dict[str, Buffer]:
+        if use != "internal":
+            return super().allocate(specs, use)
+        import onnxruntime as ort
+
+        buffers = {}
+        for name, spec in specs.items():
+            value = ort.OrtValue.ortvalue_from_shape_and_type(list(spec.shape), spec.kind, self.place, 0)
+            buffers[name] = Buffer(
+                spec, value.data_ptr(), None, False, value, "cuda" if self.place == "cuda" else "cpu"
+            )
+        return buffers
+
+
+class OnnxStage:
+    """See `Stage`. provider: "auto" takes CUDA where a first pass works there, else the CPU."""
+
+    scratch_bytes = 0
+
+    def __init__(self, path: Path, provider: Provider = "auto") -> None:
+        import onnxruntime as ort  # here: other backends do without
+
+        if path.is_dir():
+            raise EngineError(f"{path} is a folder; --engine wants the two files of a bundle: ee.onnx sac.onnx")
+        if not path.is_file():
+            raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
+        ort.disable_telemetry_events()  # a camera's owner did not ask for any
+        self.path = path
+        self.session, self.provider = open_session(path, provider)
+        self.record = StageRecord.from_metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        self.backend = f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].removesuffix('ExecutionProvider')}"
+        self.device: Device = HostDevice() if self.provider == "cpu" else OrtCudaDevice()
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        self._values = {value.name: value for value in (*inputs, *outputs)}
+        self._inputs = [value.name for value in inputs]
+        for value in self._values.values():
+            if value.type not in NUMPY_TYPES or not all(isinstance(side, int) for side in value.shape[1:]):
+                raise EngineError(
+                    f"{path}: {value.name} is {value.type} {value.shape}; its shape must be fixed. Export again"
+                )
+        self.outputs: Mapping[str, TensorSpec] = {
+            value.name: TensorSpec(NUMPY_TYPES[value.type], tuple(value.shape[1:])) for value in outputs
+        }
+        require_boundary(path, self.record, self._inputs, self.outputs)
+        first_dim = self._values["image"].shape[0]
+        self.capacity = first_dim if isinstance(first_dim, int) else None
+        self.batches: tuple[int, ...] | None = None if self.capacity is None else (self.capacity,)
+
+    def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> OnnxBinding:
+        """See `Stage`. Raises EngineError when a buffer is missing or does not fit the graph."""
+        binding = self.session.io_binding()
+        for name, value in self._values.items():
+            buffer = buffers.get(name)
+            kind = NUMPY_TYPES[value.type]
+            require_fit(self.path, name, TensorSpec(kind, ()), tuple(value.shape), buffer)
+            assert buffer is not None
+            bind = binding.bind_input if name in self._inputs else binding.bind_output
+            bind(name, buffer.place, 0, kind, buffer.spec.shape, buffer.address)
+        return OnnxBinding(self.session, binding, [buffer.owner for buffer in buffers.values()])
+
+
+class OnnxBinding:
+    """ONNX Runtime's io-binding over buffers, whose memory it keeps alive."""
+
+    def __init__(self, session: Any, binding: Any, owners: Sequence[object]) -> None:
+        self.session, self.binding, self.owners = session, binding, owners
+
+    def start(self) -> None:
+        self.session.run_with_iobinding(self.binding)
+
+    def wait(self) -> None:
+        """Nothing: `start` returns when the pass is done."""
+
+
+def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
+    """A session that has run once on the provider, and the provider's name.
+
+    The list of providers says only what the package was built with; a missing driver or CUDA library shows when a
+    session is made, and ONNX Runtime then goes on without the provider.
+    """
+    import onnxruntime as ort
+
+    wanted = AUTO if provider == "auto" else (provider,)
+    offered = ort.get_available_providers()
+    for name in wanted:
+        last = name == wanted[-1]
+        if PROVIDERS[name] not in offered:
+            if not last:
+                continue
+            names = [key for key, value in PROVIDERS.items() if value in offered]
+            raise EngineError(
+                f"--provider {name}: this ONNX Runtime was built without it; it has {', '.join(names)}."
+                f" pip uninstall onnxruntime, then pip install 'sacvit[gpu]'"
+            )
+        session = _make_session(path, name)
+        if session.get_providers()[0] == PROVIDERS[name] and (name == "cpu" or (fault := _try(session)) is None):
+            return session, name
+        if last:
+            raise EngineError(
+                f"--provider {name} does not work here: ONNX Runtime went on with"
+                f" {session.get_providers()[0].removesuffix('ExecutionProvider')}"
+                f"{'' if session.get_providers()[0] != PROVIDERS[name] else f' until its first pass failed: {fault}'}."
+                f" Check the driver (nvidia-smi) and the CUDA and cuDNN libraries that onnxruntime-gpu names in its"
+                f" documentation, or use --provider cpu"
+            )
+    raise AssertionError("the last one wanted returns or raises")
+
+
+def _make_session(path: Path, provider: Provider) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # fatal; what went wrong reaches the user in our own message
+    for key, value in cpu_settings().items():
+        options.add_session_config_entry(key, value)
+    names = list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
+    if provider == "tensorrt":
+        names.insert(1, PROVIDERS["cuda"])  # for what TensorRT does not take
+    try:
+        return ort.InferenceSession(str(path), options, providers=names)
+    except Exception as reason:  # ONNX Runtime's exceptions share no base class
+        first = str(reason).splitlines()[0][:300]
+        raise EngineError(
+            f"{path} ({path.stat().st_size} bytes) is no ONNX file that ONNX Runtime can load, or was cut short:"
+            f" {first}. Export it again: sacvit-export --ckpt model.pth"
+        ) from None
+
+
+def _try(session: Any) -> str | None:
+    """Runs the session once on zeros; why it failed, or None."""
+    feeds = {}
+    for value in session.get_inputs():
+        shape = [side if isinstance(side, int) else 1 for side in value.shape]
+        feeds[value.name] = np.zeros(shape, NUMPY_TYPES.get(value.type, np.float32))
+    try:
+        session.run(None, feeds)
+    except Exception as reason:  # as above
+        return str(reason).splitlines()[0][:300]
+    return None

@@ -1,0 +1,200 @@
+"""A TensorRT plan: static contexts, one CUDA graph a pass, no copies but those to and from the host.
+
+Works on every TensorRT from 8.6 to 11: what differs is found with hasattr, never by version. docs/tensorrt.md says which.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.errors import EngineError, SacvitError
+from ..bundle.plan import read_plan_record, rebuild, require_place, require_whole
+from .buffers import Buffer, Device, Lane, TensorSpec
+from .cuda import CaptureError, CudaGraph, CudaLane, open_cuda
+from .journal import open_journal
+from .stage import require_boundary, require_fit
+
+NUMPY_TYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
+GAP = 4096  # bytes between two tensors that are cheaper to copy along than to start a second copy
+
+
+class TensorrtStage:
+    """See `Stage`. Raises EngineError for a plan that is not of this machine, before TensorRT reads a byte of it."""
+
+    def __init__(self, path: Path, *, use_graphs: bool = True) -> None:
+        plan = read_plan_record(path)
+        require_whole(path, plan)
+        import tensorrt as trt
+
+        self._cuda = open_cuda()
+        self.device: Device = self._cuda
+        require_place(path, plan, trt.__version__, self._cuda.gpu)
+        self.path, self.record, self.plan = path, plan.record, plan
+        self.backend = f"TensorRT {trt.__version__} on {self._cuda.gpu.name}"
+        self.use_graphs = use_graphs
+        self._trt, self._journal = trt, open_journal(trt)
+        self._runtime = trt.Runtime(self._journal)
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise EngineError(f"{path}: TensorRT does not load it: {self._journal.reason()}. {rebuild(path)}")
+        size = getattr(self._engine, "device_memory_size_v2", None)  # 64 bits, where TensorRT has it
+        self.scratch_bytes = int(self._engine.device_memory_size if size is None else size)
+        self._read_boundary()
+
+    def _read_boundary(self) -> None:
+        engine, input_mode = self._engine, self._trt.TensorIOMode.INPUT
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self._inputs = [name for name in names if engine.get_tensor_mode(name) == input_mode]
+        self._kinds = {}
+        for name in names:
+            kind = engine.get_tensor_dtype(name).name
+            if kind not in NUMPY_TYPES:
+                raise EngineError(f"{self.path}: {name} is {kind} at the boundary. Export and build it again")
+            self._kinds[name] = NUMPY_TYPES[kind]
+        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+        self.outputs: Mapping[str, TensorSpec] = {
+            name: TensorSpec(self._kinds[name], shapes[name][1:]) for name in names if name not in self._inputs
+        }
+        require_boundary(self.path, self.record, self._inputs, self.outputs)
+        self._is_dynamic = any(-1 in shape for shape in shapes.values())
+        # By profile: the shape of each input. A profile here has one shape, not a range.
+        self._profiles = [
+            {
+                name: tuple(engine.get_tensor_profile_shape(name, index)[2]) if self._is_dynamic else shapes[name]
+                for name in self._inputs
+            }
+            for index in range(engine.num_optimization_profiles if self._is_dynamic else 1)
+        ]
+        counted = "row" if self.record.stage == "SAC" else "image"
+        self._profile_of = {shapes[counted][0]: index for index, shapes in enumerate(self._profiles)}
+        self.batches: tuple[int, ...] | None = tuple(sorted(self._profile_of))
+        self.capacity: int | None = max(shapes["image"][0] for shapes in self._profiles)
+
+    def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> TensorrtBinding:
+        """See `Stage`. Each binding is a context of its own, so that no captured graph ever sees an address change."""
+        assert isinstance(lane, CudaLane)
+        counted = buffers.get("row" if self.record.stage == "SAC" else "image")
+        index = None if counted is None else self._profile_of.get(counted.spec.shape[0])
+        if index is None:
+            found = "no buffer" if counted is None else f"{counted.spec.shape[0]}"
+            raise EngineError(f"{self.path} takes {self.batches} images a pass, found {found}. sacvit-build --batch N")
+        shapes = self._profiles[index]
+        count = (buffers["row"] if self.record.stage == "SAC" else buffers["image"]).spec.shape[0]
+        for name, kind in self._kinds.items():
+            shape = shapes.get(name) or (count, *self.outputs[name].shape)
+            require_fit(self.path, name, TensorSpec(kind, ()), shape, buffers.get(name))
+        context = self._open_context(lane)
+        if self._is_dynamic:
+            if not context.set_optimization_profile_async(index, lane.handle):
+                raise EngineError(f"{self.path}: profile {index} is refused: {self._journal.reason()}")
+            self._cuda.synchronize(lane)
+            for name in self._inputs:
+                if not context.set_input_shape(name, shapes[name]):
+                    raise EngineError(f"{self.path}: {name} {shapes[name]} is refused: {self._journal.reason()}")
+        for name in self._kinds:
+            if not context.set_tensor_address(name, buffers[name].address):
+                raise EngineError(f"{self.path}: the address of {name} is refused: {self._journal.reason()}")
+        outputs = [buffers[name] for name in self.outputs]
+        return TensorrtBinding(self, context, lane, [buffers[name] for name in uploads], outputs, dict(buffers))
+
+    def _open_context(self, lane: CudaLane) -> Any:
+        """A context that works in the lane's scratch memory: contexts on one lane never overlap."""
+        engine, strategies = self._engine, getattr(self._trt, "ExecutionContextAllocationStrategy", None)
+        if strategies is None:
+            context = engine.create_execution_context_without_device_memory()
+        else:
+            context = engine.create_execution_context(strategies.USER_MANAGED)
+        if context is None:
+            raise SacvitError(f"{self.path}: no execution context: {self._journal.reason()}. Close other programs")
+        scratch = lane.scratch
+        if self.scratch_bytes and (scratch is None or scratch.spec.nbytes < self.scratch_bytes):
+            raise EngineError(f"{self.path} needs {self.scratch_bytes} bytes of scratch, its lane has less")
+        if scratch is not None:
+            if hasattr(context, "set_device_memory"):
+                context.set_device_memory(scratch.address, scratch.spec.nbytes)
+            else:
+                context.device_memory = scratch.address
+        return context
+
+
+class TensorrtBinding:
+    """A context over fixed buffers: uploads, the engine and the copies back, as one CUDA graph where that can be."""
+
+    def __init__(
+        self,
+        stage: TensorrtStage,
+        context: Any,
+        lane: CudaLane,
+        uploads: list[Buffer],
+        outputs: list[Buffer],
+        buffers: dict[str, Buffer],
+    ) -> None:
+        self._stage, self._context, self._lane, self._buffers = stage, context, lane, buffers
+        self._cuda = stage._cuda
+        self._copies_in = [
+            (buffer.address, buffer.host_address, buffer.spec.nbytes) for buffer in uploads if buffer.mirrored
+        ]
+        self._copies_out = _joined(
+            [(buffer, buffer.host_address, buffer.address) for buffer in outputs if buffer.mirrored]
+        )
+        self.graph: CudaGraph | None = None
+        self.capture_fault: str | None = None
+        if stage.use_graphs:
+            # One pass before: TensorRT does work at the first one that does not belong into a graph.
+            self._enqueue()
+            self._cuda.synchronize(lane)
+            try:
+                self.graph = self._cuda.capture(lane, self._enqueue)
+            except CaptureError as reason:
+                self.capture_fault = str(reason)
+                _tell_once(
+                    f"{stage.path}: no CUDA graph: {reason}. Every pass is enqueued call by call, which costs the CPU"
+                    f" more"
+                )
+
+    def start(self) -> None:
+        if self.graph is None:
+            self._enqueue()
+        else:
+            self.graph.launch()
+
+    def wait(self) -> None:
+        self._cuda.synchronize(self._lane)
+
+    def _enqueue(self) -> None:
+        for target, source, nbytes in self._copies_in:
+            self._cuda.copy(target, source, nbytes, self._lane)
+        if not self._context.execute_async_v3(self._lane.handle):
+            raise SacvitError(f"{self._stage.path}: TensorRT does not run it: {self._stage._journal.reason()}")
+        for target, source, nbytes in self._copies_out:
+            self._cuda.copy(target, source, nbytes, self._lane)
+
+
+def _joined(copies: list[tuple[Buffer, int, int]]) -> list[tuple[int, int, int]]:
+    """Copies (buffer, target, source) as (target, source, bytes), in as few as possible: small neighbours go together."""
+    joined: list[tuple[int, int, int]] = []
+    last_owner: object = None
+    for buffer, target, source in sorted(copies, key=lambda copy: copy[1]):
+        nbytes = buffer.spec.nbytes
+        if joined and last_owner is buffer.owner:
+            first_target, first_source, first_bytes = joined[-1]
+            if target - first_target - first_bytes < GAP and source - first_source == target - first_target:
+                joined[-1] = (first_target, first_source, target - first_target + nbytes)
+                continue
+        joined.append((target, source, nbytes))
+        last_owner = buffer.owner
+    return joined
+
+
+_told: set[str] = set()
+
+
+def _tell_once(line: str) -> None:
+    if line not in _told:
+        _told.add(line)
+        print(line, file=sys.stderr)

@@ -1,0 +1,109 @@
+"""One set of buffers with both stages bound to it: takes a batch from its images to its logits."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from ..bundle.manifest import HAND_OFF
+from ..bundle.preprocess import ImageU8
+from .buffers import Array, Buffer, Lane, TensorSpec
+from .foreign import DeviceImage
+from .gate import Gate
+from .stage import Binding, Stage
+
+SEEN = ("confidence", "logits", "target_index")  # what the host reads of EE; they lie side by side
+
+
+class Track:
+    """The buffers of `capacity` images, allocated once. EE's outputs *are* SAC's inputs: the hand-off copies nothing.
+
+    `start`, `gate` and `finish` take one batch through, in this order. Until `finish` the images must not change.
+    """
+
+    def __init__(self, ee: Stage, sac: Stage, capacity: int, lanes: list[Lane]) -> None:
+        self._ee, self._sac = ee, sac
+        self._ee_lane, self._sac_lane = lanes[0], lanes[-1]
+        self.capacity = capacity
+        size = ee.record.preprocessing.image_size
+        device = ee.device
+        specs = {name: TensorSpec(spec.kind, (capacity, *spec.shape)) for name, spec in ee.outputs.items()}
+        self.ee: dict[str, Buffer] = {
+            **device.allocate({"image": TensorSpec(np.uint8, (capacity, size, size, 3))}, "upload"),
+            **device.allocate({name: specs[name] for name in SEEN}, "download"),
+            **device.allocate({name: spec for name, spec in specs.items() if name not in SEEN}, "internal"),
+        }
+        self.sac: dict[str, Buffer] = {
+            **{name: self.ee[name] for name in ("image", *HAND_OFF)},
+            **device.allocate({"row": TensorSpec(np.int32, (capacity,))}, "upload"),
+            **device.allocate({"logits": TensorSpec(np.float32, (capacity, *sac.outputs["logits"].shape))}, "download"),
+        }
+        self.images: ImageU8 = _seen(self.ee["image"])
+        self.confidence, self.logits, self.target_index = (_seen(self.ee[name]) for name in SEEN)
+        self.row, self.sac_logits = _seen(self.sac["row"]), _seen(self.sac["logits"])
+        self._ee_bindings: dict[tuple[int, bool], Binding] = {}
+        self._sac_bindings: dict[int, Binding] = {}
+        self.count = self.survivors = 0
+        self.ee_ms, self.sac_ms = 0.0, 0.0
+
+    def start(self, count: int, on_device: bool = False) -> None:
+        """EE over the first `count` images. on_device: they have been copied to the engine's side already."""
+        self.count = count
+        binding = self.ee_binding(places_for(count, self._ee.batches), on_device)
+        self._began = time.perf_counter()
+        binding.start()
+        self._running = binding
+
+    def gate(self, gate: Gate) -> None:
+        """Waits for EE, and starts SAC over the images that the gate lets go on."""
+        self._running.wait()
+        self.ee_ms = 1e3 * (time.perf_counter() - self._began)
+        self.survivors = gate.survivors(self.confidence[: self.count], self.row)
+        if self.survivors:
+            places = places_for(self.survivors, self._sac.batches)
+            self.row[self.survivors : places] = self.row[self.survivors - 1]  # the last one is computed again
+            binding = self.sac_binding(places)
+            self._began = time.perf_counter()
+            binding.start()
+            self._running = binding
+
+    def finish(self) -> None:
+        """Waits for SAC, where an image went on."""
+        if self.survivors:
+            self._running.wait()
+            self.sac_ms = 1e3 * (time.perf_counter() - self._began)
+
+    def ee_binding(self, places: int, on_device: bool = False) -> Binding:
+        """EE over the first `places` images; made when the size is first seen."""
+        key = places, on_device
+        if key not in self._ee_bindings:
+            buffers = {name: buffer.first(places) for name, buffer in self.ee.items()}
+            self._ee_bindings[key] = self._ee.bind(buffers, self._ee_lane, () if on_device else ("image",))
+        return self._ee_bindings[key]
+
+    def sac_binding(self, places: int) -> Binding:
+        """SAC over the first `places` entries of `row`, likewise."""
+        if places not in self._sac_bindings:
+            buffers = self.sac | {name: self.sac[name].first(places) for name in ("row", "logits")}
+            self._sac_bindings[places] = self._sac.bind(buffers, self._sac_lane, ("row",))
+        return self._sac_bindings[places]
+
+    def take(self, place: int, image: DeviceImage) -> None:
+        """Copies an image that lies on the GPU into its slot there, behind EE's earlier work."""
+        from .cuda import Cuda, CudaLane
+
+        assert isinstance(self._ee.device, Cuda) and isinstance(self._ee_lane, CudaLane)
+        slot = self.ee["image"]
+        nbytes = slot.spec.nbytes // self.capacity
+        self._ee.device.copy(slot.address + place * nbytes, image.address, nbytes, self._ee_lane)
+
+
+def places_for(count: int, batches: tuple[int, ...] | None) -> int:
+    """How many images an engine takes to answer `count` of them."""
+    return count if batches is None else next(size for size in batches if size >= count)
+
+
+def _seen(buffer: Buffer) -> Array:
+    assert buffer.host is not None
+    return buffer.host

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from sacvit.bundle.errors import ImageError
+from sacvit.runtime.foreign import CUDA, DeviceBatch, is_foreign, unwrap
+
+
+class OnGpu:
+    """What PyCUDA, CuPy, Numba and torch show of an array on the GPU."""
+
+    def __init__(self, shape, address=4096, **changes) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": shape, "typestr": "|u1", "data": (address, False), "version": 3, "strides": None, "stream": None
+        } | changes  # fmt: skip
+
+
+class Capsule:
+    """A DLPack exporter whose tensor lies on a device of that type."""
+
+    def __init__(self, shape, kind=CUDA, strides=None, code=1, bits=8, offset=0) -> None:
+        from sacvit.runtime.foreign import _Tensor
+
+        self.shape, self.kind, self.streams = shape, kind, []
+        self._shape = (ctypes.c_int64 * len(shape))(*shape)
+        self._strides = None if strides is None else (ctypes.c_int64 * len(strides))(*strides)
+        as_pointer = ctypes.POINTER(ctypes.c_int64)
+        self.tensor = _Tensor(
+            8192, kind, 0, len(shape), code, bits, 1,
+            ctypes.cast(self._shape, as_pointer),
+            as_pointer() if self._strides is None else ctypes.cast(self._strides, as_pointer),
+            offset,
+        )  # fmt: skip
+
+    def __dlpack_device__(self):
+        return self.kind, 0
+
+    def __dlpack__(self, stream=None):
+        self.streams.append(stream)
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self.tensor), b"dltensor", None)
+
+
+def taken(image, waited=None) -> DeviceBatch:
+    batch = unwrap(image, 77, (waited if waited is not None else []).append)
+    assert isinstance(batch, DeviceBatch)
+    return batch
+
+
+@pytest.mark.parametrize("make", [OnGpu, Capsule])
+def test_one_image_on_the_gpu_is_one(make):
+    batch = taken(make((32, 32, 3)))
+    assert batch.is_single and [image.side for image in batch.images] == [32]
+
+
+@pytest.mark.parametrize(("make", "base"), [(OnGpu, 4096), (Capsule, 8192)])
+def test_the_images_of_a_batch_lie_one_behind_the_other(make, base):
+    batch = taken(make((3, 32, 32, 3)))
+    assert not batch.is_single
+    assert [image.address - base for image in batch.images] == [0, 3072, 6144]
+
+
+def test_dlpacks_byte_offset_counts():
+    assert taken(Capsule((32, 32, 3), offset=64)).images[0].address == 8192 + 64
+
+
+def test_the_owners_stream_is_waited_for():
+    waited: list[int] = []
+    taken(OnGpu((32, 32, 3), stream=5), waited)
+    assert waited == [5]
+
+
+def test_without_a_stream_nothing_is_waited_for():
+    waited: list[int] = []
+    taken(OnGpu((32, 32, 3)), waited)
+    assert waited == []
+
+
+def test_dlpacks_owner_is_told_our_stream():
+    image = Capsule((32, 32, 3))
+    taken(image)
+    assert image.streams == [77]
+
+
+def test_row_major_strides_are_contiguous():
+    assert taken(OnGpu((32, 32, 3), strides=(96, 3, 1))).images
+    assert taken(Capsule((32, 32, 3), strides=(96, 3, 1))).images
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (OnGpu((32, 32, 3), typestr="<f4"), "must be of uint8, found <f4"),
+        (OnGpu((32, 32, 3), strides=(128, 3, 1)), "must be contiguous, found strides"),
+        (OnGpu((32, 32)), "must be RGB"),
+        (OnGpu((32, 48, 3)), "must be RGB"),
+        (OnGpu((3, 32, 32)), "must be RGB"),
+        (Capsule((32, 32, 3), code=2, bits=32), "must be of uint8, found code 2, 32 bits"),
+        (Capsule((32, 32, 3), strides=(1, 32, 1024)), "must be contiguous"),
+        (Capsule((32, 32, 3), kind=7), "device of DLPack's type 7"),
+    ],
+)
+def test_an_image_that_cannot_be_taken_is_told_why(image, reason):
+    with pytest.raises(ImageError, match=reason):
+        taken(image)
+
+
+@pytest.mark.parametrize("make", [OnGpu, Capsule])
+def test_engines_on_the_cpu_take_no_image_from_a_gpu(make):
+    with pytest.raises(ImageError, match="take images from host memory: copy it there first"):
+        unwrap(make((32, 32, 3)), None, None)
+
+
+def test_dlpack_in_host_memory_becomes_a_numpy_array():
+    class Holder:
+        def __init__(self, array) -> None:
+            self.array = array
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert np.array_equal(unwrap(Holder(pixels), None, None), pixels)
+
+
+def test_a_numpy_array_is_no_foreign_one():
+    assert not is_foreign(np.zeros(3)) and is_foreign(OnGpu((1,))) and is_foreign(Capsule((1,)))

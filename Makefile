@@ -1,9 +1,12 @@
 # make test   sets itself up in .venv, then lints, checks types and runs the tests
+# make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
 # make demo   sets itself up, exports the example's checkpoint, makes a clip and classifies it into demo/
 PYTHON ?= python3
 BIN := .venv/bin
+TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
+CUDA := 12.9 13
 
-.PHONY: test demo lint types runtime-test clean
+.PHONY: test demo lint types runtime-test gpu-test gpu-bench clean
 
 test: lint types
 	$(BIN)/python -m pytest
@@ -25,9 +28,29 @@ runtime-test:
 	.venv-runtime/bin/python -m pytest tests/runtime tests/bundle
 	rm -rf .venv-runtime
 
+# On a machine with a GPU and TensorRT: make gpu-test PYTHON=python3.10. That Python has tensorrt, cuda-bindings, numpy, tqdm
+# and pytest; nothing is installed. 2 small models in 3 precisions.
+gpu-test:
+	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
+	PYTHONPATH=.build/site $(PYTHON) -m pytest tests/gpu -p no:cacheprovider -rs
+
+# Speed, on the same machine: bundles come from benchmarks/gpu_prepare.py, which needs torch and no GPU.
+gpu-bench:
+	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
+	PYTHONPATH=.build/site $(PYTHON) benchmarks/gpu.py --bundles $(BUNDLES)
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cpu,export,train,examples,dev]"
+	@# What tests hold our use of TensorRT and CUDA against: 1 and 30 MB each. Not every machine and Python has wheels.
+	@for version in $(TENSORRT); do \
+	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/tensorrt/$$version \
+	    tensorrt-cu12-bindings==$$version || echo "no bindings of TensorRT $$version here: their tests are skipped"; \
+	done
+	@for version in $(CUDA); do \
+	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/cuda/$$version \
+	    cuda-bindings==$$version.* cuda-pathfinder || echo "no cuda-bindings $$version here: their tests are skipped"; \
+	done
 	touch $@
 
 clean:

@@ -208,6 +208,7 @@ class _Builder:
         self.folder, self.manifest, self.machine, self.work = folder, manifest, machine, work
         self.batches, self.workspace_mib, self.level, self.report = batches, workspace_mib, level, report
         self.timing_cache = timing_cache or default_timing_cache(machine)
+        self.behind: list[Precision] = []  # what the stages before compute in
         self.timing_cache.parent.mkdir(parents=True, exist_ok=True)
 
     def settle(self, stage: Stage, rungs: list[Rung]) -> Outcome:
@@ -233,6 +234,7 @@ class _Builder:
         os.replace(best.plan, final)
         replace(best.record, verification={"tried": tried}).write(final)
         best.plan = final
+        self.behind.append(best.rung.computes_in)
         return best
 
     def _try(self, stage: Stage, rung: Rung, tried: list[dict[str, Any]]) -> Outcome | None:
@@ -289,7 +291,7 @@ class _Builder:
                 "ee": str(plan if stage == "EE" else self.work / "ee.plan"),
                 "sac": None if stage == "EE" else str(plan),
                 "threshold": self.manifest["threshold"]["value"],
-                "limits": asdict(limits_for(rung.precision, self.manifest)),
+                "limits": asdict(limits_for([*self.behind, rung.computes_in], self.manifest)),
             },
             self.work,
             self.report,

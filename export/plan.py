@@ -108,7 +108,7 @@ def set_flags(trt: Any, config: Any, rung: Rung) -> list[str]:
     for name in wanted:
         config.set_flag(getattr(known, name))
         done.append(name)
-    if not rung.reduces:
+    if rung.computes_in == "fp32":
         config.clear_flag(known.TF32)  # FP32 that is FP32: TF32 keeps 10 bits, as FP16 does
         done.append("-TF32")
     return done

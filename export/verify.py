@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,15 @@ class Verdict:
         }
 
 
-def limits_for(precision: Precision, manifest: dict[str, Any]) -> Limits:
-    """What a plan may cost: as much as its variant might at the export; FP32 on another backend next to nothing."""
+COARSENESS: tuple[Precision, ...] = ("fp32", "fp16", "int8fp16", "int8")
+
+
+def limits_for(precisions: Collection[Precision], manifest: dict[str, Any]) -> Limits:
+    """What plans may cost: as much as their variant might at the export; FP32 on another backend next to nothing.
+
+    Of an EE and a SAC behind it the coarser one counts: SAC sees the blocks that EE chose.
+    """
+    precision = max(precisions, key=COARSENESS.index)
     known: dict[Precision, Limits] = {"fp32": FP32_LIMITS, "fp16": FP16_LIMITS}
     limits = known.get(precision, INT8_LIMITS)
     stored = manifest.get("variants", {}).get(precision, {}).get("limits")

@@ -116,6 +116,8 @@ def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
     import onnxruntime as ort
 
     wanted = AUTO if provider == "auto" else (provider,)
+    # What ONNX Runtime writes about a missing library tells who asked for CUDA what to install; others did not ask.
+    ort.set_default_logger_severity(4 if provider == "auto" else 3)
     offered = ort.get_available_providers()
     for name in wanted:
         last = name == wanted[-1]

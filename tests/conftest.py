@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import atexit
+import json
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,3 +148,77 @@ def typed_bundle(
     options = PrecisionOptions(int8=True, fp16=True, calib=calibration_images.path, limits={"exit_agreement": 0.9})
     folder = tmp_path_factory.mktemp("typed") / "build"
     return export(tiny_checkpoint, folder, threshold=calibration_images.threshold, precision=options)
+
+
+FAKE_GPU = Path(__file__).parent / "fake_gpu"
+
+
+class FakeGpu:
+    """The stand-ins for TensorRT and CUDA, in this process and in those that it starts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import tensorrt
+        from cuda.bindings import runtime
+
+        self.tensorrt, self.device, self._monkeypatch = tensorrt, runtime.DEVICE, monkeypatch
+
+    def become(self, version: str = "10.3", *faults: str) -> None:
+        """TensorRT of another version, with planted faults: tests/fake_gpu/tensorrt."""
+        self._monkeypatch.setenv("FAKE_TENSORRT", version)
+        self._monkeypatch.setenv("FAKE_TENSORRT_FAULTS", ",".join(faults))
+        self.tensorrt.become(version, *faults)
+
+    def reset(self, **settings: Any) -> None:
+        """Another GPU: see `Device.reset` of the stand-in. Forget what was opened on the one before."""
+        from sacvit.runtime.cuda import open_cuda
+
+        self._monkeypatch.setenv("FAKE_CUDA", json.dumps(settings))
+        self.device.reset(**settings)
+        open_cuda.cache_clear()
+
+
+def _forget_modules() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    """A machine with TensorRT 10.3 and a discrete GPU, both pretended."""
+    from sacvit.runtime.cuda import open_cuda
+
+    _forget_modules()
+    open_cuda.cache_clear()
+    monkeypatch.syspath_prepend(str(FAKE_GPU))
+    monkeypatch.setenv("PYTHONPATH", str(FAKE_GPU))
+    for name in ("FAKE_TENSORRT", "FAKE_TENSORRT_FAULTS", "FAKE_CUDA"):
+        monkeypatch.delenv(name, raising=False)
+    yield FakeGpu(monkeypatch)
+    open_cuda.cache_clear()
+    _forget_modules()
+
+
+@pytest.fixture(scope="session")
+def plan_store(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Path]:
+    return {"home": tmp_path_factory.mktemp("plans")}
+
+
+@pytest.fixture
+def make_plans(fake_gpu: FakeGpu, plan_store: dict[Any, Path]) -> Any:
+    """A function that gives a folder with the plans of tests/runtime's typed bundle, built once for each set of options."""
+    bundle = Path(__file__).parent / "runtime" / "bundles" / "typed"
+
+    def make(version: str = "10.3", wanted: str = "fp32", batches: tuple[int, ...] = (1, 4), **gpu: Any) -> Path:
+        from sacvit.export.build import build
+
+        fake_gpu.become(version)
+        fake_gpu.reset(**gpu)
+        key = version, wanted, batches, tuple(gpu.items())
+        if key not in plan_store:
+            folder = plan_store["home"] / str(len(plan_store))
+            build(bundle, folder, wanted=wanted, batches=batches)  # type: ignore[arg-type]
+            plan_store[key] = folder
+        fake_gpu.tensorrt.CALLS.clear()
+        return plan_store[key]
+
+    return make

@@ -24,7 +24,7 @@ def engines() -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def int8_engines() -> tuple[str, str]:
     """The INT8 pair of the same export; its threshold is 0.502 where FP32's is 0.5."""
-    return str(BUNDLES / "int8" / "ee.int8.onnx"), str(BUNDLES / "int8" / "sac.int8.onnx")
+    return str(BUNDLES / "typed" / "ee.int8.onnx"), str(BUNDLES / "typed" / "sac.int8.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -111,3 +111,107 @@ def test_a_foreign_suffix_is_refused(bundles, tmp_path):
     shutil.copy(bundles / "bundle" / "ee.onnx", tmp_path / "ee.pth")
     with pytest.raises(EngineError, match=r"engines are \.onnx and \.plan files; found suffix '\.pth'"):
         load_stage(tmp_path / "ee.pth")
+
+
+def test_a_provider_that_this_onnx_runtime_was_built_without_is_told(bundles):
+    import onnxruntime as ort
+
+    if "TensorrtExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this is the GPU build of ONNX Runtime")
+    with pytest.raises(EngineError, match=r"--provider tensorrt: this ONNX Runtime was built without it; it has cpu"):
+        OnnxStage(bundles / "bundle" / "ee.onnx", "tensorrt")
+
+
+class FakeSession:
+    """A session of a GPU build: the providers that it really went on with, and whether its first pass works."""
+
+    def __init__(self, providers: list[str], fault: str | None) -> None:
+        self.providers, self.fault = providers, fault
+
+    def get_providers(self) -> list[str]:
+        return self.providers
+
+    def get_inputs(self) -> list[object]:
+        return []
+
+    def run(self, *_: object) -> None:
+        if self.fault:
+            raise RuntimeError(self.fault)
+
+
+@pytest.fixture
+def gpu_build(monkeypatch):
+    """ONNX Runtime as its GPU build: lists CUDA, and gives sessions with it as told."""
+    import onnxruntime as ort
+
+    from sacvit.runtime import onnx_stage
+
+    made: list[str] = []
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+    def become(works: bool, fault: str | None = None) -> list[str]:
+        def make(path, provider):
+            made.append(provider)
+            return FakeSession(
+                [cuda, cpu] if provider == "cuda" and works else [cpu], fault if provider == "cuda" else None
+            )
+
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [cuda, cpu])
+        monkeypatch.setattr(onnx_stage, "_make_session", make)
+        return made
+
+    return become
+
+
+def opened(provider: str) -> str:
+    from pathlib import Path
+
+    from sacvit.runtime.onnx_stage import open_session
+
+    return open_session(Path("ee.onnx"), provider)[1]  # type: ignore[arg-type]
+
+
+def test_auto_takes_cuda_where_a_pass_works_there(gpu_build):
+    gpu_build(works=True)
+    assert opened("auto") == "cuda"
+
+
+@pytest.mark.parametrize(("works", "fault"), [(False, None), (True, "no kernel image")])
+def test_auto_goes_on_with_the_cpu_where_cuda_is_only_listed(gpu_build, works, fault):
+    made = gpu_build(works, fault)
+    assert opened("auto") == "cpu" and made == ["cuda", "cpu"]
+
+
+def test_cuda_that_was_asked_for_and_does_not_come_up_is_told(gpu_build):
+    gpu_build(works=False)
+    with pytest.raises(EngineError, match="--provider cuda does not work here: ONNX Runtime went on with CPU"):
+        opened("cuda")
+
+
+def test_cuda_that_fails_its_first_pass_is_told_with_the_reason(gpu_build):
+    gpu_build(works=True, fault="no kernel image is available")
+    with pytest.raises(EngineError, match="until its first pass failed: no kernel image is available"):
+        opened("cuda")
+
+
+def test_the_cpu_that_was_asked_for_is_taken_beside_a_working_gpu(gpu_build):
+    made = gpu_build(works=True)
+    assert opened("cpu") == "cpu" and made == ["cpu"]
+
+
+def test_a_plan_takes_no_provider(tmp_path):
+    with pytest.raises(EngineError, match=r"--provider cuda is for \.onnx files"):
+        load_stage(tmp_path / "ee.plan", "cuda")
+
+
+def test_a_hand_off_in_memory_of_onnx_runtime_gives_the_same_answers(bundles, pictures, monkeypatch):
+    """The buffers of a GPU behind ONNX Runtime, here on its CPU: the same calls."""
+    from sacvit.runtime.onnx_stage import OrtCudaDevice
+    from sacvit.runtime.pipeline import Pipeline
+
+    files = bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx"
+    plain, chain = Pipeline.load(*files), Pipeline.load(*files)
+    chain.ee.device, chain.sac.device = OrtCudaDevice("cpu"), OrtCudaDevice("cpu")
+    found = [(result.index, result.stage, result.probability) for result in chain(pictures)]
+    assert found == [(result.index, result.stage, result.probability) for result in plain(pictures)]
+    assert chain._track(24).ee["target_context"].host is None

@@ -1,0 +1,46 @@
+"""Prints what the real bindings of one TensorRT offer, as JSON: classes with their attributes and signatures, and enums.
+
+    LD_LIBRARY_PATH=stubs PYTHONPATH=wheel python read_api.py NAMES.json
+
+NAMES.json lists the classes and enums that are asked for. Also makes our logger and progress monitor on the real base classes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import tensorrt_bindings as trt
+
+
+def signature(value: object, name: str) -> str:
+    """The first line of pybind11's docstring, empty for overloads and for enum-like attributes."""
+    if isinstance(value, property):
+        return "property"
+    first = (getattr(value, "__doc__", None) or "").strip().splitlines()
+    is_one = bool(first) and first[0].startswith(f"{name}(") and "Overloaded function" not in "".join(first[:3])
+    return first[0] if is_one and "*args, **kwargs" not in first[0] else ""
+
+
+def main(names: dict[str, list[str]]) -> None:
+    classes = {}
+    for kind in names["classes"]:
+        if found := getattr(trt, kind, None):
+            public = [name for name in dir(found) if not name.startswith("_") or name == "__init__"]
+            classes[kind] = {name: signature(getattr(found, name), name) for name in public}
+    enums = {kind: sorted(getattr(trt, kind).__members__) for kind in names["enums"] if hasattr(trt, kind)}
+
+    from sacvit.export.progress import open_monitor
+    from sacvit.runtime.journal import open_journal
+
+    journal = open_journal(trt)
+    journal.log(trt.ILogger.Severity.ERROR, "a reason")
+    monitor = open_monitor(trt, "ee.plan") if hasattr(trt, "IProgressMonitor") else None
+    goes_on = monitor is None or monitor.step_complete("phase", 0)
+    ours = {"reason": journal.reason(), "goes_on": goes_on}
+    print(json.dumps({"version": trt.__version__, "classes": classes, "enums": enums, "ours": ours}))
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text("utf-8")))

@@ -1,0 +1,447 @@
+"""sacvit-build on the pretended GPU of tests/fake_gpu, with what real TensorRTs get wrong planted in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacvit.bundle.errors import DeviceError, EngineError, GuardError, UsageError
+from sacvit.bundle.files import sha256_of
+from sacvit.export import build as module
+from sacvit.export.build import build
+from sacvit.export.build_cli import main
+from sacvit.export.plan import PlanError
+from sacvit.export.worker import run_job
+from sacvit.runtime.pipeline import Pipeline
+
+BUNDLE = Path(__file__).parent.parent / "runtime" / "bundles" / "typed"
+NAMES = {"ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json"}
+FIXED = BUNDLE.parent / "fixed"
+BLOCKED = (
+    "import sys\nfor name in ('torch', 'onnx', 'onnx_graphsurgeon', 'cv2', 'matplotlib'): sys.modules[name] = None\n"
+)
+
+
+@pytest.fixture
+def here(fake_gpu, monkeypatch) -> Any:
+    """Jobs in this process: faster, and faults that are planted here are seen. The children are tested on their own."""
+    monkeypatch.setattr(module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+    return fake_gpu
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    shutil.copytree(BUNDLE, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def rungs(plans: Any) -> list[str]:
+    return [outcome.rung.name for outcome in plans.outcomes]
+
+
+def sidecar_of(folder: Path, stage: str = "ee") -> dict[str, Any]:
+    return dict(json.loads((folder / f"{stage}.plan.json").read_text()))
+
+
+# What is built
+
+
+@pytest.mark.parametrize(
+    ("version", "rung"),
+    [("8.6", "INT8, by flags"), ("10.16", "INT8, strongly typed"), ("11.4", "INT8, strongly typed")],
+)
+def test_the_lowest_exported_precision_is_built_the_versions_way(here, tmp_path, version, rung):
+    here.become(version)
+    assert rungs(build(BUNDLE, tmp_path / "out")) == [rung, rung]
+
+
+@pytest.mark.parametrize(("version", "count"), [("10.3", 2), ("10.16", 1)])
+def test_on_10_3_both_typings_are_built_and_on_10_16_one(here, tmp_path, version, count):
+    here.become(version)
+    plans = build(BUNDLE, tmp_path / "out", wanted="fp16")
+    assert [len(outcome.tried) for outcome in plans.outcomes] == [count, count]
+
+
+def test_of_two_typings_the_faster_one_is_kept(here, tmp_path, monkeypatch):
+    real = run_job
+    times = {"FP16, strongly typed": 2.0, "FP16, by flags": 1.0}
+    rung = []
+
+    def job(spec, work, report):
+        if spec["job"] == "build":
+            rung.append(spec["rung"]["name"])
+        done = real(json.loads(json.dumps(spec)))
+        return {**done, "latency_ms": {"1": times[rung[-1]]}} if spec["job"] == "verify" else done
+
+    monkeypatch.setattr(module, "run_child", job)
+    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == ["FP16, by flags"] * 2
+
+
+@pytest.mark.parametrize("wanted", ["int8", "fp16", "fp32"])
+def test_built_plans_run_as_a_pipeline(here, tmp_path, wanted):
+    plans = build(BUNDLE, tmp_path / "out", wanted=wanted)
+    pipeline = Pipeline.load(plans.ee, plans.sac)
+    assert pipeline(pipeline.image_slots(1)[0].copy()).stage in ("EE", "SAC")
+
+
+def test_an_int8_plan_gates_at_its_own_threshold(here, tmp_path):
+    plans = build(BUNDLE, tmp_path / "out", wanted="int8")
+    manifest = json.loads((BUNDLE / "sacvit.json").read_text())
+    kept = sidecar_of(tmp_path / "out")["record"]["sacvit.precision"]
+    assert Pipeline.load(plans.ee, plans.sac).threshold == manifest["variants"][kept]["threshold"]["value"]
+
+
+def test_fp32_plans_clear_tf32(here, tmp_path):
+    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    assert sidecar_of(tmp_path / "out")["build"]["flags"] == ["-TF32"]
+
+
+def test_several_batches_get_a_profile_each_and_survivors_the_powers_of_two(here, tmp_path):
+    build(BUNDLE, tmp_path / "out", wanted="fp32", batches=(6, 1))
+    ee, sac = (sidecar_of(tmp_path / "out", stage) for stage in ("ee", "sac"))
+    assert (ee["batches"], ee["capacity"]) == ([1, 6], 6)
+    assert (sac["batches"], sac["capacity"]) == ([1, 2, 4, 6], 6)
+    assert [profile["row"] for profile in sac["build"]["profiles"]] == [[1], [2], [4], [6]]
+    assert {profile["image"][0] for profile in sac["build"]["profiles"]} == {6}
+
+
+def test_graphs_of_a_fixed_batch_are_built_for_it(here, tmp_path):
+    build(FIXED, tmp_path / "out")
+    assert sidecar_of(tmp_path / "out")["batches"] == [4]
+
+
+def test_the_sidecar_tells_origin_conditions_and_checks(here, tmp_path):
+    build(BUNDLE, tmp_path / "out", wanted="fp32", workspace_mib=128, level=2)
+    content = sidecar_of(tmp_path / "out")
+    assert content["tensorrt"] == "10.3.0"
+    assert content["gpu"] == {"name": "Fake GPU", "compute_capability": "8.7", "multiprocessors": 8}
+    assert content["onnx"] == "ee.onnx" and content["onnx_sha256"] == sha256_of(BUNDLE / "ee.onnx")
+    assert content["plan_sha256"] == sha256_of(tmp_path / "out" / "ee.plan")
+    built = content["build"]
+    assert (built["workspace_mib"], built["builder_optimization_level"], built["cuda_driver"]) == (128, 2, 12060)
+    (tried,) = content["verification"]["tried"]
+    assert tried["rung"] == "FP32" and tried["holds"] and tried["latency_ms"]
+    assert {guard["name"] for guard in tried["guards"]} >= {"exit agreement", "mean logit error, EE"}
+
+
+def test_plans_go_beside_the_graphs_where_no_folder_is_named(here, copy):
+    before = {path.name for path in copy.iterdir()}
+    build(copy, wanted="fp32")
+    assert {path.name for path in copy.iterdir()} == before | NAMES
+
+
+def test_the_timing_cache_of_one_build_serves_the_next(here, tmp_path):
+    cache = tmp_path / "kernels.timing"
+    states = []
+    for _ in range(2):
+        build(BUNDLE, tmp_path / "out", wanted="fp32", timing_cache=cache)
+        states.append(sidecar_of(tmp_path / "out")["build"]["timing_cache"])
+    assert states == ["new", "used"]
+
+
+def test_a_timing_cache_of_another_tensorrt_is_started_over(here, tmp_path):
+    cache = tmp_path / "kernels.timing"
+    cache.write_bytes(b"timings of 8.5")
+    build(BUNDLE, tmp_path / "out", wanted="fp32", timing_cache=cache)
+    assert sidecar_of(tmp_path / "out")["build"]["timing_cache"] == "foreign"
+    assert cache.read_bytes() == b"timings of 10.3.0"
+
+
+# The ladder, with planted faults
+
+
+@pytest.mark.parametrize(
+    ("version", "fault", "rung"),
+    [
+        ("10.16", "strong", "FP16, by flags"),
+        ("10.3", "weak", "FP16, strongly typed"),
+        ("11.4", "fused", "FP16, strongly typed, attention unfused"),
+        ("11.4", "attention", "FP16, strongly typed, attention in FP32"),
+        ("8.6", "attention", "FP16, by flags, attention in FP32"),
+        ("8.6", "fused", "FP16, by flags, attention unfused"),
+        ("10.3", "reduced", "FP32"),
+        ("10.3", "build strong", "FP16, by flags"),
+    ],
+)
+def test_a_fault_is_escaped_by_the_first_rung_that_does_not_have_it(here, tmp_path, version, fault, rung):
+    here.become(version, fault)
+    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == [rung, rung]
+
+
+def test_a_fault_of_one_stage_leaves_the_other_as_it_is(here, tmp_path):
+    here.become("11.4", "reduced:SAC")
+    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == ["FP16, strongly typed", "FP32"]
+
+
+def test_sac_in_fp32_behind_an_int8_ee_is_judged_by_the_limits_of_int8(here, tmp_path):
+    here.become("11.4", "reduced:SAC")
+    assert rungs(build(BUNDLE, tmp_path / "out", wanted="int8")) == ["INT8, strongly typed", "FP32"]
+
+
+@pytest.mark.parametrize("fault", ["always", "nan"])
+def test_when_no_rung_holds_nothing_is_written_and_the_guard_tells(here, copy, fault):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    here.become("10.3", fault)
+    with pytest.raises(GuardError, match=r"no plan of EE decides as the goldens .* not even in FP32") as raised:
+        build(copy, wanted="fp16")
+    assert raised.value.exit_code == 3
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_when_nothing_can_be_built_tensorrts_own_reason_is_told(here, tmp_path):
+    here.become("10.3", "build")
+    with pytest.raises(PlanError, match="Error Code 10: Could not find any implementation for node") as raised:
+        build(BUNDLE, tmp_path / "out", wanted="fp32")
+    assert raised.value.exit_code == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_failed_build_leaves_the_plans_of_the_one_before(here, copy):
+    build(copy, wanted="fp32")
+    before = {name: (copy / name).read_bytes() for name in NAMES}
+    here.become("10.3", "always:SAC")
+    with pytest.raises(GuardError, match="no plan of SAC"):
+        build(copy, wanted="fp16")
+    assert {name: (copy / name).read_bytes() for name in NAMES} == before
+    assert not list(copy.glob(".sacvit-*"))
+
+
+def test_what_was_tried_is_told_line_by_line(here, tmp_path):
+    here.become("11.4", "fused")
+    lines: list[str] = []
+    build(BUNDLE, tmp_path / "out", wanted="fp16", report=lines.append)
+    assert lines[0] == "TensorRT 11.4.0.106 on Fake GPU (sm_87, 8 multiprocessors)"
+    assert "ee.plan: FP16, strongly typed: FAILS its check" in lines[1]
+    assert any("mean logit error, EE: " in line and "wanted <= 0.01" in line for line in lines)
+    assert any("ee.plan: FP16, strongly typed, attention unfused: passes its check" in line for line in lines)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"batches": (0,)}, r"--batch takes sizes in 1 \.\. 256, found 0"),
+        ({"batches": (1, 257)}, r"--batch takes sizes in 1 \.\. 256"),
+        ({"batches": ()}, "found none"),
+        ({"level": 6}, r"--builder-optimization-level must lie in 0 \.\. 5, found 6"),
+        ({"workspace_mib": 0}, "--workspace-mib must be at least 1, found 0"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused(here, tmp_path, options, reason):
+    with pytest.raises(UsageError, match=reason):
+        build(BUNDLE, tmp_path / "out", **options)
+
+
+def test_another_batch_than_the_graphs_are_fixed_to_is_refused(here, tmp_path):
+    with pytest.raises(UsageError, match="--batch 1,2: the graphs are fixed to 4 images a pass"):
+        build(FIXED, tmp_path / "out", batches=(2, 1))
+
+
+@pytest.mark.parametrize(("wanted", "flag"), [("int8", "--int8 --calib DIR"), ("fp16", "--fp16")])
+def test_a_precision_that_was_not_exported_is_told_with_the_command(here, tmp_path, wanted, flag):
+    with pytest.raises(UsageError, match=f"the bundle has no .* Export them: sacvit-export {flag}"):
+        build(BUNDLE.parent / "bundle", tmp_path / "out", wanted=wanted)
+
+
+def test_a_folder_that_is_no_bundle_is_told(here, tmp_path):
+    with pytest.raises(EngineError, match=r"sacvit\.json is missing: .* is no bundle"):
+        build(tmp_path)
+
+
+def test_a_graph_that_is_not_the_exported_one_is_refused(here, copy):
+    content = (copy / "ee.onnx").read_bytes()
+    (copy / "ee.onnx").write_bytes(content + b"\0")
+    with pytest.raises(EngineError, match=r"ee\.onnx is not the file that .* was exported with: its hash differs"):
+        build(copy, wanted="fp32")
+
+
+def test_a_missing_graph_is_told(here, copy):
+    (copy / "sac.onnx").unlink()
+    with pytest.raises(EngineError, match=r"sac\.onnx is missing"):
+        build(copy, wanted="fp32")
+
+
+def test_missing_goldens_are_told(here, copy):
+    (copy / "goldens.npz").unlink()
+    with pytest.raises(EngineError, match=r"goldens\.npz is missing"):
+        build(copy, wanted="fp32")
+
+
+@pytest.mark.parametrize("key", ["graphs", "model", "labels", "checkpoint", "threshold"])
+def test_a_manifest_of_an_older_sacvit_is_told(here, copy, key):
+    manifest = json.loads((copy / "sacvit.json").read_text())
+    del manifest[key]
+    (copy / "sacvit.json").write_text(json.dumps(manifest))
+    with pytest.raises(EngineError, match=r"does not tell of .* what a plan needs|is damaged"):
+        build(copy, wanted="fp32")
+
+
+def test_a_manifest_cannot_send_the_builder_out_of_its_folder(here, copy, tmp_path):
+    manifest = json.loads((copy / "sacvit.json").read_text())
+    manifest["files"]["../secret.onnx"] = manifest["files"].pop("ee.onnx")
+    (copy / "sacvit.json").write_text(json.dumps(manifest))
+    shutil.copy(BUNDLE / "ee.onnx", tmp_path / "secret.onnx")
+    with pytest.raises(EngineError, match=r"bundle/secret\.onnx is missing"):
+        build(copy, wanted="fp32")
+
+
+def test_no_gpu_is_exit_code_5(here, tmp_path):
+    here.reset(count=0)
+    with pytest.raises(DeviceError, match="no GPU that CUDA can use") as raised:
+        build(BUNDLE, tmp_path / "out")
+    assert raised.value.exit_code == 5
+
+
+def test_little_memory_is_warned_of(here, tmp_path):
+    here.reset(memory_bytes=200 << 20)
+    lines: list[str] = []
+    build(BUNDLE, tmp_path / "out", wanted="fp32", workspace_mib=512, report=lines.append)
+    assert any("MiB of memory are free, a build may want" in line and "--workspace-mib" in line for line in lines)
+
+
+def test_the_workspace_is_a_quarter_of_the_free_memory_at_most(here, tmp_path):
+    here.reset(memory_bytes=800 << 20)
+    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    assert sidecar_of(tmp_path / "out")["build"]["workspace_mib"] == 200
+
+
+def test_a_build_in_another_power_mode_than_the_largest_is_warned_of(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "power_mode", lambda: "15W")
+    lines: list[str] = []
+    build(BUNDLE, tmp_path / "out", wanted="fp32", report=lines.append)
+    assert lines[0].endswith(", power mode 15W") and "chosen and timed in power mode 15W" in lines[1]
+
+
+# The children
+
+
+def test_every_job_is_a_process_of_its_own(fake_gpu, tmp_path):
+    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    assert fake_gpu.device.calls.total() == 0  # none in this one
+
+
+def test_a_child_that_is_killed_is_told_as_such(fake_gpu, tmp_path):
+    fake_gpu.become("10.3", "die")
+    with pytest.raises(PlanError, match=r"that was to build ee\.plan was killed: memory ran out, most likely"):
+        build(BUNDLE, tmp_path / "out", wanted="fp32")
+
+
+def test_an_error_of_a_child_keeps_its_kind(fake_gpu, tmp_path):
+    fake_gpu.reset(count=0)
+    with pytest.raises(DeviceError, match="no GPU that CUDA can use"):
+        build(BUNDLE, tmp_path / "out")
+
+
+def test_an_interrupt_ends_the_child_and_leaves_nothing(fake_gpu, copy, monkeypatch):
+    before = {path.name for path in copy.iterdir()}
+    killed = []
+    real = subprocess.Popen
+
+    class Interrupted(real):  # type: ignore[type-arg,misc,valid-type]
+        def wait(self, timeout=None):
+            if timeout is not None:
+                raise KeyboardInterrupt
+            killed.append(self.poll())
+            return super().wait()
+
+    monkeypatch.setattr(module.subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(copy, wanted="fp32")
+    assert killed and {path.name for path in copy.iterdir()} == before
+
+
+def test_a_file_in_the_current_folder_is_not_run_by_the_child(fake_gpu, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('run from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    build(BUNDLE, tmp_path / "out", wanted="fp32")
+
+
+def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKED)
+    home = str(Path(fake_gpu.tensorrt.__file__).parent.parent)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{home}")
+    code = "import sys; from sacvit.export.build_cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp16"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# The command
+
+
+def test_the_command_prints_the_folder_and_the_next_command(here, tmp_path, capsys):
+    assert main([str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp32", "--batch", "1,4"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'out'}\n"
+    assert f"next: sacvit-run --engine {tmp_path / 'out' / 'ee.plan'} {tmp_path / 'out' / 'sac.plan'}" in printed.err
+
+
+def test_json_holds_what_was_built(here, tmp_path, capsys):
+    assert main([str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp32", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["EE"]["rung"] == "FP32" and content["machine"]["tensorrt"] == "10.3.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["--batch", "1,x"], 2, "--batch takes numbers with commas between them"),
+        (["--batch", "0"], 2, "--batch takes sizes in 1 .. 256"),
+    ],
+)
+def test_a_mistake_is_one_line_and_its_exit_code(here, tmp_path, capsys, arguments, code, reason):
+    assert main([str(BUNDLE), "--out", str(tmp_path / "out"), *arguments]) == code
+    assert reason in capsys.readouterr().err
+
+
+def test_without_tensorrt_the_cure_is_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PYTHONPATH", "")
+    assert main([str(BUNDLE), "--out", str(tmp_path / "out")]) == 1
+    assert "this needs" in (said := capsys.readouterr().err) and "is not installed" in said and "JetPack" in said
+
+
+# Called by the export
+
+
+def test_the_export_builds_plans_where_tensorrt_is(fake_gpu, tiny_checkpoint, tmp_path, capsys):
+    from sacvit.export.cli import main as export_main
+
+    assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= NAMES
+    assert "next: sacvit-run --engine " + str(tmp_path / "out" / "ee.plan") in capsys.readouterr().err
+
+
+def test_the_export_builds_none_when_told_so(fake_gpu, tiny_checkpoint, tmp_path):
+    from sacvit.export.cli import main as export_main
+
+    assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--no-build"]) == 0
+    assert not NAMES & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_the_export_goes_on_without_a_gpu(fake_gpu, tiny_checkpoint, tmp_path, capsys):
+    from sacvit.export.cli import main as export_main
+
+    fake_gpu.reset(count=0)
+    assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]) == 0
+    assert "no plans: no GPU that CUDA can use" in capsys.readouterr().err
+
+
+def test_a_new_export_removes_the_plans_of_the_one_before(fake_gpu, tiny_checkpoint, tmp_path):
+    from sacvit.export.cli import main as export_main
+
+    arguments = ["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]
+    assert export_main(arguments) == 0
+    assert export_main([*arguments, "--no-build"]) == 0
+    assert not NAMES & {path.name for path in (tmp_path / "out").iterdir()}

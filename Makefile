@@ -32,12 +32,12 @@ runtime-test:
 # and pytest; nothing is installed. 2 small models in 3 precisions.
 gpu-test:
 	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
-	PYTHONPATH=.build/site $(PYTHON) -m pytest tests/gpu -p no:cacheprovider -rs
+	PYTHONPATH=$(CURDIR)/.build/site:$$PYTHONPATH $(PYTHON) -m pytest tests/gpu -W default -rs --durations=5
 
 # Speed, on the same machine: bundles come from benchmarks/gpu_prepare.py, which needs torch and no GPU.
 gpu-bench:
 	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
-	PYTHONPATH=.build/site $(PYTHON) benchmarks/gpu.py --bundles $(BUNDLES)
+	PYTHONPATH=$(CURDIR)/.build/site:$$PYTHONPATH $(PYTHON) benchmarks/gpu.py --bundles $(BUNDLES)
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -5,7 +5,17 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-PARTS = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnx", "onnx-graphsurgeon", "torch")
+PARTS = (
+    "numpy",
+    "opencv-python",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "cuda-bindings",
+    "onnx",
+    "onnx-graphsurgeon",
+    "torch",
+)
 
 
 def versions() -> dict[str, str]:

@@ -62,7 +62,7 @@ class Track:
         self.survivors = gate.survivors(self.confidence[: self.count], self.row)
         if self.survivors:
             places = places_for(self.survivors, self._sac.batches)
-            self.row[self.survivors : places] = self.row[self.survivors - 1]  # the last one is computed again
+            # Places behind the survivors hold images of earlier passes: they are computed, and nobody looks.
             binding = self.sac_binding(places)
             self._began = time.perf_counter()
             binding.start()

@@ -20,7 +20,11 @@ def signature(value: object, name: str) -> str:
         return "property"
     first = (getattr(value, "__doc__", None) or "").strip().splitlines()
     is_one = bool(first) and first[0].startswith(f"{name}(") and "Overloaded function" not in "".join(first[:3])
-    return first[0] if is_one and "*args, **kwargs" not in first[0] else ""
+    return (
+        first[0].replace("tensorrt_bindings.tensorrt", "tensorrt")
+        if is_one and "*args, **kwargs" not in first[0]
+        else ""
+    )
 
 
 def main(names: dict[str, list[str]]) -> None:

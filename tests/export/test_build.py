@@ -49,6 +49,11 @@ def sidecar_of(folder: Path, stage: str = "ee") -> dict[str, Any]:
     return dict(json.loads((folder / f"{stage}.plan.json").read_text()))
 
 
+def header_of(folder: Path) -> dict[str, Any]:
+    """What the stand-in for TensorRT was told, which it writes in front of its plan."""
+    return dict(json.loads((folder / "ee.plan").read_bytes().split(b"\n", 2)[1]))
+
+
 # What is built
 
 
@@ -100,6 +105,12 @@ def test_an_int8_plan_gates_at_its_own_threshold(here, tmp_path):
 def test_fp32_plans_clear_tf32(here, tmp_path):
     build(BUNDLE, tmp_path / "out", wanted="fp32")
     assert sidecar_of(tmp_path / "out")["build"]["flags"] == ["-TF32"]
+    assert header_of(tmp_path / "out")["flags"] == []
+
+
+def test_reduced_plans_leave_tf32_on(here, tmp_path):
+    build(BUNDLE, tmp_path / "out", wanted="fp16")
+    assert "TF32" in header_of(tmp_path / "out")["flags"]
 
 
 def test_several_batches_get_a_profile_each_and_survivors_the_powers_of_two(here, tmp_path):

@@ -137,6 +137,15 @@ def test_without_a_graph_every_pass_is_enqueued_and_that_is_said_once(
     assert fake_gpu.device.calls["cudaGraphLaunch"] == 0
 
 
+def test_small_outputs_travel_in_one_copy(make_plans, fake_gpu, pictures):
+    folder = make_plans(batches=(1,))
+    stages = (TensorrtStage(folder / name, use_graphs=False) for name in ("ee.plan", "sac.plan"))
+    pipeline = Pipeline(*stages, 0.0)  # every image exits
+    pipeline(pictures[0])
+    calls = counted(fake_gpu.device, lambda: pipeline(pictures[0]))
+    assert calls == {"cudaMemcpyAsync": 2, "cudaStreamSynchronize": 1}  # the image; confidence, logits and target_index
+
+
 def test_graphs_can_be_left_out(plans, fake_gpu, reference, pictures):
     stages = (TensorrtStage(plans / name, use_graphs=False) for name in ("ee.plan", "sac.plan"))
     assert same(Pipeline(*stages, 0.5)(pictures), reference(pictures))

@@ -79,13 +79,42 @@ class Members(type):
         return member(cls.__name__, name)
 
 
+class Member:
+    """As pybind11 has them: a name, and a number for who asks with int(); it equals no number and cannot be shifted by."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name, self._number = name, number
+
+    def __int__(self) -> int:
+        return self._number
+
+
+class Dims:
+    """A shape: can be gone through and equals a tuple, but has no hash and equals no other Dims."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, sides: Any) -> None:
+        self._sides = tuple(sides)
+
+    def __len__(self) -> int:
+        return len(self._sides)
+
+    def __getitem__(self, place: int) -> int:
+        return self._sides[place]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Dims):
+            raise TypeError("Dims equal tuples, not Dims")
+        return self._sides == other
+
+
 _members: dict[tuple[str, str], Any] = {}
 
 
 def member(kind: str, name: str) -> Any:
     if (kind, name) not in _members:
-        number = 3 + 2 * len([key for key in _members if key[0] == kind])
-        _members[kind, name] = IntEnum(kind, {name: number})[name]
+        _members[kind, name] = Member(name, 3 + 2 * len([key for key in _members if key[0] == kind]))
     return _members[kind, name]
 
 
@@ -129,8 +158,8 @@ class Tensor(Noted):
         return self._name
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
+    def shape(self) -> Dims:
+        return Dims(self._shape)
 
     @shape.setter
     def shape(self, value: tuple[int, ...]) -> None:
@@ -244,6 +273,11 @@ class Network(Noted):
         for value in self._model.graph.value_info:
             self._types[value.name] = names.get(value.type.tensor_type.elem_type, "FLOAT")
         self._layers = [Layer(self, node, kinds.get(node.op_type, "ELEMENTWISE")) for node in self._model.graph.node]
+
+    def _count(self, part: str, kind: str) -> int:
+        """Nodes of the blocks of that kind, and with that in their name."""
+        named = [layer for layer in self._layers if layer._node.name.startswith("blocks.") and part in layer._node.name]
+        return sum(layer._kind == kind for layer in named)
 
     def _written(self) -> bytes:
         if self._model is None or not any(edit in ("Relu", "Cast") for edit in self._edits):
@@ -380,6 +414,7 @@ class Builder(Noted):
             "strong": network._strong,
             "flags": sorted(config._flags),
             "edits": network._edits,
+            "unfused": network._edits.count("Relu") == network._count(".attn.softmax", "SOFTMAX"),
             "fixed": {tensor._name: list(tensor._shape) for tensor in network._inputs},
             "profiles": [profile._shapes for profile in config._profiles],
             "reduced": bool(reduced) or (b"\x10" in content and is_half(content)),
@@ -473,16 +508,16 @@ class Engine(Noted):
     def get_tensor_dtype(self, name: str) -> Any:
         return member("DataType", KINDS[self._values[name].type])
 
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+    def get_tensor_shape(self, name: str) -> Dims:
         if name in self._inputs:
-            return tuple(self._header["fixed"][name])
+            return Dims(self._header["fixed"][name])
         sides = self._values[name].shape
         counted = "row" if self._header["stage"] == "SAC" else "image"
         first = self._header["fixed"][counted][0]
-        return (first, *sides[1:])
+        return Dims((first, *sides[1:]))
 
-    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
-        return [tuple(shape) for shape in self._header["profiles"][profile_index][name]]
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
+        return [Dims(shape) for shape in self._header["profiles"][profile_index][name]]
 
     def create_execution_context(self, strategy: Any = None) -> Context:
         return Context(self, own_memory=strategy is None or strategy.name != "USER_MANAGED")
@@ -498,7 +533,7 @@ class Context(Noted):
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._profile = None if len(engine._header["profiles"]) > 1 else 0
         self._scratch: tuple[int, int] | None = None
-        self._frozen = False
+        self._frozen = self._warm = False
 
     @classmethod
     def _api(cls) -> str:
@@ -550,7 +585,11 @@ class Context(Noted):
             if has_fault("capture", header["stage"]):
                 self._log("Error Code 1: CUDA graph capture is not allowed here")
                 return False
+            if not self._warm:
+                self._log("Error Code 1: the first pass initialises kernels, which cannot be captured")
+                return False
             self._frozen = True
+        self._warm = True
         shapes = {name: self._shapes.get(name, tuple(header["fixed"][name])) for name in engine._inputs}
         if any(-1 in shape for shape in shapes.values()) or set(self._addresses) != set(engine._values):
             self._log("Error Code 3: not all shapes and addresses are set")
@@ -597,7 +636,7 @@ def spoiled(header: dict[str, Any], name: str, value: Any) -> Any:
     is_wrong = (
         (has_fault("strong", stage) and header["strong"] and header["reduced"])
         or (has_fault("weak", stage) and not header["strong"] and header["reduced"])
-        or (has_fault("fused", stage) and header["reduced"] and not edits)
+        or (has_fault("fused", stage) and header["reduced"] and not header["unfused"])
         or (has_fault("attention", stage) and header["reduced"] and not {"Cast"} & {edit.split()[0] for edit in edits}
             and not any(edit.startswith("precision") for edit in edits))
         or (has_fault("reduced", stage) and header["reduced"])

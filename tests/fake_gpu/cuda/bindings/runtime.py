@@ -56,7 +56,7 @@ OK = cudaError_t.cudaSuccess
 class Work:
     """A copy or a kernel: what it touches, and what it does."""
 
-    run: Callable[[], None]
+    run: Callable[[], None]  # holds nothing alive that the caller may drop
     reads: tuple[Span, ...] = ()
     writes: tuple[Span, ...] = ()
     scratch: Span | None = None
@@ -161,9 +161,16 @@ class Device:
                         raise AssertionError("one stream writes what another one uses at once")
         stream.pending.append(work)
 
-    def drain(self, stream: Stream) -> None:
+    def drain(self, stream: Stream) -> cudaError_t:
+        """Runs what is pending. Memory that was freed meanwhile is gone for good, as on a GPU."""
         while stream.pending:
-            stream.pending.pop(0).run()
+            work = stream.pending.pop(0)
+            spans = (*work.reads, *work.writes, *([work.scratch] if work.scratch else []))
+            if any(self.kind_of(span) is None for span in spans):
+                self.lost = True
+                return cudaError_t.cudaErrorIllegalAddress
+            work.run()
+        return OK
 
     def is_capturing(self, handle: int) -> bool:
         stream = self.streams.get(handle)
@@ -184,7 +191,8 @@ def call(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, .
     def counted(*arguments: Any) -> tuple[Any, ...]:
         DEVICE.calls[function.__name__] += 1
         if DEVICE.lost and not function.__name__.startswith("cudaGetErr"):
-            return cudaError_t.cudaErrorIllegalAddress, *([None] if function.__name__ not in NOTHING else [])
+            values = 0 if function.__name__ in NOTHING else 2 if function.__name__ == "cudaMemGetInfo" else 1
+            return cudaError_t.cudaErrorIllegalAddress, *[None] * values
         return function(*arguments)
 
     return counted
@@ -209,7 +217,7 @@ class cudaDeviceProp:
 
 @call
 def cudaGetDeviceCount():
-    return (OK, DEVICE.count) if DEVICE.count else (cudaError_t.cudaErrorNoDevice, 0)
+    return (OK, DEVICE.count) if DEVICE.count else (cudaError_t.cudaErrorNoDevice, None)
 
 
 @call
@@ -234,7 +242,10 @@ def cudaMemGetInfo():
 
 
 def allocate(nbytes, kind):
-    if any(stream.capturing is not None for stream in DEVICE.streams.values()):
+    capturing = [stream for stream in DEVICE.streams.values() if stream.capturing is not None]
+    for stream in capturing:
+        stream.invalid = True
+    if capturing:
         return cudaError_t.cudaErrorStreamCaptureUnsupported, None
     if DEVICE.memory_bytes is not None and DEVICE.used() + nbytes > DEVICE.memory_bytes:
         return cudaError_t.cudaErrorMemoryAllocation, None
@@ -297,8 +308,7 @@ def cudaStreamSynchronize(stream):
     if found.capturing is not None:
         found.invalid = True
         return (cudaError_t.cudaErrorStreamCaptureUnsupported,)
-    DEVICE.drain(found)
-    return (OK,)
+    return (DEVICE.drain(found),)
 
 
 @call
@@ -317,8 +327,7 @@ def cudaEventRecord(event, stream):
 
 @call
 def cudaEventSynchronize(event):
-    DEVICE.drain(DEVICE.streams[EVENTS[int(event)]])
-    return (OK,)
+    return (DEVICE.drain(DEVICE.streams[EVENTS[int(event)]]),)
 
 
 @call

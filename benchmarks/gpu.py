@@ -116,9 +116,11 @@ def trtexec_passes(cuda: Cuda, binding: TensorrtBinding, count: int) -> tuple[li
                 binding._context.execute_async_v3(lane.handle)
             for target, source, nbytes in copies or ():
                 cuda.copy(target, source, nbytes, lane)
-            marks += [cuda.record(lane), cuda.record(lane)]
+            marks.append(cuda.record(lane))
+            if copies is not binding._copies_out:
+                marks.append(cuda.record(lane))
         enqueued = 1e3 * (time.perf_counter() - began)
-        for first, second in zip(marks[0:-1:2], marks[1::2], strict=True):
+        for first, second in zip(marks[0::2], marks[1::2], strict=True):
             elapsed = cuda.elapsed_ms(first, second)
             spans.append((at, at + elapsed))
             at += elapsed
@@ -128,7 +130,7 @@ def trtexec_passes(cuda: Cuda, binding: TensorrtBinding, count: int) -> tuple[li
 
 
 def gpu_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
-    """Median GPU time of a pass as the pipeline runs it: one graph, copies included."""
+    """Median time of a pass as the pipeline runs it, from its launch to its end on the GPU: one graph, copies included."""
     times = []
     for number in range(-WARM_UP, PASSES):
         first = cuda.record(binding._lane)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import UNREADABLE
 from .errors import EngineError
 from .preprocess import ImageU8
 
@@ -54,6 +55,6 @@ def read_goldens(folder: Path) -> Goldens:
             kind, ndim = kinds.get(name, (np.float32, 2))
             if array.dtype != kind or array.ndim != ndim or len(array) != count or not count:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as reason:
+    except (*UNREADABLE, KeyError) as reason:
         raise EngineError(f"{path} is damaged: {reason}. Export again: sacvit-export") from None
     return goldens

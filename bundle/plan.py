@@ -5,13 +5,14 @@ A plan itself tells none of this, and deserialising a foreign one can end a proc
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import EngineError
-from .files import sha256_of, written_whole
+from .files import written_whole
 from .manifest import MAX_JSON_BYTES, StageRecord
 
 PLAN_FORMAT = 1
@@ -94,9 +95,13 @@ def read_plan_record(path: Path) -> PlanRecord:
 
 
 def _require_types(record: PlanRecord) -> None:
-    texts = (record.plan_sha256, record.onnx, record.onnx_sha256, record.tensorrt, *asdict(record.gpu).values())
+    gpu = record.gpu
+    texts = (
+        *(record.plan_sha256, record.onnx, record.onnx_sha256, record.tensorrt),
+        *(gpu.name, gpu.compute_capability),
+    )
     numbers = (record.plan_bytes, record.capacity, record.gpu.multiprocessors, *record.batches)
-    if not all(isinstance(value, str) for value in texts if value != record.gpu.multiprocessors):
+    if not all(isinstance(value, str) for value in texts):
         raise ValueError("a name or hash is no text")
     if not record.batches or not all(type(value) is int and value >= 0 for value in numbers):
         raise ValueError("a size is no number")
@@ -104,13 +109,13 @@ def _require_types(record: PlanRecord) -> None:
         raise ValueError("build and verification are no tables")
 
 
-def require_whole(path: Path, record: PlanRecord) -> None:
-    """Raises EngineError unless the plan's bytes are those that were built."""
-    size = path.stat().st_size
+def require_whole(path: Path, record: PlanRecord, content: bytes) -> None:
+    """Raises EngineError unless the bytes read from `path` are those that were built."""
+    size = len(content)
     if size != record.plan_bytes:
         verb = "was cut short" if size < record.plan_bytes else "has grown"
         raise EngineError(f"{path} {verb}: {size} bytes, {record.plan_bytes} were built. {rebuild(path)}")
-    if sha256_of(path) != record.plan_sha256:
+    if hashlib.sha256(content).hexdigest() != record.plan_sha256:
         raise EngineError(
             f"{path} is not the file that {sidecar(path).name} describes: its hash differs. {rebuild(path)}"
         )
@@ -119,7 +124,10 @@ def require_whole(path: Path, record: PlanRecord) -> None:
 def require_place(path: Path, record: PlanRecord, tensorrt: str, gpu: Gpu) -> None:
     """Raises EngineError unless the plan was built by this TensorRT on this kind of GPU."""
     if record.tensorrt != tensorrt or record.gpu != gpu:
+        mode = record.build.get("power_mode")
+        is_mode = mode and replace(gpu, multiprocessors=0) == replace(record.gpu, multiprocessors=0)
+        hint = f" Power modes turn multiprocessors off; it was built in {mode}." if is_mode else ""
         raise EngineError(
             f"{path} was built by TensorRT {record.tensorrt} on {record.gpu}; this machine has {tensorrt} on {gpu}."
-            f" {rebuild(path)}"
+            f"{hint} {rebuild(path)}"
         )

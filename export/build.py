@@ -20,10 +20,12 @@ from typing import Any, Literal
 
 from ..bundle import errors
 from ..bundle.board import available_memory_mib, board_model, l4t_release, power_mode
-from ..bundle.errors import EngineError, GuardError, SacvitError, UsageError
+from ..bundle.errors import DeviceError, EngineError, GuardError, SacvitError, UsageError
 from ..bundle.files import replaced_folder, sha256_of
+from ..bundle.goldens import read_goldens
 from ..bundle.manifest import Precision, read_manifest, record_from_manifest
 from ..bundle.plan import PLAN_NAMES, Gpu, PlanRecord
+from ..calibration.guards import Limits
 from .ladder import Features, Rung, Wanted, compares_typings, ladder, load_table
 from .plan import MIB, PlanError, places_of
 from .verify import limits_for
@@ -99,6 +101,7 @@ def build(
     manifest = read_manifest(source)
     exported = exported_precisions(manifest)
     kind = choose_precision(wanted, exported)
+    read_goldens(source)
     sizes = choose_batches(batches, manifest.get("batch"))
     if level is not None and not 0 <= level <= 5:
         raise UsageError(f"--builder-optimization-level must lie in 0 .. 5, found {level}")
@@ -106,8 +109,10 @@ def build(
         raise UsageError(f"--workspace-mib must be at least 1, found {workspace_mib}")
     with replaced_folder(Path(out or source), PLAN_NAMES) as work:
         machine = find_machine(work)
-        cap = workspace_mib or max(64, min(LARGEST_WORKSPACE_MIB, machine.free_mib // 4))
-        preflight(source, manifest, machine, cap, report)
+        # CUDA's free memory of an integrated GPU leaves out what Linux would give back: its file cache.
+        free_mib = (available_memory_mib() if machine.integrated else None) or machine.free_mib
+        cap = workspace_mib or max(64, min(LARGEST_WORKSPACE_MIB, free_mib // 4))
+        preflight(manifest, machine, free_mib, cap, report)
         builder = _Builder(source, manifest, machine, work, sizes, cap, level, timing_cache, report)
         rungs = ladder(kind, machine.features, exported)
         outcomes = [builder.settle(stage, rungs) for stage in STAGES]
@@ -119,11 +124,17 @@ def build(
 
 
 def exported_precisions(manifest: dict[str, Any]) -> list[Precision]:
-    """The precisions of which the bundle has both graphs."""
+    """The precisions of which the bundle has both graphs. Raises EngineError when the manifest does not tell."""
     try:
-        found = [(entry["precision"], entry["stage"]) for entry in manifest["files"].values()]
-    except (KeyError, TypeError, AttributeError):
-        raise EngineError("the bundle's manifest lists no files: it is damaged. Export again: sacvit-export") from None
+        files = manifest["files"].values()
+        found = [(entry["precision"], entry["stage"]) for entry in files]
+        fits = all(type(entry["bytes"]) is int and isinstance(entry["sha256"], str) for entry in files)
+        fits &= isinstance(manifest.get("variants", {}), dict) and isinstance(manifest.get("batch"), int | None)
+        fits &= isinstance(manifest["threshold"]["value"], int | float)
+    except (KeyError, TypeError, AttributeError) as reason:
+        raise EngineError(f"the bundle's manifest is damaged: {reason!r}. Export again: sacvit-export") from None
+    if not fits:
+        raise EngineError("the bundle's manifest is damaged: an entry is of another type. Export again: sacvit-export")
     known: tuple[Precision, ...] = ("fp32", "int8", "fp16", "int8fp16")
     return [kind for kind in known if {"EE", "SAC"} <= {stage for precision, stage in found if precision == kind}]
 
@@ -169,7 +180,7 @@ def find_machine(work: Path) -> Machine:
     )
 
 
-def preflight(folder: Path, manifest: dict[str, Any], machine: Machine, workspace_mib: int, report: Report) -> None:
+def preflight(manifest: dict[str, Any], machine: Machine, free_mib: int, workspace_mib: int, report: Report) -> None:
     """Says where the plans are built, and warns of what spoils a build or its timing."""
     board = board_model()
     parts = [f"{board}, " if board else "", f"TensorRT {machine.tensorrt} on {machine.gpu}"]
@@ -182,10 +193,9 @@ def preflight(folder: Path, manifest: dict[str, Any], machine: Machine, workspac
         report(f"warning: kernels are chosen and timed in power mode {mode}; build in the mode that the plans run in")
     largest = max((entry["bytes"] for entry in manifest["files"].values()), default=0) // MIB
     needed = workspace_mib + WEIGHT_COPIES * largest
-    available = available_memory_mib() if machine.integrated else machine.free_mib
-    if available is not None and available < needed:
+    if free_mib < needed:
         report(
-            f"warning: {available} MiB of memory are free, a build may want {needed}: close other programs, log out of"
+            f"warning: {free_mib} MiB of memory are free, a build may want {needed}: close other programs, log out of"
             f" the desktop, add swap, or give --workspace-mib"
         )
 
@@ -245,6 +255,9 @@ class _Builder:
         plan = place / name
         began = time.monotonic()
         onnx = self._source(stage, rung)
+        # What the manifest lacks is told before minutes of building.
+        record_from_manifest(self.folder, self.manifest, onnx.name)
+        limits = limits_for([*self.behind, rung.computes_in], self.manifest)
         try:
             built = run_child(
                 {
@@ -267,7 +280,12 @@ class _Builder:
             return None
         record = self._record(stage, plan, onnx, built)
         record.write(plan)
-        verdict = self._check(stage, rung, plan)
+        try:
+            verdict = self._check(stage, limits, plan)
+        except (PlanError, EngineError, DeviceError) as fault:  # a kernel that breaks the GPU's memory shows here
+            tried.append({"rung": rung.name, "built": True, "holds": False, "reason": str(fault)})
+            self.report(f"{name}: {rung.name}: breaks in its check: {fault}")
+            return None
         tried.append({"rung": rung.name, "built": True, **verdict})
         error = max(
             (guard["value"] for guard in verdict["guards"] if guard["name"].startswith("mean logit error")),
@@ -283,7 +301,7 @@ class _Builder:
                 self.report(f"  {guard['name']}: {guard['value']:.4f}, wanted {sign} {guard['limit']:g}")
         return Outcome(stage, rung, plan, record, verdict["latency_ms"], error) if verdict["holds"] else None
 
-    def _check(self, stage: Stage, rung: Rung, plan: Path) -> dict[str, Any]:
+    def _check(self, stage: Stage, limits: Limits, plan: Path) -> dict[str, Any]:
         return run_child(
             {
                 "job": "verify",
@@ -291,7 +309,7 @@ class _Builder:
                 "ee": str(plan if stage == "EE" else self.work / "ee.plan"),
                 "sac": None if stage == "EE" else str(plan),
                 "threshold": self.manifest["threshold"]["value"],
-                "limits": asdict(limits_for([*self.behind, rung.computes_in], self.manifest)),
+                "limits": asdict(limits),
             },
             self.work,
             self.report,

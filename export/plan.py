@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import written_whole
-from ..runtime.journal import open_journal
+from ..runtime.journal import load_tensorrt, open_journal
 from .ladder import Rung
 from .progress import open_monitor
 
@@ -37,12 +37,11 @@ class BuildOptions:
 def build_plan(
     onnx: Path, stage: Literal["EE", "SAC"], rung: Rung, options: BuildOptions, plan: Path
 ) -> dict[str, Any]:
-    """Writes the plan; returns what was done: seconds, flags, profiles, the fused attention kernels found.
+    """Writes the plan; returns what was done: seconds, flags, profiles.
 
     Raises PlanError with TensorRT's reason, UsageError for batches that the graph does not take.
     """
-    import tensorrt as trt
-
+    trt = load_tensorrt()
     journal = open_journal(trt)
     builder = trt.Builder(journal)
     network = builder.create_network(network_flags(trt, rung))
@@ -153,7 +152,8 @@ def set_batches(
             profile = builder.create_optimization_profile()
             for name, shape in shapes(count).items():
                 profile.set_shape(name, shape, shape, shape)
-            config.add_optimization_profile(profile)
+            if config.add_optimization_profile(profile) < 0:
+                raise PlanError(f"TensorRT refuses the profile of {count} images for {onnx}")
         if hasattr(trt, "PreviewFeature") and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
             config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)  # always on from 11
     return [{name: list(shape) for name, shape in shapes(count).items()} for count in places]
@@ -195,18 +195,18 @@ def edit_attention(trt: Any, network: Any, config: Any, rung: Rung) -> int:
         output = layer.get_output(0)
         if rung.attention == "unfused":
             after = network.add_activation(output, trt.ActivationType.RELU).get_output(0)
-        elif rung.typing == "weak":
+        elif output.dtype != trt.DataType.HALF:  # types are TensorRT's to choose: tell it
             layer.precision = trt.DataType.FLOAT
             layer.set_output_type(0, trt.DataType.FLOAT)
             continue
         else:
-            kind = output.dtype
             for place in range(layer.num_inputs):
                 wide = network.add_cast(layer.get_input(place), trt.DataType.FLOAT).get_output(0)
                 layer.set_input(place, wide)
-            after = network.add_cast(layer.get_output(0), kind).get_output(0)
+            after = network.add_cast(layer.get_output(0), trt.DataType.HALF).get_output(0)
         for reader, place in readers[output.name]:
-            reader.set_input(place, after)
+            is_widened = rung.attention == "fp32" and reader.type == trt.LayerType.CAST  # towards the FP32 softmax
+            reader.set_input(place, layer.get_output(0) if is_widened else after)
     return len(chosen)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import SacvitError
+from ..bundle.errors import EngineError
 from ..bundle.goldens import Goldens, read_goldens
 from ..bundle.manifest import Precision
 from ..calibration.comparison import Comparison, answers_between
@@ -26,25 +26,24 @@ WARM_UP_PASSES = 10
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the check of a plan found. `latency_ms`: median GPU time of a pass, copies included, by images a pass."""
+    """What the check of a plan found. `latency_ms`: median time of a pass on the GPU, from its launch on and with its
+    copies, by images a pass.
+    """
 
     guards: list[Guard]
     latency_ms: dict[int, float]
+    fused_attention: int  # layers that the engine itself calls fused attention
 
     @property
     def holds(self) -> bool:
         return all(guard.holds for guard in self.guards)
-
-    @property
-    def logit_error(self) -> float:
-        errors = [guard.value for guard in self.guards if guard.name.startswith("mean logit error")]
-        return max(errors, default=float("nan"))
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "holds": self.holds,
             "guards": [{**guard.to_dict(), "holds": guard.holds} for guard in self.guards],
             "latency_ms": self.latency_ms,
+            "fused_attention": self.fused_attention,
         }
 
 
@@ -59,12 +58,12 @@ def limits_for(precisions: Collection[Precision], manifest: dict[str, Any]) -> L
     precision = max(precisions, key=COARSENESS.index)
     known: dict[Precision, Limits] = {"fp32": FP32_LIMITS, "fp16": FP16_LIMITS}
     limits = known.get(precision, INT8_LIMITS)
-    stored = manifest.get("variants", {}).get(precision, {}).get("limits")
-    if stored is not None:
+    if precision in manifest.get("variants", {}):
         try:
+            stored = manifest["variants"][precision]["limits"]
             limits = Limits(**{name: float(value) for name, value in stored.items()})
-        except (TypeError, ValueError, AttributeError) as reason:
-            raise SacvitError(f"the limits of {precision} in the manifest are damaged: {reason}") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as reason:
+            raise EngineError(f"the limits of {precision} in the manifest are damaged: {reason}") from None
     return limits
 
 
@@ -76,24 +75,39 @@ def verify(
     ee_stage = TensorrtStage(ee)
     sac_stage: Stage = ee_stage if sac is None else TensorrtStage(sac)
     runner = _Runner(ee_stage, sac_stage)
-    found = runner.answers(goldens, with_sac=sac is not None)
-    comparison = Comparison(
+    # One gate may flip near eta: of the few goldens it is a larger share than the export allowed of thousands.
+    limits = limits.but(exit_agreement=min(limits.exit_agreement, 1 - 1 / len(goldens.images)))
+    judged = ee_stage if check_ee else sac_stage
+    guards: list[Guard] = []
+    for places in judged.batches or ():  # TensorRT chooses other kernels for each
+        found = runner.answers(goldens, places, with_sac=sac is not None)
+        comparison = _compare(goldens, found, sac is not None)
+        guards += [
+            replace(guard, name=f"{guard.name}, {places} a pass")
+            for guard in judge(comparison, threshold, ee_stage.record.threshold, limits)
+            if (guard.stage == "EE") == check_ee
+        ]
+    fused = judged.fused_attention() if isinstance(judged, TensorrtStage) else 0
+    return Verdict(guards, runner.latency_ms("EE" if check_ee else "SAC"), fused)
+
+
+def _compare(goldens: Goldens, found: Goldens, with_sac: bool) -> Comparison:
+    """A plan's answers beside the goldens'. Raises EngineError when they are of another model."""
+    for name, expected in vars(goldens).items():
+        if getattr(found, name).shape != expected.shape:
+            raise EngineError(f"goldens.npz holds {name} {expected.shape}, the plan gives {getattr(found, name).shape}")
+    return Comparison(
         confidence=goldens.confidence,
         variant_confidence=found.confidence,
         overlap=(goldens.target_index[:, :, None] == found.target_index[:, None]).any(2).mean(1),
         ee=answers_between(goldens.ee_logits, found.ee_logits),
-        sac=None if sac is None else answers_between(goldens.sac_logits, found.sac_logits),
+        sac=answers_between(goldens.sac_logits, found.sac_logits) if with_sac else None,
         labels=None,
     )
-    # One gate may flip near eta: of the few goldens it is a larger share than the export allowed of thousands.
-    limits = limits.but(exit_agreement=min(limits.exit_agreement, 1 - 1 / len(goldens.images)))
-    guards = judge(comparison, threshold, ee_stage.record.threshold, limits)
-    mine = [guard for guard in guards if (guard.stage == "EE") == check_ee]
-    return Verdict(mine, runner.latency_ms("EE" if check_ee else "SAC"))
 
 
 class _Runner:
-    """Both stages over the goldens, every image through SAC, in passes of the largest batch."""
+    """Both stages over the goldens, every image through SAC."""
 
     def __init__(self, ee: Stage, sac: Stage) -> None:
         assert isinstance(ee.device, Cuda) and ee.capacity is not None
@@ -101,19 +115,23 @@ class _Runner:
         self.lane = self.cuda.open_lane(max(ee.scratch_bytes, sac.scratch_bytes))
         self.track = Track(ee, sac, self.capacity, [self.lane])
 
-    def answers(self, goldens: Goldens, with_sac: bool) -> Goldens:
+    def answers(self, goldens: Goldens, places: int, with_sac: bool) -> Goldens:
+        """What the plans say, asked in passes of `places`."""
+        size = self.track.images.shape[1:]
+        if goldens.images.shape[1:] != size:
+            raise EngineError(f"goldens.npz holds images {goldens.images.shape[1:]}, the plan takes {size}")
         parts: dict[str, list[Any]] = {name: [] for name in ("ee_logits", "confidence", "target_index", "sac_logits")}
         track = self.track
-        for start in range(0, len(goldens.images), self.capacity):
-            images = goldens.images[start : start + self.capacity]
+        for start in range(0, len(goldens.images), places):
+            images = goldens.images[start : start + places]
             count = len(images)
             track.images[:count] = images
-            binding = track.ee_binding(places_for(count, self.ee.batches))
+            binding = track.ee_binding(places_for(places, self.ee.batches))
             binding.start()
             binding.wait()
             if with_sac:
                 track.row[:] = np.minimum(np.arange(self.capacity), count - 1)
-                binding = track.sac_binding(places_for(count, self.sac.batches))
+                binding = track.sac_binding(places)
                 binding.start()
                 binding.wait()
             for name, seen in zip(
@@ -123,7 +141,7 @@ class _Runner:
         return Goldens(goldens.images, **{name: np.concatenate(part) for name, part in parts.items()})
 
     def latency_ms(self, stage: str) -> dict[int, float]:
-        """Median GPU milliseconds of a pass by its size: kernels and copies, without the host."""
+        """Median milliseconds from a pass's launch to its end, by its size."""
         batches = (self.ee if stage == "EE" else self.sac).batches
         assert batches is not None
         medians = {}

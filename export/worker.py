@@ -13,14 +13,14 @@ from typing import Any
 from ..bundle.errors import SacvitError
 from ..calibration.guards import Limits
 from ..runtime.cuda import open_cuda
+from ..runtime.journal import load_tensorrt
 from .ladder import Rung, features_of
 from .plan import BuildOptions, build_plan
 
 
 def probe() -> dict[str, Any]:
     """The GPU and the TensorRT that a build would use."""
-    import tensorrt as trt
-
+    trt = load_tensorrt()
     cuda, features = open_cuda(), features_of(trt)
     free, total = cuda.memory_bytes()
     return {

@@ -65,7 +65,7 @@ class Device(Protocol):
     """Where a stage's buffers live."""
 
     def allocate(self, specs: Mapping[str, TensorSpec], use: Use) -> dict[str, Buffer]:
-        """Zeroed buffers by name. Those of one call lie in one block, in order."""
+        """Buffers by name; what the host sees of them is zeroed. Those of one call lie in one block, in order."""
 
     def lanes(self, scratch_bytes: Sequence[int]) -> list[Lane]:
         """A lane for each number: of bytes that the engines which run on it need at most."""

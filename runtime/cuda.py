@@ -7,6 +7,7 @@ CUDA_VISIBLE_DEVICES shows.
 from __future__ import annotations
 
 import ctypes
+import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,13 +128,16 @@ class Cuda:
     def capture(self, lane: CudaLane, enqueue: Callable[[], None]) -> CudaGraph:
         """What `enqueue` puts on the lane, as a graph. Raises CaptureError, with the reason, when it cannot be one."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call("cudaStreamBeginCapture", lane.stream, mode)
         reason: SacvitError | None = None
+        gc.disable()  # a buffer that is collected meanwhile would be freed, which no capture survives
         try:
+            self._call("cudaStreamBeginCapture", lane.stream, mode)
             enqueue()
         except SacvitError as fault:
             reason = fault
-        error, graph = self._cuda.cudaStreamEndCapture(lane.stream)
+        finally:
+            error, graph = self._cuda.cudaStreamEndCapture(lane.stream)
+            gc.enable()
         success = self._cuda.cudaError_t.cudaSuccess
         if reason is None and error != success:
             reason = SacvitError(self._text(error))

@@ -17,6 +17,7 @@ from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack's device types
+LEGACY_STREAM = 1  # cudaStreamLegacy
 UINT = 1  # DLPack's type code
 
 
@@ -67,7 +68,8 @@ def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None] | Non
     stream: ours, which DLPack's owner makes wait for its own work; None where the engines have no GPU. wait_for: waits
     for a stream of the owner's, as the CUDA Array Interface wants. Raises ImageError for anything that cannot be taken.
     """
-    if hasattr(image, "__cuda_array_interface__"):
+    # DLPack first, where both are offered: its owner orders the two streams. torch's array interface names no stream.
+    if not hasattr(image, "__dlpack__"):
         content = image.__cuda_array_interface__
         if wait_for is None:
             raise ImageError("the image lies on a GPU, these engines take images from host memory: copy it there first")
@@ -75,7 +77,10 @@ def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None] | Non
         _require_bytes(content["typestr"] == "|u1", content["typestr"])
         strides = content.get("strides")
         _require_contiguous(shape, None if strides is None else tuple(strides))
-        if (theirs := content.get("stream")) is not None:
+        theirs = content.get("stream")
+        if theirs is None and content["version"] < 3:  # it cannot say: everything on the default stream, then
+            theirs = LEGACY_STREAM
+        if theirs is not None:
             wait_for(int(theirs))
         return _split(shape, address, image)
     kind = int(image.__dlpack_device__()[0])

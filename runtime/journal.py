@@ -1,11 +1,27 @@
-"""What TensorRT says while it works: kept, so that its own reason stands in our message."""
+"""TensorRT, and what it says while it works: kept, so that its own reason stands in our message."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any
 
+from ..bundle.errors import EngineError
+
 KEPT = 50  # lines; a failing build says hundreds, and the last ones tell why
+
+
+def load_tensorrt() -> Any:
+    """The module. Raises ModuleNotFoundError where it is not installed, EngineError where its libraries do not load."""
+    try:
+        import tensorrt
+    except ModuleNotFoundError:
+        raise
+    except ImportError as reason:
+        raise EngineError(
+            f"TensorRT's Python package is here, its libraries are not: {reason}. On a Jetson: sudo apt install"
+            f" python3-libnvinfer; elsewhere: pip install 'sacvit[tensorrt]', or set LD_LIBRARY_PATH"
+        ) from None
+    return tensorrt
 
 
 def open_journal(trt: Any) -> Any:

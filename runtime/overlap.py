@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..bundle.errors import UsageError
 from ..bundle.preprocess import ImageU8
+from .buffers import HostDevice
 from .pipeline import Pipeline, Result
 from .track import Track
 
@@ -17,12 +18,12 @@ class Overlap:
 
     def __init__(self, pipeline: Pipeline) -> None:
         ee, sac = pipeline.ee, pipeline.sac
-        if ee.capacity is None or not ee.scratch_bytes + sac.scratch_bytes:
+        if ee.capacity is None or isinstance(ee.device, HostDevice):
             raise UsageError(f"stages overlap on a GPU, with .plan engines; {ee.path} runs on {ee.backend}")
         self._pipeline = pipeline
         # Contexts that may run at once must not share scratch memory: a lane, and so a block of it, for each stage.
         lanes = ee.device.lanes([ee.scratch_bytes, sac.scratch_bytes])
-        self._tracks = [Track(ee, sac, ee.capacity, lanes) for _ in range(2)]
+        self._tracks = [Track(ee, sac, ee.capacity, lanes).bind_all() for _ in range(2)]
         self._turn = 0
         self._before: Track | None = None
 

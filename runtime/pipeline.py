@@ -200,7 +200,7 @@ class Pipeline:
         if not 1 <= count <= size:
             raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")
         if size not in self._tracks:
-            self._tracks[size] = Track(self.ee, self.sac, size, self._lanes)
+            self._tracks[size] = Track(self.ee, self.sac, size, self._lanes).bind_all()
         return self._tracks[size]
 
 

@@ -5,6 +5,8 @@ Works on every TensorRT from 8.6 to 11: what differs is found with hasattr, neve
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,10 +18,11 @@ from ..bundle.errors import EngineError, SacvitError
 from ..bundle.plan import read_plan_record, rebuild, require_place, require_whole
 from .buffers import Buffer, Device, Lane, TensorSpec
 from .cuda import CaptureError, CudaGraph, CudaLane, open_cuda
-from .journal import open_journal
+from .journal import load_tensorrt, open_journal
 from .stage import require_boundary, require_fit
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
+FUSED = re.compile(r"_mha|fmha", re.IGNORECASE)  # kgen_mha, _gemm_mha_v2, fmha_v2
 GAP = 4096  # bytes between two tensors that are cheaper to copy along than to start a second copy
 
 
@@ -28,9 +31,9 @@ class TensorrtStage:
 
     def __init__(self, path: Path, *, use_graphs: bool = True) -> None:
         plan = read_plan_record(path)
-        require_whole(path, plan)
-        import tensorrt as trt
-
+        content = path.read_bytes()
+        require_whole(path, plan, content)
+        trt = load_tensorrt()
         self._cuda = open_cuda()
         self.device: Device = self._cuda
         require_place(path, plan, trt.__version__, self._cuda.gpu)
@@ -39,7 +42,7 @@ class TensorrtStage:
         self.use_graphs = use_graphs
         self._trt, self._journal = trt, open_journal(trt)
         self._runtime = trt.Runtime(self._journal)
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise EngineError(f"{path}: TensorRT does not load it: {self._journal.reason()}. {rebuild(path)}")
         size = getattr(self._engine, "device_memory_size_v2", None)  # 64 bits, where TensorRT has it
@@ -57,6 +60,8 @@ class TensorrtStage:
                 raise EngineError(f"{self.path}: {name} is {kind} at the boundary. Export and build it again")
             self._kinds[name] = NUMPY_TYPES[kind]
         shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+        if any(-1 in shape[1:] for shape in shapes.values()):
+            raise EngineError(f"{self.path}: inner sizes are open in {shapes}. Build for one batch size: --batch N")
         self.outputs: Mapping[str, TensorSpec] = {
             name: TensorSpec(self._kinds[name], shapes[name][1:]) for name in names if name not in self._inputs
         }
@@ -75,6 +80,12 @@ class TensorrtStage:
         self.batches: tuple[int, ...] | None = tuple(sorted(self._profile_of))
         self.capacity: int | None = max(shapes["image"][0] for shapes in self._profiles)
 
+    def fused_attention(self) -> int:
+        """How many layers of the engine are fused attention, by the names that TensorRT gives their kernels."""
+        inspector = self._engine.create_engine_inspector()
+        layers = json.loads(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)).get("Layers", [])
+        return sum(bool(FUSED.search(json.dumps(layer))) for layer in layers)
+
     def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> TensorrtBinding:
         """See `Stage`. Each binding is a context of its own, so that no captured graph ever sees an address change."""
         assert isinstance(lane, CudaLane)
@@ -90,8 +101,10 @@ class TensorrtStage:
             require_fit(self.path, name, TensorSpec(kind, ()), shape, buffers.get(name))
         context = self._open_context(lane)
         if self._is_dynamic:
-            if not context.set_optimization_profile_async(index, lane.handle):
-                raise EngineError(f"{self.path}: profile {index} is refused: {self._journal.reason()}")
+            try:
+                context.set_optimization_profile_async(index, lane.handle)
+            except RuntimeError as reason:  # it raises where its C++ counterpart returns false
+                raise EngineError(f"{self.path}: profile {index}: {reason}: {self._journal.reason()}") from None
             self._cuda.synchronize(lane)
             for name in self._inputs:
                 if not context.set_input_shape(name, shapes[name]):

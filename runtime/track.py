@@ -47,6 +47,17 @@ class Track:
         self.count = self.survivors = 0
         self.ee_ms, self.sac_ms = 0.0, 0.0
 
+    def bind_all(self) -> Track:
+        """Binds every size that the engines take, so that no frame pays for a first pass or a capture.
+
+        Engines that take any number are bound when a number is first seen.
+        """
+        for places in self._ee.batches or ():
+            self.ee_binding(places)
+        for places in self._sac.batches or ():
+            self.sac_binding(places)
+        return self
+
     def start(self, count: int, on_device: bool = False) -> None:
         """EE over the first `count` images. on_device: they have been copied to the engine's side already."""
         self.count = count

@@ -1,4 +1,4 @@
-"""tests/gpu, which waits for a real GPU, runs here on the pretended one: it must not be found broken on the day it is needed."""
+"""tests/gpu, which waits for a real GPU, runs here on the pretended one, so that it works on the day it is needed."""
 
 from __future__ import annotations
 

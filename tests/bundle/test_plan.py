@@ -103,18 +103,18 @@ def test_a_truncated_plan_is_refused_with_both_sizes(plan, change, word):
     path, record = plan
     path.write_bytes(path.read_bytes()[change])
     with pytest.raises(EngineError, match=word):
-        require_whole(path, record)
+        require_whole(path, record, path.read_bytes())
 
 
 def test_a_plan_with_one_other_byte_is_refused(plan):
     path, record = plan
     path.write_bytes(b"x" + path.read_bytes()[1:])
     with pytest.raises(EngineError, match="its hash differs"):
-        require_whole(path, record)
+        require_whole(path, record, path.read_bytes())
 
 
 def test_an_untouched_plan_is_whole(plan):
-    require_whole(*plan)
+    require_whole(*plan, plan[0].read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,24 @@ def test_a_plan_from_another_place_is_refused_with_both_places(plan, tensorrt, g
         f"{path} was built by TensorRT 10.3.0 on Orin (sm_87, 8 multiprocessors); this machine has {tensorrt} on {gpu}."
         f" Build it here: sacvit-build {path.parent}"
     )
+
+
+def test_a_power_mode_that_turns_multiprocessors_off_is_named(plan):
+    path, record = plan
+    built = replace(record, build={"power_mode": "MAXN"})
+    with pytest.raises(EngineError, match=r"Power modes turn multiprocessors off; it was built in MAXN\."):
+        require_place(path, built, "10.3.0", replace(ORIN_NANO, multiprocessors=4))
+    with pytest.raises(EngineError, match=r"^((?!Power).)*$"):
+        require_place(path, built, "10.3.0", replace(ORIN_NANO, name="Thor"))
+
+
+def test_a_gpu_whose_numbers_are_no_texts_is_damaged(plan):
+    path, _ = plan
+    content = json.loads(sidecar(path).read_text())
+    content["gpu"] |= {"compute_capability": 16, "multiprocessors": 16}
+    sidecar(path).write_text(json.dumps(content))
+    with pytest.raises(EngineError, match="a name or hash is no text"):
+        read_plan_record(path)
 
 
 def test_a_plan_built_here_is_at_its_place(plan):

@@ -138,7 +138,10 @@ def test_the_sidecar_tells_origin_conditions_and_checks(here, tmp_path):
     assert (built["workspace_mib"], built["builder_optimization_level"], built["cuda_driver"]) == (128, 2, 12060)
     (tried,) = content["verification"]["tried"]
     assert tried["rung"] == "FP32" and tried["holds"] and tried["latency_ms"]
-    assert {guard["name"] for guard in tried["guards"]} >= {"exit agreement", "mean logit error, EE"}
+    assert {guard["name"] for guard in tried["guards"]} >= {
+        "exit agreement, 1 a pass",
+        "mean logit error, EE, 1 a pass",
+    }
 
 
 def test_plans_go_beside_the_graphs_where_no_folder_is_named(here, copy):
@@ -185,6 +188,25 @@ def test_a_fault_is_escaped_by_the_first_rung_that_does_not_have_it(here, tmp_pa
     assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == [rung, rung]
 
 
+def test_a_fault_of_one_batch_size_is_seen_though_the_largest_has_none(here, tmp_path):
+    here.become("11.4", "single")
+    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16", batches=(1, 4))) == ["FP32", "FP32"]
+
+
+def test_a_plan_that_breaks_the_gpu_in_its_check_is_followed_by_the_next_rung(fake_gpu, tmp_path):
+    fake_gpu.become("11.4", "lose fused:EE")
+    plans = build(BUNDLE, tmp_path / "out", wanted="fp16")
+    assert rungs(plans) == ["FP16, strongly typed, attention unfused", "FP16, strongly typed"]
+    assert "the GPU gave up" in plans.outcomes[0].tried[0]["reason"]
+
+
+def test_the_sidecar_tells_whether_attention_was_fused(here, tmp_path):
+    here.become("11.4", "fused:SAC")
+    build(BUNDLE, tmp_path / "out", wanted="fp16")
+    ee, sac = (sidecar_of(tmp_path / "out", stage)["verification"]["tried"] for stage in ("ee", "sac"))
+    assert [entry["fused_attention"] for entry in (*ee, *sac)] == [1, 1, 0]
+
+
 def test_a_fault_of_one_stage_leaves_the_other_as_it_is(here, tmp_path):
     here.become("11.4", "reduced:SAC")
     assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == ["FP16, strongly typed", "FP32"]
@@ -228,7 +250,7 @@ def test_what_was_tried_is_told_line_by_line(here, tmp_path):
     build(BUNDLE, tmp_path / "out", wanted="fp16", report=lines.append)
     assert lines[0] == "TensorRT 11.4.0.106 on Fake GPU (sm_87, 8 multiprocessors)"
     assert "ee.plan: FP16, strongly typed: FAILS its check" in lines[1]
-    assert any("mean logit error, EE: " in line and "wanted <= 0.01" in line for line in lines)
+    assert any("mean logit error, EE, 1 a pass: " in line and "wanted <= 0.01" in line for line in lines)
     assert any("ee.plan: FP16, strongly typed, attention unfused: passes its check" in line for line in lines)
 
 
@@ -294,6 +316,39 @@ def test_a_manifest_of_an_older_sacvit_is_told(here, copy, key):
         build(copy, wanted="fp32")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda manifest: manifest["files"]["ee.onnx"].pop("bytes"),
+        lambda manifest: manifest["files"]["ee.onnx"].update(sha256=3),
+        lambda manifest: manifest.update(variants=[]),
+        lambda manifest: manifest.update(batch="x"),
+        lambda manifest: manifest.update(files=[]),
+        lambda manifest: manifest["threshold"].pop("value"),
+        lambda manifest: manifest["variants"]["fp16"].update(limits={"nothing": 1}),
+    ],
+    ids=range(7),
+)
+def test_a_damaged_manifest_is_one_message_before_anything_is_built(here, copy, damage):
+    manifest = json.loads((copy / "sacvit.json").read_text())
+    damage(manifest)
+    (copy / "sacvit.json").write_text(json.dumps(manifest))
+    with pytest.raises(EngineError, match=r"manifest (is|are) damaged|in the manifest are damaged"):
+        build(copy, wanted="fp16")
+
+
+def test_goldens_of_another_model_are_told(here, copy):
+    shutil.copy(BUNDLE.parent / "stranger" / "goldens.npz", copy / "goldens.npz")
+    from dataclasses import replace
+
+    from sacvit.bundle.goldens import read_goldens
+
+    goldens = read_goldens(copy)
+    replace(goldens, images=goldens.images[:, :16]).write(copy / "goldens.npz")
+    with pytest.raises(GuardError, match=r"goldens\.npz holds images \(16, 32, 3\), the plan takes \(32, 32, 3\)"):
+        build(copy, wanted="fp32")
+
+
 def test_a_manifest_cannot_send_the_builder_out_of_its_folder(here, copy, tmp_path):
     manifest = json.loads((copy / "sacvit.json").read_text())
     manifest["files"]["../secret.onnx"] = manifest["files"].pop("ee.onnx")
@@ -321,6 +376,13 @@ def test_the_workspace_is_a_quarter_of_the_free_memory_at_most(here, tmp_path):
     here.reset(memory_bytes=800 << 20)
     build(BUNDLE, tmp_path / "out", wanted="fp32")
     assert sidecar_of(tmp_path / "out")["build"]["workspace_mib"] == 200
+
+
+def test_on_an_integrated_gpu_the_file_cache_counts_as_free(here, tmp_path, monkeypatch):
+    here.reset(integrated=True, memory_bytes=300 << 20)
+    monkeypatch.setattr(module, "available_memory_mib", lambda: 2000)
+    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    assert sidecar_of(tmp_path / "out")["build"]["workspace_mib"] == 500
 
 
 def test_a_build_in_another_power_mode_than_the_largest_is_warned_of(here, tmp_path, monkeypatch):

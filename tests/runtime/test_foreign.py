@@ -80,6 +80,22 @@ def test_without_a_stream_nothing_is_waited_for():
     assert waited == []
 
 
+def test_an_older_interface_that_cannot_name_its_stream_makes_us_wait_for_the_default_one():
+    waited: list[int] = []
+    taken(OnGpu((32, 32, 3), version=2), waited)
+    assert waited == [1]
+
+
+def test_of_both_protocols_dlpack_is_taken_since_it_orders_the_streams():
+    class Torch(OnGpu, Capsule):
+        def __init__(self) -> None:
+            OnGpu.__init__(self, (32, 32, 3), version=2)
+            Capsule.__init__(self, (32, 32, 3))
+
+    image = Torch()
+    assert taken(image).images[0].address == 8192 and image.streams == [77]
+
+
 def test_dlpacks_owner_is_told_our_stream():
     image = Capsule((32, 32, 3))
     taken(image)

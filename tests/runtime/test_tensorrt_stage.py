@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,13 @@ def test_a_frame_allocates_nothing(plans, fake_gpu, pictures):
     assert not {"cudaMalloc", "cudaHostAlloc", "cudaStreamBeginCapture"} & set(again), calls
 
 
+def test_what_a_first_pass_costs_falls_on_no_frame(plans, fake_gpu, pictures):
+    pipeline = load(plans, threshold=1.0)
+    pipeline.image_slots(3)[:] = pictures[:3]
+    calls = counted(fake_gpu.device, lambda: pipeline.run(3))
+    assert calls == {"cudaGraphLaunch": 2, "cudaStreamSynchronize": 2}
+
+
 @pytest.mark.parametrize(("stage", "times"), [("EE", 1), ("SAC", 2)])
 def test_a_frame_costs_a_launch_and_a_wait_for_each_stage(plans, fake_gpu, pictures, stage, times):
     pipeline = load(plans)
@@ -175,7 +182,8 @@ def test_both_stages_work_in_one_scratch_block_of_the_larger_size(plans, fake_gp
 def test_three_survivors_of_four_run_as_four(plans, pictures):
     pipeline = load(plans, threshold=1.0)
     pipeline(pictures[:3])
-    assert set(pipeline._track(3)._sac_bindings) == {4}
+    track = pipeline._track(3)
+    assert track._running is track._sac_bindings[4]
 
 
 def test_a_batch_beyond_the_plans_is_refused(plans):
@@ -230,13 +238,9 @@ def test_sac_of_a_batch_is_under_way_while_ee_of_the_next_one_is(plans, fake_gpu
 def test_stages_that_overlap_in_one_scratch_block_would_be_caught(plans, fake_gpu, pictures):
     """The planted fault: without it the test above could not fail."""
     pipeline = load(plans, threshold=1.0)
+    first, second = pipeline.ee.device.lanes([1 << 20, 1 << 20])
+    pipeline.ee.device.lanes = lambda sizes: [first, replace(second, scratch=first.scratch)]
     overlap = Overlap(pipeline)
-    for track in overlap._tracks:
-        object.__setattr__(
-            track._sac_lane, "scratch", track._ee_lane.scratch
-        ) if track._sac_lane.scratch.spec.nbytes <= (track._ee_lane.scratch.spec.nbytes) else object.__setattr__(
-            track._ee_lane, "scratch", track._sac_lane.scratch
-        )
     with pytest.raises(AssertionError, match="same scratch memory"):
         for picture in pictures[:3]:
             overlap.image_slots(1)[:] = picture
@@ -409,6 +413,16 @@ def test_a_plan_that_computes_nan_is_told_and_not_gated(plans, fake_gpu, picture
     fake_gpu.become("10.3", "nan")
     with pytest.raises(EngineError, match="the engine computes NaN"):
         load(plans)(pictures[0])
+
+
+def test_libraries_that_do_not_load_are_told_with_the_cure(plans, fake_gpu, tmp_path, monkeypatch):
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt")
+    with pytest.raises(
+        EngineError, match=r"its libraries are not: libnvinfer\.so\.10: cannot open .* python3-libnvinfer"
+    ):
+        load(plans)
 
 
 def test_the_command_runs_plans(plans, picture_folder):

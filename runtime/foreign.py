@@ -1,7 +1,7 @@
 """Images that other libraries hold on the GPU, by the two protocols they share: no library of theirs is needed.
 
-CUDA Array Interface, version 2 and 3 (PyCUDA, CuPy, Numba, torch); DLPack (the same, cuda.core, JAX). What lies in host
-memory becomes a NumPy array.
+DLPack (torch, CuPy, JAX), and the CUDA Array Interface, version 2 and 3 (PyCUDA, Numba). What lies in host memory becomes a
+NumPy array.
 """
 
 from __future__ import annotations

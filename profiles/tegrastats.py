@@ -1,0 +1,139 @@
+"""Lines of NVIDIA's tegrastats, of every generation from JetPack 3 to 7.2, read by token and never by position.
+
+What is absent, what is `off`, a placeholder `0%` and a clock without a load are told apart. What no rule knows is kept as it
+stands.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+LONGEST_LINE = 16384  # characters; real ones have 800
+Number = int | float
+
+
+@dataclass
+class Sample:
+    """One line. cpu: [load %, MHz] a core, "off", or None where it was not available. emc, gr3d, gr3d2: None where not printed.
+
+    rails_mw: (name, instantaneous, average since tegrastats started[, maximum]) in print order; a name may occur twice.
+    unknown: every word that no rule took.
+    """
+
+    timestamp: str | None
+    ram: dict[str, Any]
+    swap: dict[str, int] | None = None
+    iram: dict[str, int] | None = None
+    cpu: list[Any] = field(default_factory=list)
+    emc: dict[str, Any] | None = None
+    gr3d: dict[str, Any] | None = None
+    gr3d2: dict[str, Any] | None = None
+    temps_c: dict[str, Number] = field(default_factory=dict)
+    temps_max_c: dict[str, Number] = field(default_factory=dict)
+    rails_mw: list[list[Any]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that every line has, and those of what this one printed."""
+        content = {name: value for name, value in vars(self).items() if name != "unknown"}
+        optional = {"iram": self.iram, "gr3d2": self.gr3d2, "temps_max_c": self.temps_max_c}
+        return {name: value for name, value in content.items() if name not in optional or optional[name]}
+
+
+END = r"(?=\s|$)"
+START = re.compile(r"(?<!\S)(?:(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d) +)?(?=RAM \d+/\d+MB)")
+TOKENS = {
+    "ram": re.compile(r"RAM (\d+)/(\d+)MB(?: \(lfb (\d+)x(\d+[kM]B)\))?" + END),
+    "swap": re.compile(r"SWAP (\d+)/(\d+)MB(?: \(cached (\d+)MB\))?" + END),
+    "iram": re.compile(r"IRAM (\d+)/(\d+)kB ?\(lfb (\d+)kB\)" + END),
+    "cpu": re.compile(r"(?:CPU|cpu) \[([^\]\s]*)\](?:@(\d+))?" + END),
+    "engine": re.compile(r"(EMC|GR3D2?)(?:_FREQ)? +(?=[\d@])(?:(\d+)%)?(?:@(\d+|\[\d+(?:,\d+)*\]))?" + END),
+    "temperature": re.compile(r"([^\s@]+)@(-?\d+(?:\.\d+)?)C(?:/(-?\d+(?:\.\d+)?)C)?" + END),
+    # Both numbers with mW or both without: a line that was cut inside its last number shows there.
+    "rail": re.compile(
+        r"(?!(?:RAM|SWAP|IRAM) )([A-Za-z][A-Za-z0-9_]*) +(?:(-?\d+)mW/(-?\d+)mW(?:/(-?\d+)mW)?|(-?\d+)/(-?\d+)(?:/(-?\d+))?)"
+        + END
+    ),
+}
+WORD = re.compile(r"\S+")
+CORE = re.compile(r"(\d+)%(?:@(\d+))?$")
+
+
+def read_line(line: str) -> Sample | None:
+    """The sample in a line, whatever stands before it; None for a line that is none."""
+    begin = START.search(line[:LONGEST_LINE])
+    if begin is None:
+        return None
+    sample = Sample(timestamp=_timestamp(begin), ram={})
+    place = begin.end()
+    while word := WORD.search(line, place, LONGEST_LINE):
+        place = word.start()
+        for kind, pattern in TOKENS.items():
+            if found := pattern.match(line, place, LONGEST_LINE):
+                _take(sample, kind, found)
+                place = found.end()
+                break
+        else:
+            sample.unknown.append(word[0])
+            place = word.end()
+    return sample
+
+
+def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, Sample]]:
+    """Each sample with the number, from 1 on, of the line that it stood in."""
+    for number, line in enumerate(lines, start=1):
+        if (sample := read_line(line)) is not None:
+            yield number, sample
+
+
+def _take(sample: Sample, kind: str, found: re.Match[str]) -> None:
+    text = found.groups()
+    if kind == "ram":
+        lfb = None if text[2] is None else [int(text[2]), text[3]]
+        sample.ram = {"used_mb": int(text[0]), "total_mb": int(text[1]), "lfb": lfb}
+    elif kind == "swap":
+        cached = None if text[2] is None else int(text[2])
+        sample.swap = {"used_mb": int(text[0]), "total_mb": int(text[1]), "cached_mb": cached}  # type: ignore[dict-item]
+    elif kind == "iram":
+        sample.iram = {"used_kb": int(text[0]), "total_kb": int(text[1]), "lfb_kb": int(text[2])}
+    elif kind == "cpu":
+        sample.cpu = [_core(core, text[1]) for core in text[0].split(",")] if text[0] else []
+    elif kind == "engine":
+        clocks = None if text[2] is None else [int(clock) for clock in text[2].strip("[]").split(",")]
+        value = {"load_pct": None if text[1] is None else int(text[1]), "freq_mhz": clocks}
+        setattr(sample, text[0].lower(), value)
+    elif kind == "temperature":
+        sample.temps_c[text[0]] = _number(text[1])
+        if text[2] is not None:
+            sample.temps_max_c[text[0]] = _number(text[2])
+    else:
+        values = [int(value) for value in text[1:] if value is not None]
+        sample.rails_mw.append([text[0], *values])
+
+
+def _core(text: str, common_mhz: str | None) -> Any:
+    """[load, MHz] of a core. L4T 28.1 and older print one clock for all behind the list."""
+    found = CORE.match(text)
+    if found is None:
+        return "off" if text == "off" else None
+    mhz = found[2] or common_mhz
+    return [int(found[1]), None if mhz is None else int(mhz)]
+
+
+def _number(text: str) -> Number:
+    return float(text) if "." in text else int(text)
+
+
+def _timestamp(begin: re.Match[str]) -> str | None:
+    """ISO, local time, to the second; None where none was printed, or none that a calendar has."""
+    if begin[1] is None:
+        return None
+    month, day, year, hour, minute, second = (int(part) for part in begin.groups())
+    try:
+        return datetime.datetime(year, month, day, hour, minute, second).isoformat()  # local time, as printed
+    except ValueError:
+        return None

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from sacvit.bundle.environment import versions
+from sacvit.bundle.files import sha256_of
 from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.manifest import StageRecord, read_manifest
-from sacvit.bundle.plan import PlanRecord, sha256_of
+from sacvit.bundle.plan import PlanRecord
 from sacvit.export.build import Machine, build, default_timing_cache, find_machine, run_child
 from sacvit.export.ladder import Rung
 from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,3 +21,47 @@ def test_the_tests_for_a_gpu_pass_on_the_stand_in(fake_gpu):
         check=False,
     )
     assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout + done.stderr
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, "benchmarks")
+from gpu_prepare import write_plain
+from sacvit.bundle.goldens import read_goldens
+from sacvit.model.config import preset
+folder = Path(sys.argv[1])
+geometry = dict(image_size=32, patch_size=4, width=16, depth=4, heads=2, hidden=32, classes=5)
+write_plain(preset("demo", **geometry), folder)
+np.save(folder / "images.npy", read_goldens(folder).images[:12])
+"""
+
+
+def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, tmp_path):
+    fake_gpu.become("10.16")
+    for name in ("digits", "tiny"):
+        shutil.copytree(ROOT / "tests" / "runtime" / "bundles" / "typed", tmp_path / name)
+    command = [
+        sys.executable,
+        "benchmarks/gpu.py",
+        "--bundles",
+        tmp_path,
+        "--model",
+        "tiny",
+        "--out",
+        tmp_path / "gpu.json",
+    ]
+    command += ["--precision", "int8", "--batch", "1", "4", "--rounds", "2", "--export-times", tmp_path / "times"]
+    for step in ([sys.executable, "-c", PREPARE, tmp_path / "tiny"], command):
+        done = subprocess.run(step, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert (
+        report["machine"]["tensorrt"].startswith("10.16")
+        and report["precisions"]["int8"]["digits"]["decisions_equal"] > 0.8
+    )
+    runs = report["precisions"]["int8"]["runs"]
+    assert [run["batch"] for run in runs] == [1, 4] and all(run["captured"] for run in runs)
+    assert set(runs[0]["speedup"]) == {"chain over plain", "graph over enqueue", "overlap over chain"}
+    assert len(list((tmp_path / "times").glob("*.json"))) >= 6

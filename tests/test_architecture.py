@@ -108,7 +108,7 @@ def test_every_public_name_can_be_had():
         _ = sacvit.nothing
 
 
-@pytest.mark.parametrize("command", ["sacvit-build", "sacvit-export", "sacvit-run", "sacvit-train"])
+@pytest.mark.parametrize("command", ["sacvit-build", "sacvit-export", "sacvit-profile", "sacvit-run", "sacvit-train"])
 def test_help_imports_nothing_heavy(command):
     """What keeps --help under 300 ms; the time itself depends on the machine."""
     module, _, function = PROJECT["project"]["scripts"][command].partition(":")

@@ -13,11 +13,13 @@ import pytest
 
 from sacvit.bundle.errors import DeviceError, EngineError, GuardError, UsageError
 from sacvit.bundle.files import sha256_of
+from sacvit.bundle.manifest import read_manifest, record_from_manifest
 from sacvit.export import build as module
 from sacvit.export.build import build
 from sacvit.export.build_cli import main
 from sacvit.export.plan import PlanError
 from sacvit.export.worker import run_job
+from sacvit.runtime.onnx_stage import OnnxStage
 from sacvit.runtime.pipeline import Pipeline
 
 BUNDLE = Path(__file__).parent.parent / "runtime" / "bundles" / "typed"
@@ -165,6 +167,11 @@ def test_a_timing_cache_of_another_tensorrt_is_started_over(here, tmp_path):
     build(BUNDLE, tmp_path / "out", wanted="fp32", timing_cache=cache)
     assert sidecar_of(tmp_path / "out")["build"]["timing_cache"] == "foreign"
     assert cache.read_bytes() == b"timings of 10.3.0"
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLE.glob("*.onnx")), ids=lambda path: path.name)
+def test_the_manifest_tells_of_every_graph_what_its_own_record_says(path):
+    assert record_from_manifest(BUNDLE, read_manifest(BUNDLE), path.name) == OnnxStage(path).record
 
 
 # The ladder, with planted faults

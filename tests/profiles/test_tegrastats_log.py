@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sacvit.profiles.cli import main
+from sacvit.profiles.rails import TOTALS, total_of
+
+LOGS = Path(__file__).parent / "tegrastats"
+EXPECTED = [json.loads(line) for line in (LOGS / "expected.jsonl").read_text().splitlines()]
+
+
+def run(capsys, *arguments) -> str:
+    assert main([str(argument) for argument in arguments]) == 0
+    return str(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("*.txt")), ids=lambda path: path.stem)
+def test_json_lines_are_the_expected_ones(path, capsys):
+    printed = [json.loads(line) for line in run(capsys, "--tegrastats-log", path, "--json").splitlines()]
+    for expected in (entry for entry in EXPECTED if entry["file"] == path.name):
+        assert expected in printed
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("*.txt")), ids=lambda path: path.stem)
+def test_every_real_board_has_a_module_total(path, capsys):
+    assert "\nmodule " in run(capsys, "--tegrastats-log", path)
+
+
+def test_the_summary_of_an_agx_orin_adds_three_rails_and_no_more(capsys):
+    printed = run(capsys, "--tegrastats-log", LOGS / "agx-orin-jp6-root.txt")
+    assert "= VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0" in printed
+    assert printed.startswith("18 samples from 2025-07-21 16:33:42 to ")
+
+
+def test_vddq_of_an_agx_orin_is_not_counted_twice():
+    rails = {"VDD_GPU_SOC": 1000, "VDD_CPU_CV": 200, "VIN_SYS_5V0": 30, "VDDQ_VDD2_1V8AO": 5}
+    assert total_of(rails)[0] == 1230
+
+
+def test_an_input_rail_is_the_total_and_its_children_are_not_added():
+    assert total_of({"VDD_IN": 5000, "VDD_CPU_GPU_CV": 2000, "VDD_SOC": 1000})[0] == 5000
+
+
+def test_an_unknown_board_has_rails_and_no_total(tmp_path, capsys):
+    (tmp_path / "log").write_text("RAM 1/2MB (lfb 1x4MB) CPU [1%@2] FOO 3mW/4mW\n")
+    printed = run(capsys, "--tegrastats-log", tmp_path / "log")
+    assert "FOO" in printed and "module: no total" in printed
+    assert total_of({"FOO": 3}) is None
+
+
+def test_one_rail_of_a_total_missing_is_no_total():
+    for total in TOTALS:
+        if len(total.rails) > 1:
+            assert total_of(dict.fromkeys(total.rails[1:], 1.0)) is None
+
+
+def test_a_log_without_rails_says_so(tmp_path, capsys):
+    (tmp_path / "log").write_text("RAM 1/2MB (lfb 1x4MB) CPU [1%@2] GR3D_FREQ 0% CV0@-256C PMIC@100C tj@41C\n")
+    printed = run(capsys, "--tegrastats-log", tmp_path / "log")
+    assert "no power: this tegrastats printed no rails" in printed and "hottest: tj 41 C" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "cannot be read: No such file"), ("hello\n", "holds no line of tegrastats")]
+)
+def test_a_file_that_is_no_log_is_one_message(tmp_path, capsys, content, reason):
+    if content is not None:
+        (tmp_path / "log").write_text(content)
+    assert main(["--tegrastats-log", str(tmp_path / "log")]) == 1
+    assert reason in capsys.readouterr().err

@@ -604,6 +604,9 @@ class Context(Noted):
         assert self._own_memory or self._scratch, "no scratch memory"
         assert self._profile is not None, "no profile was chosen"
         device = fake_cuda.DEVICE
+        if device.last_error:
+            self._log("Error Code 1: Cuda Runtime (operation failed due to a previous error during capture)")
+            return False
         if device.is_capturing(stream_handle):
             if has_fault("capture", header["stage"]):
                 self._log("Error Code 1: CUDA graph capture is not allowed here")

@@ -106,6 +106,7 @@ class Device:
         self.graphs: dict[int, list[Work]] = {}
         self.numbers = itertools.count(1000)
         self.lost = False
+        self.last_error = False  # of a call that failed before: who asks for errors next trips over it
         self.calls: Counter[str] = Counter()
         self.copied: Counter[str] = Counter()  # bytes, by "pinned to device" and so on
         self.in_capture: set[int] = set()  # contexts of the fake TensorRT that a graph holds
@@ -353,6 +354,7 @@ def cudaStreamEndCapture(stream):
     work, found.capturing = found.capturing, None
     invalid, found.invalid = found.invalid or DEVICE.capture_fails, False
     if invalid or work is None:
+        DEVICE.last_error = True
         return cudaError_t.cudaErrorStreamCaptureInvalidated, None
     handle = next(DEVICE.numbers)
     DEVICE.graphs[handle] = work
@@ -386,6 +388,7 @@ def cudaGraphDestroy(graph):
 
 @call
 def cudaGetLastError():
+    DEVICE.last_error = False
     return (OK,)
 
 

@@ -70,7 +70,7 @@ def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: i
     for chunk in chunks:
         pipeline.image_slots(batch)[:] = chunk
         survivors.append([index for index, result in enumerate(pipeline.run(batch)) if not result.exits_early])
-    track = pipeline._track(batch)
+    track = pipeline.track(batch)
     ee_pass = track.ee_binding(batch)
     turns = {name: itertools.cycle(range(len(chunks))) for name in ("plain", "chain", "bare")}
     inside_ms: list[float] = []

@@ -15,22 +15,20 @@ import re
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sacvit.bundle.environment import versions
-from sacvit.bundle.files import sha256_of
 from sacvit.bundle.goldens import read_goldens
-from sacvit.bundle.manifest import StageRecord, read_manifest
-from sacvit.bundle.plan import PlanRecord
-from sacvit.export.build import Machine, build, default_timing_cache, find_machine, run_child
-from sacvit.export.ladder import Rung
+from sacvit.bundle.manifest import read_manifest
+from sacvit.export.build import build, find_machine
 from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.parts import graph_ms, time_pass
+from sacvit.profiles.plain import Plain
 from sacvit.profiles.trtexec import Pass, summary_lines, write_times
-from sacvit.runtime.buffers import TensorSpec
 from sacvit.runtime.cuda import Cuda, open_cuda
 from sacvit.runtime.overlap import Overlap
 from sacvit.runtime.pipeline import Pipeline
@@ -39,7 +37,6 @@ from sacvit.runtime.tensorrt_stage import TensorrtBinding, TensorrtStage
 RESULTS = Path(__file__).parent.parent / "profiles" / "results"
 PRECISIONS = ("fp32", "fp16", "int8")
 EXIT_RATE = 0.77  # the paper's
-WORKSPACE_MIB = 1024
 PASSES, WARM_UP = 200, 20
 
 
@@ -47,98 +44,17 @@ def tell(line: str) -> None:
     print(line, flush=True)
 
 
-def build_plain(folder: Path, rung: Rung, batches: tuple[int, ...], machine: Machine, out: Path) -> Path:
-    """plain.plan by the same way as a stage of the chain."""
-    suffix = "" if rung.precision == "fp32" else f".{rung.precision}"
-    onnx, plan = folder / f"plain{suffix}.onnx", out / "plain.plan"
-    spec = {
-        "job": "build", "onnx": str(onnx), "stage": "EE", "rung": asdict(rung), "batches": batches, "level": None,
-        "workspace_mib": WORKSPACE_MIB, "timing_cache": str(default_timing_cache(machine)), "plan": str(plan),
-    }  # fmt: skip
-    built = run_child(spec, out, tell)
-    record = StageRecord.from_metadata(onnx, json.loads((folder / "plain.json").read_text("utf-8")))
-    PlanRecord(
-        record=replace(record, precision=rung.precision),
-        plan_sha256=sha256_of(plan),
-        plan_bytes=plan.stat().st_size,
-        onnx=onnx.name,
-        onnx_sha256=sha256_of(onnx),
-        tensorrt=machine.tensorrt,
-        gpu=machine.gpu,
-        batches=batches,
-        capacity=batches[-1],
-        build=built,
-    ).write(plan)
-    return plan
-
-
-class Plain:
-    """The plain ViT as a pipeline of one stage: pinned image in, logits out."""
-
-    def __init__(self, plan: Path) -> None:
-        self.stage = TensorrtStage(plan)
-        cuda = open_cuda()
-        self.lane = cuda.open_lane(self.stage.scratch_bytes)
-        size, capacity = self.stage.record.preprocessing.image_size, self.stage.capacity or 1
-        self.buffers = {
-            **cuda.allocate({"image": TensorSpec(np.uint8, (capacity, size, size, 3))}, "upload"),
-            **cuda.allocate(
-                {"logits": TensorSpec(np.float32, (capacity, *self.stage.outputs["logits"].shape))}, "download"
-            ),
-        }
-        self.bindings: dict[int, TensorrtBinding] = {}
-
-    def binding(self, count: int) -> TensorrtBinding:
-        if count not in self.bindings:
-            views = {name: buffer.first(count) for name, buffer in self.buffers.items()}
-            self.bindings[count] = self.stage.bind(views, self.lane, ("image",))
-        return self.bindings[count]
-
-    def run(self, images: Any) -> list[int]:
-        count = len(images)
-        self.buffers["image"].host[:count] = images  # type: ignore[index]
-        binding = self.binding(count)
-        binding.start()
-        binding.wait()
-        return [int(logits.argmax()) for logits in self.buffers["logits"].host[:count]]  # type: ignore[index]
-
-
-def trtexec_passes(cuda: Cuda, binding: TensorrtBinding, count: int) -> tuple[list[Pass], float]:
-    """Passes call by call, each part between two events, and the wall time of all: what trtexec measures."""
-    lane, passes, wall = binding._lane, [], 0.0
-    for number in range(-WARM_UP, count):
-        if number == 0:
-            wall = time.perf_counter()
-        spans, at = [], 0.0
-        began = time.perf_counter()
-        marks = [cuda.record(lane)]
-        for copies in (binding._copies_in, None, binding._copies_out):
-            if copies is None:
-                binding._context.execute_async_v3(lane.handle)
-            for target, source, nbytes in copies or ():
-                cuda.copy(target, source, nbytes, lane)
-            marks.append(cuda.record(lane))
-            if copies is not binding._copies_out:
-                marks.append(cuda.record(lane))
-        enqueued = 1e3 * (time.perf_counter() - began)
-        for first, second in zip(marks[0::2], marks[1::2], strict=True):
-            elapsed = cuda.elapsed_ms(first, second)
-            spans.append((at, at + elapsed))
-            at += elapsed
-        if number >= 0:
-            passes.append(Pass((0.0, enqueued), *spans))
-    return passes, time.perf_counter() - wall
+def passes_of(binding: TensorrtBinding) -> tuple[list[Pass], float]:
+    """Passes call by call, as trtexec measures them, and the wall seconds of all."""
+    for _ in range(WARM_UP):
+        time_pass(binding, 0.0)
+    began = time.perf_counter()
+    return [time_pass(binding, began) for _ in range(PASSES)], time.perf_counter() - began
 
 
 def gpu_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
-    """Median time of a pass as the pipeline runs it, from its launch to its end on the GPU: one graph, copies included."""
-    times = []
-    for number in range(-WARM_UP, PASSES):
-        first = cuda.record(binding._lane)
-        binding.start()
-        elapsed = cuda.elapsed_ms(first, cuda.record(binding._lane))
-        times += [elapsed] if number >= 0 else []
-    return statistics.median(times)
+    """Median time of a pass as the pipeline runs it."""
+    return statistics.median([graph_ms(cuda, binding) for _ in range(WARM_UP + PASSES)][WARM_UP:])
 
 
 def parity(bundle: Path, plans: Path) -> dict[str, Any]:
@@ -167,7 +83,7 @@ def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, time
     eta = float((confidences[place - 1] + confidences[place]) / 2)
     chain = Pipeline(chain.ee, chain.sac, eta)
     stages = (TensorrtStage(plans / name, use_graphs=False) for name in ("ee.plan", "sac.plan"))
-    bare, overlap, single = Pipeline(*stages, eta), Overlap(chain), Plain(plain)
+    bare, overlap, single = Pipeline(*stages, eta), Overlap(chain), Plain(plain, batch)
     chunks = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
     survivors = []
 
@@ -187,7 +103,8 @@ def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, time
 
     def plainly() -> None:
         for chunk in chunks:
-            single.run(chunk)
+            single.images[:batch] = chunk
+            single.run(batch)
 
     for chunk in chunks:
         chain.image_slots(batch)[:] = chunk
@@ -195,7 +112,7 @@ def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, time
     tasks = {"plain": plainly, "chain": chained(chain), "enqueue": chained(bare), "overlap": overlapped}
     times = time_alternating(tasks, rounds, warmup_rounds=2)
     count = len(chunks) * batch
-    track = chain._track(batch)
+    track = chain.track(batch)
     ee_ms = gpu_ms(cuda, track.ee_binding(batch))
     places = [next(size for size in chain.sac.batches if size >= number) for number in survivors if number]
     sac_ms = {size: gpu_ms(cuda, track.sac_binding(size)) for size in sorted(set(places))}
@@ -203,7 +120,7 @@ def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, time
     engines = {"EE": track.ee_binding(batch), "plain": single.binding(batch)}
     engines |= {f"SAC of {size}": track.sac_binding(size) for size in sac_ms}
     for name, binding in engines.items():
-        passes, wall = trtexec_passes(cuda, binding, PASSES)
+        passes, wall = passes_of(binding)
         tell(f"  {name}, batch {batch}")
         for line in summary_lines(passes, wall):
             tell(f"    {line}")
@@ -272,9 +189,9 @@ def main() -> None:
         plans = work / precision
         built = build(options.bundles / options.model, plans, wanted=precision, batches=batches, report=tell)
         entry["rungs"], entry["build_s"] = _rungs(built), round(built.duration_s, 1)
-        plain = build_plain(options.bundles / options.model, built.outcomes[0].rung, batches, machine, plans)
         entry["runs"] = [
-            measure(plans, plain, images, batch, options.rounds, options.export_times) for batch in batches
+            measure(plans, plans / "plain.plan", images, batch, options.rounds, options.export_times)
+            for batch in batches
         ]
         report["precisions"][precision] = entry
         out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")  # what is measured stays, whatever comes next

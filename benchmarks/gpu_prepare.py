@@ -9,22 +9,17 @@ their values), each with the graphs of sacvit-export --fp16 --int8 and its plain
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from int8 import NO_GUARDS, prepare
 
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.calibration.observe import observe
-from sacvit.calibration.placement import insert_qdq, weighted_layers
 from sacvit.export.parity import check_images
-from sacvit.export.plain import export_plain
-from sacvit.export.retype import retype
+from sacvit.export.plain import plain_graph, plain_variants, write_plain_variants
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT
 
@@ -45,19 +40,9 @@ def export(checkpoint: Path, images: Path, out: Path, *limits: str) -> None:
 def write_plain(config: ModelConfig, folder: Path) -> None:
     """plain.onnx and its typed variants, made by the steps that make the chain's."""
     torch.manual_seed(0)
-    export_plain(PlainViT(config), Preprocessing(config.image_size), folder / "plain.onnx")
-    model = onnx.load(folder / "plain.onnx")
     images = check_images(config, CALIBRATION_IMAGES)
-    names = [layer.activation for layer in weighted_layers(model)]
-    seen = observe("plain.onnx", model, names, ((1, {"image": image[None]}) for image in images))
-    ranges = {name: histogram.range_by("mse") for name, histogram in seen.histograms.items()}
-    int8 = insert_qdq(model, ranges)
-    record = {entry.key: entry.value for entry in model.metadata_props}
-    variants = {"int8": int8, "fp16": retype(model, seen.largest)[0], "int8fp16": retype(int8, seen.largest)[0]}
-    for precision, variant in variants.items():
-        onnx.helper.set_model_props(variant, {**record, "sacvit.precision": precision})
-        onnx.save(variant, folder / f"plain.{precision}.onnx")
-    (folder / "plain.json").write_text(json.dumps(record), "utf-8")
+    graph = plain_graph(PlainViT(config), Preprocessing(config.image_size), None, "")
+    write_plain_variants(plain_variants(graph, images, ["int8", "fp16", "int8fp16"]), folder)
 
 
 def main() -> None:

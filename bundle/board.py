@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/")
 MIB_IN_KIB = 1024
+JETPACKS = {  # by the first number of Jetson Linux
+    "28": "JetPack 3", "31": "JetPack 4", "32": "JetPack 4", "34": "JetPack 5", "35": "JetPack 5", "36": "JetPack 6",
+    "38": "JetPack 7", "39": "JetPack 7",
+}  # fmt: skip
+NVPMODEL_STATUS = "var/lib/nvpmodel/status"
+NVPMODEL_TABLE = "etc/nvpmodel.conf"
+POWER_MODEL = r"^\s*<\s*POWER_MODEL\s+ID=(\d{1,9})\s+NAME=([^\s>]+)"
 
 
 def l4t_release(root: Path = ROOT) -> str | None:
@@ -14,6 +22,11 @@ def l4t_release(root: Path = ROOT) -> str | None:
     first = _first_line(root / "etc/nv_tegra_release")
     found = first and re.search(r"R(\d+)\s.*REVISION:\s*([\d.]+)", first)
     return f"{found[1]}.{found[2]}" if found else None
+
+
+def jetpack_generation(release: str) -> str | None:
+    """ "JetPack 6" for the Jetson Linux release "36.4.3"."""
+    return JETPACKS.get(release.partition(".")[0])
 
 
 def board_model(root: Path = ROOT) -> str | None:
@@ -25,29 +38,61 @@ def board_model(root: Path = ROOT) -> str | None:
         return None
 
 
-def power_mode(root: Path = ROOT) -> str | None:
-    """The nvpmodel mode in use, as in "MAXN_SUPER"; its number where the table does not name it; None without one."""
-    status = _first_line(root / "var/lib/nvpmodel/status")
-    found = status and re.search(r"pmode:(\d+)", status)
+@dataclass(frozen=True)
+class PowerMode:
+    """A mode of nvpmodel; name: None without a table. The same id is another mode on another module."""
+
+    id: int
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.name})" if self.name else str(self.id)
+
+
+def known_power_modes(root: Path = ROOT) -> list[PowerMode]:
+    """What nvpmodel's table offers, by id; empty without one."""
+    try:
+        table = (root / NVPMODEL_TABLE).read_text("utf-8", "replace")
+    except OSError:
+        return []
+    names = {int(mode): name for mode, name in re.findall(POWER_MODEL, table, re.MULTILINE)}
+    return [PowerMode(mode, names[mode]) for mode in sorted(names)]
+
+
+def power_mode_in_use(root: Path = ROOT) -> PowerMode | None:
+    """As nvpmodel noted it when it was set; None without a note."""
+    status = _first_line(root / NVPMODEL_STATUS)
+    found = status and re.search(r"pmode:(\d{1,9})", status)
     if not found:
         return None
     number = int(found[1])
-    try:
-        table = (root / "etc/nvpmodel.conf").read_text("utf-8", "replace")
-    except OSError:
-        return str(number)
-    names = {int(mode): name for mode, name in re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", table)}
-    return str(names.get(number, number))
+    return next((mode for mode in known_power_modes(root) if mode.id == number), PowerMode(number))
+
+
+def power_mode(root: Path = ROOT) -> str | None:
+    """The nvpmodel mode in use, as in "MAXN_SUPER"; its number where the table does not name it; None without one."""
+    mode = power_mode_in_use(root)
+    return None if mode is None else mode.name or str(mode.id)
 
 
 def available_memory_mib(root: Path = ROOT) -> int | None:
     """What Linux could give to a new process, swap aside."""
+    return _memory_mib(root, "MemAvailable")
+
+
+def used_swap_mib(root: Path = ROOT) -> int | None:
+    """Swap space that holds something; 0 on a machine without any."""
+    total, free = _memory_mib(root, "SwapTotal"), _memory_mib(root, "SwapFree")
+    return None if total is None or free is None else total - free
+
+
+def _memory_mib(root: Path, name: str) -> int | None:
     try:
-        lines = (root / "proc/meminfo").read_text("utf-8", "replace").splitlines()
+        text = (root / "proc/meminfo").read_text("utf-8", "replace")
     except OSError:
         return None
-    found = [line for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0].split()[1]) // MIB_IN_KIB if found else None
+    found = re.search(rf"^{name}:\s*(\d{{1,15}})\b", text, re.MULTILINE)
+    return int(found[1]) // MIB_IN_KIB if found else None
 
 
 def _first_line(path: Path) -> str | None:

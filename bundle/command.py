@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 from .errors import EXIT_INTERRUPTED, SacvitError
 
@@ -37,6 +39,15 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="print versions of everything involved, and exit")
     return parser
+
+
+def stop_on_sigterm() -> None:
+    """A service manager's stop becomes a Ctrl-C: partial results are kept, what was changed is put back."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def run_command(

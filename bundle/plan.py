@@ -16,7 +16,8 @@ from .files import written_whole
 from .manifest import MAX_JSON_BYTES, StageRecord
 
 PLAN_FORMAT = 1
-PLAN_NAMES = ("ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json")
+PLAIN_RECORD_NAME = "plain.json"  # the record inside plain.onnx, for who cannot read ONNX
+PLAN_NAMES = ("ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json", "plain.plan", "plain.plan.json")
 
 
 @dataclass(frozen=True)

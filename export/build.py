@@ -27,6 +27,7 @@ from ..bundle.manifest import Precision, read_manifest, record_from_manifest
 from ..bundle.plan import PLAN_NAMES, Gpu, PlanRecord
 from ..calibration.guards import Limits
 from .ladder import Features, Rung, Wanted, compares_typings, ladder, load_table
+from .plain_plan import build_plain_plan, has_plain
 from .plan import MIB, PlanError, places_of
 from .verify import limits_for
 
@@ -116,6 +117,8 @@ def build(
         builder = _Builder(source, manifest, machine, work, sizes, cap, level, timing_cache, report)
         rungs = ladder(kind, machine.features, exported)
         outcomes = [builder.settle(stage, rungs) for stage in STAGES]
+        if has_plain(source):
+            builder.build_plain(outcomes[0].rung)
         for child in work.iterdir():
             if child.name not in PLAN_NAMES:
                 shutil.rmtree(child) if child.is_dir() else child.unlink()
@@ -259,21 +262,7 @@ class _Builder:
         record_from_manifest(self.folder, self.manifest, onnx.name)
         limits = limits_for([*self.behind, rung.computes_in], self.manifest)
         try:
-            built = run_child(
-                {
-                    "job": "build",
-                    "onnx": str(onnx),
-                    "stage": stage,
-                    "rung": asdict(rung),
-                    "batches": self.batches,
-                    "workspace_mib": self.workspace_mib,
-                    "level": self.level,
-                    "timing_cache": str(self.timing_cache),
-                    "plan": str(plan),
-                },
-                self.work,
-                self.report,
-            )
+            built = self._build(onnx, stage, rung, plan)
         except PlanError as fault:
             tried.append({"rung": rung.name, "built": False, "reason": str(fault)})
             self.report(f"{name}: {rung.name}: {fault}")
@@ -300,6 +289,36 @@ class _Builder:
                 sign = ">=" if guard["at_least"] else "<="
                 self.report(f"  {guard['name']}: {guard['value']:.4f}, wanted {sign} {guard['limit']:g}")
         return Outcome(stage, rung, plan, record, verdict["latency_ms"], error) if verdict["holds"] else None
+
+    def _build(self, onnx: Path, stage: Stage, rung: Rung, plan: Path) -> dict[str, Any]:
+        return run_child(
+            {
+                "job": "build",
+                "onnx": str(onnx),
+                "stage": stage,
+                "rung": asdict(rung),
+                "batches": self.batches,
+                "workspace_mib": self.workspace_mib,
+                "level": self.level,
+                "timing_cache": str(self.timing_cache),
+                "plan": str(plan),
+            },
+            self.work,
+            self.report,
+        )
+
+    def build_plain(self, rung: Rung) -> None:
+        """The plain ViT by EE's way, whose boundary is a part of EE's."""
+        plan = build_plain_plan(
+            self.folder,
+            rung.precision,
+            self.batches,
+            self.machine.tensorrt,
+            self.machine.gpu,
+            self.work,
+            lambda onnx, plan: self._build(onnx, "EE", rung, plan),
+        )
+        self.report(f"{plan.name}: {rung.name}, as EE; it has no answers to be checked against")
 
     def _check(self, stage: Stage, limits: Limits, plan: Path) -> dict[str, Any]:
         return run_child(

@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--threshold", type=float, help="the gate's eta in [0, 1] (default: the checkpoint's, else 0.7)"
     )
     parser.add_argument("--batch", type=int, help="fix the graphs to 1 .. 256 images (default: any number)")
+    parser.add_argument("--plain", action="store_true", help="also plain.onnx, which sacvit-profile measures against")
     parser.add_argument(
         "--no-build", action="store_true", help="no TensorRT plans, where TensorRT is: for another device"
     )
@@ -125,6 +126,7 @@ def export_command(options: argparse.Namespace) -> int:
         threshold=options.threshold,
         batch=options.batch,
         precision=precision,
+        plain=options.plain,
         report=lambda line: print(line, file=sys.stderr),
         **{name: getattr(options, name) for name in SWITCHES},
     )

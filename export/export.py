@@ -17,7 +17,7 @@ from ..bundle.errors import ConfigError, SacvitError
 from ..bundle.files import replaced_folder
 from ..bundle.goldens import GOLDENS_NAME
 from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
-from ..bundle.plan import PLAN_NAMES
+from ..bundle.plan import PLAIN_RECORD_NAME, PLAN_NAMES
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
 from .acceptance import accept, acceptance_lines
@@ -25,6 +25,7 @@ from .goldens import SYNTHETIC_COUNT, make_goldens
 from .graphs import build_ee, build_sac
 from .lint import require_clean
 from .parity import Check, check_images, check_pair, require_held
+from .plain import plain_graph, plain_of, plain_variants, write_plain_variants
 from .precision import PrecisionOptions, Variants
 from .variants import make_variants
 
@@ -54,6 +55,7 @@ def export(
     threshold: float | None = None,
     batch: int | None = None,
     precision: PrecisionOptions | None = None,
+    plain: bool = False,
     report: Callable[[str], None] = lambda line: None,
     **switches: Any,
 ) -> Bundle:
@@ -61,7 +63,8 @@ def export(
 
     labels: a text file with one class name a line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
     else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. precision: the
-    variants. switches: see `load_checkpoint`. report: receives lines about the progress.
+    variants. plain: also the plain ViT of this geometry, in every precision that the pair has, for sacvit-profile's
+    break-even. switches: see `load_checkpoint`. report: receives lines about the progress.
     Raises GuardError when a check fails; then, and on any other error, `out` is as it was. Files of an earlier export
     in `out` that this one does not write are removed: a bundle is of one export.
     """
@@ -104,7 +107,16 @@ def export(
     graphs = stamp(ee, sac, checkpoint, names, eta, source, variants)
     goldens = make_goldens(ee, sac, check_images(config, SYNTHETIC_COUNT) if variants is None else variants.sample)
     files = {}
+    plains: dict[Precision, onnx.ModelProto] = {}
+    if plain:
+        graph = plain_graph(plain_of(checkpoint), checkpoint.preprocessing, batch, checkpoint.sha256)
+        plains = plain_variants(graph, goldens.images, list(pairs))
+        report(
+            "plain.onnx has this checkpoint's weights and was never trained with them: for its time, not its answers"
+        )
     with replaced_folder(Path(out), (*ALL_NAMES, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)) as folder:
+        if plains:
+            write_plain_variants(plains, folder)
         for kind, models in pairs.items():
             for stage, model in zip(("EE", "SAC"), models, strict=True):
                 content = model.SerializeToString()
@@ -134,7 +146,10 @@ def file_name(stage: str, precision: Precision) -> str:
     return f"{stage.lower()}.onnx" if precision == "fp32" else f"{stage.lower()}.{precision}.onnx"
 
 
-ALL_NAMES = tuple(file_name(stage, precision) for precision in PRECISIONS for stage in ("EE", "SAC"))
+ALL_NAMES = (
+    *(file_name(stage, precision) for precision in PRECISIONS for stage in ("EE", "SAC", "plain")),
+    PLAIN_RECORD_NAME,
+)
 
 
 def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:

@@ -1,29 +1,77 @@
-"""The plain single-stage ViT as an ONNX file that the runtime's stage can load: the baseline of benchmarks and figures."""
+"""The plain single-stage ViT of a geometry: what the chain has to beat, in the same precisions, by the same steps."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
 
 from ..bundle.files import written_whole
-from ..bundle.manifest import DEFAULT_THRESHOLD, StageRecord
-from ..bundle.preprocess import Preprocessing
+from ..bundle.manifest import DEFAULT_THRESHOLD, Precision, StageRecord
+from ..bundle.plan import PLAIN_RECORD_NAME
+from ..bundle.preprocess import ImageU8, Preprocessing
+from ..calibration.observe import observe
+from ..calibration.placement import insert_qdq, weighted_layers
+from ..model.checkpoint import Checkpoint
 from ..model.network import PlainViT
 from .graphs import build_plain
 from .lint import require_clean
+from .retype import retype
 
 
 def export_plain(model: PlainViT, preprocessing: Preprocessing, path: Path) -> None:
     """Writes the network with a symbolic batch. Its record names no partner: it belongs to no pair."""
+    with written_whole(path) as partial:
+        partial.write_bytes(plain_graph(model, preprocessing, None, "").SerializeToString())
+
+
+def plain_graph(model: PlainViT, preprocessing: Preprocessing, batch: int | None, checkpoint: str) -> onnx.ModelProto:
+    """The graph with its record. checkpoint: the SHA-256 of where the weights come from, "" for random ones."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    graph = build_plain(model.config, weights, preprocessing, None)
-    require_clean(path.name, graph)
+    graph = build_plain(model.config, weights, preprocessing, batch)
+    require_clean("plain.onnx", graph)
     own = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
     record = StageRecord(
-        "plain", model.config.to_dict(), preprocessing, None, own, own, "", DEFAULT_THRESHOLD, "default"
+        "plain", model.config.to_dict(), preprocessing, None, checkpoint or own, own, "", DEFAULT_THRESHOLD, "default"
     )
     onnx.helper.set_model_props(graph, record.to_metadata())
-    with written_whole(path) as partial:
-        partial.write_bytes(graph.SerializeToString())
+    return graph
+
+
+def plain_variants(
+    model: onnx.ModelProto, images: ImageU8, wanted: Collection[Precision]
+) -> dict[Precision, onnx.ModelProto]:
+    """The graph and its typed variants, made by the steps that make the chain's; ranges by `mse` over `images`."""
+    made: dict[Precision, onnx.ModelProto] = {"fp32": model}
+    if set(wanted) <= {"fp32"}:
+        return made
+    names = [layer.activation for layer in weighted_layers(model)]
+    seen = observe("plain.onnx", model, names, ((1, {"image": image[None]}) for image in images))
+    int8 = insert_qdq(model, {name: histogram.range_by("mse") for name, histogram in seen.histograms.items()})
+    record = {entry.key: entry.value for entry in model.metadata_props}
+    for precision in wanted:
+        if precision != "fp32":
+            typed = int8 if precision == "int8" else retype(model if precision == "fp16" else int8, seen.largest)[0]
+            onnx.helper.set_model_props(typed, {**record, "sacvit.precision": precision})
+            made[precision] = typed
+    return made
+
+
+def write_plain_variants(variants: dict[Precision, onnx.ModelProto], folder: Path) -> None:
+    """plain.onnx, plain.fp16.onnx and so on, and their record for who cannot read ONNX."""
+    for precision, model in variants.items():
+        (folder / f"plain{'' if precision == 'fp32' else '.' + precision}.onnx").write_bytes(model.SerializeToString())
+    record = {entry.key: entry.value for entry in variants["fp32"].metadata_props}
+    (folder / PLAIN_RECORD_NAME).write_text(json.dumps(record), "utf-8")
+
+
+def plain_of(checkpoint: Checkpoint) -> PlainViT:
+    """A plain ViT with the two-stage network's weights: as fast and as hungry as a trained one, and not to be believed."""
+    model = PlainViT(checkpoint.config, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
+    weights = checkpoint.model.state_dict()
+    weights["pos_embed"] = weights["pos_embed_list.1"]
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    return model

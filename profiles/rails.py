@@ -41,3 +41,12 @@ def total_of(rails_mw: Mapping[str, float]) -> tuple[float, Total] | None:
         if all(name in rails_mw for name in total.rails):
             return sum(rails_mw[name] for name in total.rails), total
     return None
+
+
+# What one step of the current sensor is worth, where the source does not tell: read off logs of these boards.
+STEPS_MW = {
+    "VDD_CPU_GPU_CV": 40.0, "VDD_SOC": 40.0, "VDD_IN": 40.0,  # Orin Nano, Orin NX, Xavier NX; TX2's VDD_IN 38
+    "VDD_GPU_SOC": 400.0, "VDD_CPU_CV": 400.0, "VIN_SYS_5V0": 100.0,  # AGX Orin
+    "VDD_CPU_SOC_MSS": 379.0,  # AGX Thor
+    "VDD_SYS_GPU": 76.0, "VDD_SYS_SOC": 76.0, "VDD_SYS_CPU": 76.0, "VDD_SYS_DDR": 76.0,  # TX2
+}  # fmt: skip

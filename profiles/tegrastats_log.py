@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..bundle.errors import SacvitError
-from .rails import total_of
+from .charts import sparkline
+from .rails import Total, total_of
 from .tegrastats import Sample, read_lines
+
+UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
+MOST_LINES = 6  # of a drawing
+LONGEST_GAP_S = 3600.0  # between samples of one sitting
 
 
 def read_log(path: Path) -> list[tuple[int, Sample]]:
@@ -39,14 +45,7 @@ def summary_lines(samples: Sequence[tuple[int, Sample]]) -> list[str]:
     """
     all_samples = [sample for _, sample in samples]
     lines = [f"{len(all_samples)} samples{_span(all_samples)}"]
-    rows: dict[str, list[float]] = {}
-    totals = []
-    for sample in all_samples:
-        powers = {name: float(values[0]) for name, *values in sample.rails_mw}
-        for name, power in powers.items():
-            rows.setdefault(name, []).append(power)
-        if (found := total_of(powers)) is not None:
-            totals.append(found)
+    rows, totals = _powers(all_samples)
     if not rows:
         lines.append(
             "no power: this tegrastats printed no rails (JetPack 5 prints none to an unprivileged user on Orin)"
@@ -57,24 +56,107 @@ def summary_lines(samples: Sequence[tuple[int, Sample]]) -> list[str]:
         lines.append(_row("module", [power for power, _ in totals], "mW") + f"   = {' + '.join(totals[-1][1].rails)}")
     elif rows:
         lines.append("module: no total: which of these rails hold the others is not known for this board")
-    loads = [
-        float(sample.gr3d["load_pct"]) for sample in all_samples if sample.gr3d and sample.gr3d["load_pct"] is not None
-    ]
+    loads = _loads(all_samples)
     if loads:
         lines.append(_row("GPU load", loads, "%"))
-    hottest = {zone: max(s.temps_c[zone] for s in all_samples if zone in s.temps_c) for zone in _zones(all_samples)}
-    live = {zone: value for zone, value in hottest.items() if value > UNPOWERED_C and zone != "PMIC"}
+    live = {zone: max(s.temps_c[zone] for s in all_samples if zone in s.temps_c) for zone in _zones(all_samples)}
     if live:
         zone = max(live, key=lambda name: live[name])
         lines.append(f"hottest: {zone} {live[zone]:g} C")
     return lines
 
 
-UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
+def _powers(samples: Sequence[Sample]) -> tuple[dict[str, list[float]], list[tuple[float, Total]]]:
+    """mW by rail, and the module's total of every sample that has its rails."""
+    rows: dict[str, list[float]] = {}
+    totals = []
+    for sample in samples:
+        powers = {name: float(values[0]) for name, *values in sample.rails_mw}
+        for name, power in powers.items():
+            rows.setdefault(name, []).append(power)
+        if (found := total_of(powers)) is not None:
+            totals.append(found)
+    return rows, totals
+
+
+def _loads(samples: Sequence[Sample]) -> list[float]:
+    return [float(one.gr3d["load_pct"]) for one in samples if one.gr3d and one.gr3d["load_pct"] is not None]
 
 
 def _zones(samples: Sequence[Sample]) -> list[str]:
-    return list(dict.fromkeys(zone for sample in samples for zone in sample.temps_c))
+    """Zones that tell a temperature: some part of the log shows them powered, and they are no constant."""
+    seen = dict.fromkeys(
+        zone for sample in samples for zone, value in sample.temps_c.items() if value > UNPOWERED_C and zone != "PMIC"
+    )
+    return list(seen)
+
+
+def write_log_report(path: Path, samples: Sequence[tuple[int, Sample]], out: Path) -> None:
+    """A page: the summary, and power, load, temperature and memory over time, or over samples in logs without times."""
+    from .charts import Line, timeline
+    from .page import figure, heading, quoted, write_page
+
+    all_samples = [sample for _, sample in samples]
+    times, unit = _times(all_samples)
+
+    def drawn(caption: str, unit_y: str, values: dict[str, list[float | None]]) -> str:
+        lines = [
+            Line(
+                name,
+                [time for time, value in zip(times, given, strict=True) if value is not None],
+                [value for value in given if value is not None],
+            )
+            for name, given in values.items()
+        ]
+        lines = [line for line in lines if line.x]
+        groups = [lines[start : start + MOST_LINES] for start in range(0, len(lines), MOST_LINES)]
+        return "".join(figure(caption, timeline(group, [], unit_y, caption, unit)) for group in groups)
+
+    rails = {name: [_instant_w(one, name) for one in all_samples] for name in _powers(all_samples)[0]}
+    totals = [total_of({name: float(row[0]) for name, *row in one.rails_mw}) for one in all_samples]
+    if any(totals):
+        rails["module"] = [None if total is None else total[0] / 1e3 for total in totals]
+    load = [None if one.gr3d is None else one.gr3d["load_pct"] for one in all_samples]
+    zones: dict[str, list[float | None]] = {
+        zone: [one.temps_c.get(zone) for one in all_samples] for zone in _zones(all_samples)
+    }
+    zones = {
+        zone: [None if value is None or value <= UNPOWERED_C else value for value in row] for zone, row in zones.items()
+    }
+    memory: dict[str, list[float | None]] = {"RAM used": [float(one.ram["used_mb"]) for one in all_samples]}
+    parts = [
+        heading(f"tegrastats: {path.name}", 1),
+        quoted("\n".join(summary_lines(samples))),
+        drawn("Power", "W", rails),
+        drawn("GPU load", "%", {"GR3D": load}),
+        drawn("Temperature", "C", zones),
+        drawn("Memory", "MB", memory),
+    ]
+    write_page(out, f"tegrastats: {path.name}", parts)
+
+
+def _times(samples: Sequence[Sample]) -> tuple[list[float], str]:
+    """Seconds from the first sample, spread evenly over lines of one second.
+
+    Sample numbers where there are no stamps, or stamps of several sittings: backwards, or LONGEST_GAP_S apart.
+    """
+    stamps = [sample.timestamp for sample in samples]
+    numbers = [float(number) for number in range(len(samples))]
+    if None in stamps or len(set(stamps)) < 2:
+        return numbers, "sample"
+    moments = [datetime.datetime.fromisoformat(str(stamp)).timestamp() for stamp in stamps]
+    if any(not 0 <= after - before <= LONGEST_GAP_S for before, after in itertools.pairwise(moments)):
+        return numbers, "sample"
+    seconds = []
+    for moment, group in itertools.groupby(moments):
+        count = len(list(group))
+        seconds += [moment - moments[0] + place / count for place in range(count)]
+    return seconds, "time (s)"
+
+
+def _instant_w(sample: Sample, rail: str) -> float | None:
+    found = [row[1] for row in sample.rails_mw if row[0] == rail]
+    return found[-1] / 1e3 if found else None
 
 
 def _span(samples: Sequence[Sample]) -> str:
@@ -86,4 +168,6 @@ def _span(samples: Sequence[Sample]) -> str:
 
 
 def _row(name: str, values: Sequence[float], unit: str) -> str:
-    return f"{name:<18} mean {statistics.mean(values):8.1f} {unit}, {min(values):g} to {max(values):g}"
+    drawn = f"  {sparkline(values)}" if len(values) > 1 else ""
+    span = f"{min(values):g} to {max(values):g}"
+    return f"{name:<18} mean {statistics.mean(values):8.1f} {unit}, {span:<16}{drawn}".rstrip()

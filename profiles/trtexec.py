@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..bundle.files import written_whole
+from ..runtime.statistics import PERCENTILES, percentile
 
-PERCENTILES = (90, 95, 99)
 UNSTABLE = 0.025  # coefficient of variation of the GPU time above which trtexec advises to lock the clocks
 LAUNCH_BOUND = 0.8  # enqueue time over GPU time
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One inference, in milliseconds from the first one's start: begin and end of each of its parts."""
+    """One inference, in milliseconds from the first one's start: begin and end of each of its parts.
+
+    enqueue is empty on a backend that returns when the pass is done. labels: keys of ours for the exported times.
+    """
 
     enqueue: tuple[float, float]
     h2d: tuple[float, float]
     compute: tuple[float, float]
     d2h: tuple[float, float]
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def latency_ms(self) -> float:
@@ -33,15 +38,13 @@ class Pass:
         return sum(end - begin for begin, end in (self.h2d, self.compute, self.d2h))
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
-    """trtexec's: the value below which, or at which, `percent` of the values lie; no interpolation."""
-    ordered = sorted(values)
-    left_out = int(round((100 - percent) * len(ordered) / 100, 9))
-    return ordered[max(len(ordered) - 1 - left_out, 0)]
-
-
 def summary_lines(passes: Sequence[Pass], wall_s: float) -> list[str]:
-    """trtexec's performance summary, with its warnings."""
+    """trtexec's performance summary, with its warnings; of a backend without a GPU, throughput and latency."""
+    if all(one.enqueue[0] == one.enqueue[1] for one in passes):
+        latency = _statistics([one.latency_ms for one in passes])
+        return [
+            f"Throughput: {len(passes) / wall_s:g} qps", f"Latency: {latency}", f"Total Host Walltime: {wall_s:g} s"
+        ]  # fmt: skip
     parts = {
         "Latency": [one.latency_ms for one in passes],
         "Enqueue Time": _spans(passes, "enqueue"),
@@ -65,14 +68,14 @@ def write_times(passes: Sequence[Pass], path: Path) -> None:
     """The file of trtexec's --exportTimes: a list with an object for each pass."""
     rows = []
     for one in passes:
-        row: dict[str, float] = {}
+        row: dict[str, Any] = {}
         for name, (begin, end) in (
             ("Enq", one.enqueue), ("H2d", one.h2d), ("Compute", one.compute), ("D2h", one.d2h)
         ):  # fmt: skip
             row |= {f"start{name}Ms": round(begin, 6), f"end{name}Ms": round(end, 6)}
         spans = {"h2dMs": one.h2d, "computeMs": one.compute, "d2hMs": one.d2h}
         row |= {name: round(end - begin, 6) for name, (begin, end) in spans.items()}
-        rows.append(row | {"latencyMs": round(one.latency_ms, 6)})
+        rows.append(row | {"latencyMs": round(one.latency_ms, 6)} | dict(one.labels))
     with written_whole(path) as partial:
         partial.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command
+from ..bundle.command import new_parser, run_command, stop_on_sigterm
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from .sources.opening import open_source
     from .statistics import summary_lines
 
-    signal.signal(signal.SIGTERM, _interrupt)  # a service manager's stop is a Ctrl-C: the partial result is kept
+    stop_on_sigterm()
     pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
     if options.fit is not None:
         pipeline.use_fit(options.fit)
@@ -154,10 +152,6 @@ def silence_opencv() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # the window's toolkit misses fonts it does not need
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET: FFmpeg's, which goes past OpenCV's
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -129,7 +129,7 @@ def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
                 f"--provider {name}: this ONNX Runtime was built without it; it has {', '.join(names)}."
                 f" pip uninstall onnxruntime, then pip install 'sacvit[gpu]'"
             )
-        session = _make_session(path, name)
+        session = make_session(path, name)
         if session.get_providers()[0] == PROVIDERS[name] and (name == "cpu" or (fault := _try(session)) is None):
             return session, name
         if last:
@@ -143,10 +143,13 @@ def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
     raise AssertionError("the last one wanted returns or raises")
 
 
-def _make_session(path: Path, provider: Provider) -> Any:
+def make_session(path: Path, provider: Provider, trace_into: Path | None = None) -> Any:
+    """A session on the provider, where ONNX Runtime can make one. trace_into: a prefix for its file of times by node."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    if trace_into is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(trace_into)
     options.log_severity_level = 4  # fatal; what went wrong reaches the user in our own message
     for key, value in cpu_settings().items():
         options.add_session_config_entry(key, value)

@@ -142,7 +142,7 @@ class Pipeline:
             if isinstance(image, DeviceImage):
                 if image.side != size:
                     raise ImageError(f"an image on the GPU must be {size} x {size}, found {image.side} x {image.side}")
-                self._track(len(images)).take(place, image)
+                self.track(len(images)).take(place, image)
                 continue
             if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -155,14 +155,14 @@ class Pipeline:
 
     def image_slots(self, count: int) -> ImageU8:
         """The input buffer (count, S, S, 3): fill it and call `run(count)`. For callers that preprocess in place."""
-        return self._track(count).images[:count]
+        return self.track(count).images[:count]
 
     def run(self, count: int) -> list[Result]:
         """Classifies the `count` images that lie in `image_slots(count)`."""
         return self._run(count, on_device=False)
 
     def _run(self, count: int, on_device: bool) -> list[Result]:
-        track = self._track(count)
+        track = self.track(count)
         track.start(count, on_device)
         track.gate(self.gate)
         track.finish()
@@ -194,8 +194,8 @@ class Pipeline:
             sac_ms=None if place is None else track.sac_ms,
         )
 
-    def _track(self, count: int) -> Track:
-        """The track for `count` images; made when its size is first seen."""
+    def track(self, count: int) -> Track:
+        """The buffers and bindings for `count` images, for callers who take the steps themselves; made when first asked for."""
         size = self.ee.capacity or count
         if not 1 <= count <= size:
             raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")

@@ -72,6 +72,15 @@ def load_stage(path: Path, provider: Provider = "auto") -> Stage:
     raise EngineError(f"{path}: engines are .onnx and .plan files; found suffix {path.suffix or 'none'!r}")
 
 
+def read_record(path: Path) -> StageRecord:
+    """What an engine file says of itself; a plan's also on a machine that cannot run it. Raises EngineError."""
+    if path.suffix == ".plan":
+        from ..bundle.plan import read_plan_record
+
+        return read_plan_record(path).record
+    return load_stage(path, "cpu").record
+
+
 def require_boundary(
     path: Path, record: StageRecord, inputs: Collection[str], outputs: Mapping[str, TensorSpec]
 ) -> None:

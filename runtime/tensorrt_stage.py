@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..bundle.errors import EngineError, SacvitError
 from ..bundle.plan import read_plan_record, rebuild, require_place, require_whole
 from .buffers import Buffer, Device, Lane, TensorSpec
 from .cuda import CaptureError, CudaGraph, CudaLane, open_cuda
-from .journal import load_tensorrt, open_journal
+from .journal import load_tensorrt, open_journal, open_layer_times
 from .stage import require_boundary, require_fit
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
@@ -34,13 +34,13 @@ class TensorrtStage:
         content = path.read_bytes()
         require_whole(path, plan, content)
         trt = load_tensorrt()
-        self._cuda = open_cuda()
-        self.device: Device = self._cuda
-        require_place(path, plan, trt.__version__, self._cuda.gpu)
+        self.cuda = open_cuda()
+        self.device: Device = self.cuda
+        require_place(path, plan, trt.__version__, self.cuda.gpu)
         self.path, self.record, self.plan = path, plan.record, plan
-        self.backend = f"TensorRT {trt.__version__} on {self._cuda.gpu.name}"
+        self.backend = f"TensorRT {trt.__version__} on {self.cuda.gpu.name}"
         self.use_graphs = use_graphs
-        self._trt, self._journal = trt, open_journal(trt)
+        self.trt, self._journal = trt, open_journal(trt)
         self._runtime = trt.Runtime(self._journal)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
@@ -50,7 +50,7 @@ class TensorrtStage:
         self._read_boundary()
 
     def _read_boundary(self) -> None:
-        engine, input_mode = self._engine, self._trt.TensorIOMode.INPUT
+        engine, input_mode = self._engine, self.trt.TensorIOMode.INPUT
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self._inputs = [name for name in names if engine.get_tensor_mode(name) == input_mode]
         self._kinds = {}
@@ -83,7 +83,7 @@ class TensorrtStage:
     def fused_attention(self) -> int:
         """How many layers of the engine are fused attention, by the names that TensorRT gives their kernels."""
         inspector = self._engine.create_engine_inspector()
-        layers = json.loads(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)).get("Layers", [])
+        layers = json.loads(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)).get("Layers", [])
         return sum(bool(FUSED.search(json.dumps(layer))) for layer in layers)
 
     def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> TensorrtBinding:
@@ -105,7 +105,7 @@ class TensorrtStage:
                 context.set_optimization_profile_async(index, lane.handle)
             except RuntimeError as reason:  # it raises where its C++ counterpart returns false
                 raise EngineError(f"{self.path}: profile {index}: {reason}: {self._journal.reason()}") from None
-            self._cuda.synchronize(lane)
+            self.cuda.synchronize(lane)
             for name in self._inputs:
                 if not context.set_input_shape(name, shapes[name]):
                     raise EngineError(f"{self.path}: {name} {shapes[name]} is refused: {self._journal.reason()}")
@@ -117,7 +117,7 @@ class TensorrtStage:
 
     def _open_context(self, lane: CudaLane) -> Any:
         """A context that works in the lane's scratch memory: contexts on one lane never overlap."""
-        engine, strategies = self._engine, getattr(self._trt, "ExecutionContextAllocationStrategy", None)
+        engine, strategies = self._engine, getattr(self.trt, "ExecutionContextAllocationStrategy", None)
         if strategies is None:
             context = engine.create_execution_context_without_device_memory()
         else:
@@ -147,8 +147,8 @@ class TensorrtBinding:
         outputs: list[Buffer],
         buffers: dict[str, Buffer],
     ) -> None:
-        self._stage, self._context, self._lane, self._buffers = stage, context, lane, buffers
-        self._cuda = stage._cuda
+        self._stage, self._context, self.lane, self._buffers = stage, context, lane, buffers
+        self.cuda = stage.cuda
         self._copies_in = [
             (buffer.address, buffer.host_address, buffer.spec.nbytes) for buffer in uploads if buffer.mirrored
         ]
@@ -160,9 +160,9 @@ class TensorrtBinding:
         if stage.use_graphs:
             # One pass before: TensorRT does work at the first one that does not belong into a graph.
             self._enqueue()
-            self._cuda.synchronize(lane)
+            self.cuda.synchronize(lane)
             try:
-                self.graph = self._cuda.capture(lane, self._enqueue)
+                self.graph = self.cuda.capture(lane, self._enqueue)
             except CaptureError as reason:
                 self.capture_fault = str(reason)
                 _tell_once(
@@ -177,15 +177,37 @@ class TensorrtBinding:
             self.graph.launch()
 
     def wait(self) -> None:
-        self._cuda.synchronize(self._lane)
+        self.cuda.synchronize(self.lane)
 
     def _enqueue(self) -> None:
+        for part in self.parts:
+            part()
+
+    @property
+    def parts(self) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
+        """What a pass is made of, each enqueued by a call: uploads, the engine, copies back. For who times them apart."""
+        return self._upload, self._execute, self._download
+
+    def layer_times(self, passes: int) -> dict[str, list[float]]:
+        """ms of each layer in each of some passes over what the buffers hold. A captured graph would time nothing: without."""
+        times = open_layer_times(self._stage.trt)
+        self._context.profiler = times
+        for _ in range(passes):
+            self._enqueue()
+            self.wait()
+        return dict(times.layers)
+
+    def _upload(self) -> None:
         for target, source, nbytes in self._copies_in:
-            self._cuda.copy(target, source, nbytes, self._lane)
-        if not self._context.execute_async_v3(self._lane.handle):
+            self.cuda.copy(target, source, nbytes, self.lane)
+
+    def _execute(self) -> None:
+        if not self._context.execute_async_v3(self.lane.handle):
             raise SacvitError(f"{self._stage.path}: TensorRT does not run it: {self._stage._journal.reason()}")
+
+    def _download(self) -> None:
         for target, source, nbytes in self._copies_out:
-            self._cuda.copy(target, source, nbytes, self._lane)
+            self.cuda.copy(target, source, nbytes, self.lane)
 
 
 def _joined(copies: list[tuple[Buffer, int, int]]) -> list[tuple[int, int, int]]:

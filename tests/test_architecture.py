@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "calibration": {"bundle"},
     "export": {"bundle", "model", "calibration", "runtime"},
     "runtime": {"bundle"},
-    "profiles": {"bundle", "runtime"},
+    "profiles": {"bundle", "model", "runtime"},
 }
 
 

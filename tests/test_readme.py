@@ -21,6 +21,8 @@ RUN_ELSEWHERE = ("make test", "make demo", "pip install", "sudo apt", "python3 -
 SHORTENED = {
     "python benchmarks/chain.py": " --rounds 1 --images 2 --batch 1",
     "python benchmarks/startup.py": " --runs 1",
+    "python benchmarks/profiler.py": " --rounds 2 --window-s 0.1 --out cost.json",
+    "sacvit-profile --engine build/measured/ee.onnx build/measured/sac.onnx --plain": " --duration-s 0.3",
     "python benchmarks/int8.py": " --preset demo --rounds 1 --images 2 --calib-count 4 --batch 1",
 }
 
@@ -72,7 +74,7 @@ def test_make_demo_is_what_is_tested_here():
 
 
 def test_there_are_commands_to_run():
-    assert len(commands()) == 13
+    assert len(commands()) == 18
 
 
 @pytest.mark.parametrize("command", commands())
@@ -155,3 +157,9 @@ def test_the_comparison_with_model_optimizer_is_the_measured_one():
 def test_the_choices_are_the_measured_ones():
     for choice in measured("choices")["choices"].values():
         assert f"{choice['mean_logit_error_ee']:.4f} / {choice['mean_logit_error_sac']:.4f}" in PRECISION
+
+
+def test_the_profiler_s_cost_is_the_measured_one():
+    found = measured("profiler")
+    assert f"at most {100 * found['cost']:.2f} % of throughput: recording {100 * found['recording']:.2f} %" in README
+    assert f"power at 10 Hz {100 * found['sampling']:.2f} %" in README and found["cost"] < 0.01

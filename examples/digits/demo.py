@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -38,7 +39,7 @@ def main() -> None:
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    run("sacvit-export", "--ckpt", CHECKPOINT, "--out", out / "build")
+    run("sacvit-export", "--ckpt", CHECKPOINT, "--plain", "--out", out / "build")
     truth = write_clip(out / "clip.mp4")
     run(
         "sacvit-run",
@@ -50,12 +51,19 @@ def main() -> None:
     right = sum(frame["index"] == digit for frame, digit in zip(frames, truth, strict=True))
     exits = sum(frame["stage"] == "EE" for frame in frames)
     print(f"\n{len(frames)} frames, {exits / len(frames):.0%} left early, {right / len(frames):.0%} right")
+    shutil.rmtree(out / "profile", ignore_errors=True)  # or it would go on with the one before
+    run(
+        "sacvit-profile",
+        *("--engine", out / "build" / "ee.onnx", out / "build" / "sac.onnx", "--plain", out / "build" / "plain.onnx"),
+        *("--source", out / "clip.mp4", "--duration-s", "1.5", "--out", out / "profile"),
+    )
     print(f"done in {time.monotonic() - began:.0f} s. Look at:")
     for name, what in (
         ("annotated.mp4", "the clip with every decision drawn on it"),
         ("sheet.png", "exits, and SAC frames with the blocks that the fine pass looked at"),
         ("frames.jsonl", "one line a frame, for programs"),
-        ("build/", "the two ONNX graphs and their manifest"),
+        ("profile/report.html", "time by path and stage, power where it can be read, break-even"),
+        ("build/", "the ONNX graphs and their manifest"),
     ):
         print(f"  {out / name!s:24} {what}")
 

@@ -12,14 +12,14 @@ from .files import PictureFiles, VideoFile
 from .frame import Source
 
 
-def open_source(spec: str, loop: bool = False) -> Source:
+def open_source(spec: str, loop: bool = False, option: str = "--camera") -> Source:
     """A camera, stream, video, picture, folder of pictures or glob.
 
-    loop: start files over at their end. Raises ImageError for files that are not there or cannot be read, DeviceError
-    and UsageError for cameras.
+    loop: start files over at their end. option: where the user gave it. Raises ImageError for files that are not there or
+    cannot be read, DeviceError and UsageError for cameras.
     """
     if not spec.strip():
-        raise UsageError("--camera is empty; is a variable of the shell unset?")
+        raise UsageError(f"{option} is empty; is a variable of the shell unset?")
     camera = open_camera(spec)
     if camera is not None:
         return camera
@@ -30,10 +30,10 @@ def open_source(spec: str, loop: bool = False) -> Source:
         found = files_of(spec)
         pictures = [name for name in found if name.suffix.lower() in SUFFIXES]
         if found and not pictures:
-            raise ImageError(f"--camera {spec} matches {len(found)} files, but no picture ({', '.join(SUFFIXES)})")
+            raise ImageError(f"{option} {spec} matches {len(found)} files, but no picture ({', '.join(SUFFIXES)})")
         if not pictures:
             raise ImageError(
-                f"--camera {spec}: no such file, folder or pattern. Cameras are 0, /dev/video0, csi://0, rtsp://... or"
+                f"{option} {spec}: no such file, folder or pattern. Cameras are 0, /dev/video0, csi://0, rtsp://... or"
                 f" http://..."
             )
         return PictureFiles(pictures, loop)

@@ -2,7 +2,8 @@
 
     LD_LIBRARY_PATH=stubs PYTHONPATH=wheel python read_api.py NAMES.json
 
-NAMES.json lists the classes and enums that are asked for. Also makes our logger and progress monitor on the real base classes.
+NAMES.json lists the classes and enums that are asked for. Also makes our logger, progress monitor and profiler on the real
+base classes.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ def main(names: dict[str, list[str]]) -> None:
     enums = {kind: sorted(getattr(trt, kind).__members__) for kind in names["enums"] if hasattr(trt, kind)}
 
     from sacvit.export.progress import open_monitor
-    from sacvit.runtime.journal import open_journal
+    from sacvit.runtime.journal import open_journal, open_layer_times
 
     journal = open_journal(trt)
     journal.log(trt.ILogger.Severity.ERROR, "a reason")
     monitor = open_monitor(trt, "ee.plan") if hasattr(trt, "IProgressMonitor") else None
     goes_on = monitor is None or monitor.step_complete("phase", 0)
-    ours = {"reason": journal.reason(), "goes_on": goes_on}
+    profiler = open_layer_times(trt)
+    profiler.report_layer_time("head", 0.5)
+    ours = {"reason": journal.reason(), "goes_on": goes_on, "layers": profiler.layers}
     print(json.dumps({"version": trt.__version__, "classes": classes, "enums": enums, "ours": ours}))
 
 

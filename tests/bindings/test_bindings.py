@@ -113,6 +113,7 @@ def used(fake_gpu, monkeypatch, tmp_path, call_store) -> Any:
     from sacvit.export.worker import run_job
     from sacvit.runtime.overlap import Overlap
     from sacvit.runtime.pipeline import Pipeline
+    from sacvit.runtime.tensorrt_stage import TensorrtStage
 
     def collect(version: str) -> set[Call]:
         if version not in call_store:
@@ -129,6 +130,8 @@ def used(fake_gpu, monkeypatch, tmp_path, call_store) -> Any:
                 pipeline = Pipeline.load(plans.ee, plans.sac)
                 pipeline.image_slots(1)[:] = 0
                 pipeline.run(1)
+                calm = Pipeline(*(TensorrtStage(path, use_graphs=False) for path in (plans.ee, plans.sac)), 0.5)
+                calm.track(1).ee_binding(1).layer_times(1)
                 overlap = Overlap(pipeline)
                 overlap.submit(1)
                 overlap.flush()
@@ -157,8 +160,8 @@ def test_the_stand_in_has_the_shape_of_the_real_bindings(real_api, version):
 
 
 @pytest.mark.parametrize("version", WHEELS)
-def test_our_logger_and_monitor_are_made_on_the_real_classes(real_api, version):
-    assert real_api(version)["ours"] == {"reason": "a reason", "goes_on": True}
+def test_our_logger_monitor_and_profiler_are_made_on_the_real_classes(real_api, version):
+    assert real_api(version)["ours"] == {"reason": "a reason", "goes_on": True, "layers": {"head": [0.5]}}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,7 @@ def test_our_logger_and_monitor_are_made_on_the_real_classes(real_api, version):
         ("8.6", ("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS", None, ())),
         ("11.4", ("IExecutionContext", "execute_async_v3", 1, ())),
         ("11.4", ("INetworkDefinition", "add_cast", 2, ())),
+        ("10.16", ("IExecutionContext", "profiler", None, ())),
     ],
     ids=str,
 )

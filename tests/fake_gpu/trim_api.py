@@ -18,8 +18,8 @@ ENUMS = (
 )  # fmt: skip
 CLASSES = (
     "Builder", "EngineInspector", "IBuilderConfig", "ICudaEngine", "IExecutionContext", "IHostMemory", "ILayer", "ILogger",
-    "INetworkDefinition", "IOptimizationProfile", "IProgressMonitor", "ITensor", "ITimingCache", "OnnxParser",
-    "ParserError", "Runtime",
+    "INetworkDefinition", "IOptimizationProfile", "IProfiler", "IProgressMonitor", "ITensor", "ITimingCache",
+    "OnnxParser", "ParserError", "Runtime",
 )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def test_decisions_are_those_of_onnx_runtime(pipeline, goldens, precision):
 
 def test_every_pass_is_a_captured_graph(pipeline, goldens):
     pipeline(goldens.images[:8])
-    track = pipeline._track(8)
+    track = pipeline.track(8)
     assert track._ee_bindings and all(binding.graph is not None for binding in track._ee_bindings.values())
     assert track._sac_bindings and all(binding.graph is not None for binding in track._sac_bindings.values())
 

@@ -3,25 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sacvit.profiles.trtexec import Pass, percentile, summary_lines, write_times
+from sacvit.profiles.trtexec import Pass, summary_lines, write_times
 
 
 def passes(compute_ms: list[float], enqueue_ms: float = 0.1) -> list[Pass]:
     return [Pass((0, enqueue_ms), (0, 0.2), (0.2, 0.2 + value), (0.2 + value, 0.3 + value)) for value in compute_ms]
-
-
-@pytest.mark.parametrize(("percent", "expected"), [(0, 1), (50, 50), (90, 90), (99, 99), (100, 100)])
-def test_a_percentile_of_1_to_100_is_its_own_number(percent, expected):
-    """trtexec's index: n - 1 - int((1 - p/100) n), never below 0."""
-    assert percentile([float(value) for value in range(100, 0, -1)], percent) == expected
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 100))
-def test_a_percentile_is_one_of_the_values(values, percent):
-    assert percentile(values, percent) in values
 
 
 def test_latency_is_copies_and_kernels_without_the_host():

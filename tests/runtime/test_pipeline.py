@@ -24,7 +24,7 @@ def fixed(bundles) -> Pipeline:
 
 
 def addresses(pipeline: Pipeline, count: int) -> dict[str, int]:
-    track = pipeline._track(count)
+    track = pipeline.track(count)
     named = {f"ee {name}": buffer for name, buffer in track.ee.items()}
     named |= {f"sac {name}": buffer for name, buffer in track.sac.items()}
     return {name: buffer.address for name, buffer in named.items()}
@@ -113,7 +113,7 @@ def test_buffers_stay_where_they_are(pipeline, pictures):
 
 def test_the_sessions_read_and_write_the_bound_addresses(pipeline, pictures):
     """Not a copy: a hand-off buffer changed between the stages changes SAC's answer."""
-    track = pipeline._track(2)
+    track = pipeline.track(2)
     track.images[:] = pictures[:2]
     track.ee_binding(2).start()
     track.row[:] = [0, 1]

@@ -157,7 +157,7 @@ def gpu_build(monkeypatch):
             )
 
         monkeypatch.setattr(ort, "get_available_providers", lambda: [cuda, cpu])
-        monkeypatch.setattr(onnx_stage, "_make_session", make)
+        monkeypatch.setattr(onnx_stage, "make_session", make)
         return made
 
     return become
@@ -214,4 +214,4 @@ def test_a_hand_off_in_memory_of_onnx_runtime_gives_the_same_answers(bundles, pi
     chain.ee.device, chain.sac.device = OrtCudaDevice("cpu"), OrtCudaDevice("cpu")
     found = [(result.index, result.stage, result.probability) for result in chain(pictures)]
     assert found == [(result.index, result.stage, result.probability) for result in plain(pictures)]
-    assert chain._track(24).ee["target_context"].host is None
+    assert chain.track(24).ee["target_context"].host is None

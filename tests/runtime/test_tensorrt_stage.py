@@ -91,7 +91,7 @@ def test_a_frame_moves_its_image_and_what_the_host_reads_and_no_more(plans, fake
 
 
 def test_ee_outputs_are_sac_inputs_in_place(plans):
-    track = load(plans)._track(1)
+    track = load(plans).track(1)
     for name in ("image", *HAND_OFF):
         assert track.ee[name].address == track.sac[name].address
 
@@ -167,7 +167,7 @@ def test_an_integrated_gpu_copies_nothing_at_all(make_plans, fake_gpu, reference
 
 
 def test_the_hand_off_of_an_integrated_gpu_stays_in_device_memory(make_plans, fake_gpu):
-    track = load(make_plans(integrated=True))._track(1)
+    track = load(make_plans(integrated=True)).track(1)
     kinds = {name: fake_gpu.device.kind_of((track.ee[name].address, 1)) for name in track.ee}
     assert kinds["target_context"] == kinds["non_target"] == "device"
     assert {kinds[name] for name in ("image", "confidence", "logits", "target_index")} == {"pinned"}
@@ -182,7 +182,7 @@ def test_both_stages_work_in_one_scratch_block_of_the_larger_size(plans, fake_gp
 def test_three_survivors_of_four_run_as_four(plans, pictures):
     pipeline = load(plans, threshold=1.0)
     pipeline(pictures[:3])
-    track = pipeline._track(3)
+    track = pipeline.track(3)
     assert track._running is track._sac_bindings[4]
 
 

@@ -1,0 +1,65 @@
+"""The plain ViT of a bundle as a plan, built as a stage of the chain was: what sacvit-profile --plain measures against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..bundle.errors import EngineError
+from ..bundle.files import sha256_of
+from ..bundle.manifest import MAX_JSON_BYTES, Precision, StageRecord
+from ..bundle.plan import PLAIN_RECORD_NAME, Gpu, PlanRecord
+
+NAME = "plain.plan"
+
+
+def has_plain(folder: Path) -> bool:
+    """Whether the bundle was exported with --plain."""
+    return (folder / PLAIN_RECORD_NAME).is_file()
+
+
+def build_plain_plan(
+    folder: Path,
+    precision: Precision,
+    batches: tuple[int, ...],
+    tensorrt: str,
+    gpu: Gpu,
+    out: Path,
+    build_stage: Callable[[Path, Path], dict[str, Any]],
+) -> Path:
+    """plain.plan with its record in `out`. build_stage: builds an ONNX file into a plan, as the chain's were.
+
+    It is not checked: it has no answers to be checked against, and nobody is to believe any. Raises EngineError when the
+    bundle lacks the graph or its record is damaged.
+    """
+    onnx = folder / ("plain.onnx" if precision == "fp32" else f"plain.{precision}.onnx")
+    described = folder / PLAIN_RECORD_NAME
+    if not onnx.is_file():
+        raise EngineError(f"{onnx} is missing. Export again: sacvit-export --plain, with --fp16 --int8 as before")
+    try:
+        if described.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError("too large")
+        metadata = json.loads(described.read_text("utf-8"))
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("not a table of texts")
+    except (OSError, ValueError, RecursionError) as reason:
+        raise EngineError(f"{described} cannot be read: {reason}. Export again: sacvit-export --plain") from None
+    record = StageRecord.from_metadata(described, metadata)
+    plan = out / NAME
+    built = build_stage(onnx, plan)
+    PlanRecord(
+        record=replace(record, precision=precision),
+        plan_sha256=sha256_of(plan),
+        plan_bytes=plan.stat().st_size,
+        onnx=onnx.name,
+        onnx_sha256=sha256_of(onnx),
+        tensorrt=tensorrt,
+        gpu=gpu,
+        batches=batches,
+        capacity=batches[-1],
+        build=built,
+    ).write(plan)
+    return plan

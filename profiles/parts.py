@@ -1,0 +1,105 @@
+"""A pass in its parts: uploads, engine, copies back, as trtexec times them. Run apart from the windows, which use graphs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..runtime.cuda import Cuda, CudaLane
+from ..runtime.gate import Gate
+from ..runtime.pipeline import Pipeline
+from ..runtime.stage import Binding
+from ..runtime.tensorrt_stage import TensorrtBinding
+from ..runtime.track import places_for
+from .contenders import SendAll
+from .images import Images
+from .trtexec import Pass
+
+MOST_PASSES, MOST_S, WARM_UP = 200, 3.0, 5
+
+
+def time_pass(binding: Binding, origin_s: float) -> Pass:
+    """One pass. Times are ms from `origin_s` of time.perf_counter.
+
+    TensorRT: call by call, each part between two events on the GPU. Others: from start to end, copies included.
+    """
+    if isinstance(binding, TensorrtBinding):
+        return _time_on_gpu(binding, origin_s)
+    began = 1e3 * (time.perf_counter() - origin_s)
+    binding.start()
+    binding.wait()
+    ended = 1e3 * (time.perf_counter() - origin_s)
+    return Pass((began, began), (began, began), (began, ended), (ended, ended))
+
+
+def _time_on_gpu(binding: TensorrtBinding, origin_s: float) -> Pass:
+    cuda, lane = binding.cuda, binding.lane
+    began = time.perf_counter()
+    marks = []
+    for part in binding.parts:
+        marks.append(cuda.record(lane))
+        part()
+        marks.append(cuda.record(lane))
+    enqueued = time.perf_counter()
+    at = 1e3 * (began - origin_s)
+    enqueue = at, 1e3 * (enqueued - origin_s)
+    spans = []
+    for first, second in zip(marks[0::2], marks[1::2], strict=True):
+        elapsed = cuda.elapsed_ms(first, second)
+        spans.append((at, at + elapsed))
+        at += elapsed
+    h2d, compute, d2h = spans
+    return Pass(enqueue, h2d, compute, d2h)
+
+
+def graph_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
+    """A pass as the pipeline runs it, from its launch to its end on the GPU: one graph, copies included."""
+    lane: CudaLane = binding.lane
+    first = cuda.record(lane)
+    binding.start()
+    return cuda.elapsed_ms(first, cuda.record(lane))
+
+
+def time_parts(pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> dict[str, tuple[list[Pass], float]]:
+    """By stage: passes over the images, and their wall seconds. SAC runs over every image, whatever the gate says.
+
+    The labels of a pass are its stage, the path of its batch, its first confidence and the number of its first image.
+    """
+    track, send_all = pipeline.track(batch), SendAll()
+    found: dict[str, tuple[list[Pass], float]] = {}
+    passes: dict[str, list[Pass]] = {"EE": [], "SAC": []}
+    wall_s = dict.fromkeys(passes, 0.0)
+    ee = track.ee_binding(places_for(batch, pipeline.ee.batches))
+    sac = track.sac_binding(places_for(batch, pipeline.sac.batches))
+    origin_s = time.perf_counter()
+    for number in range(-WARM_UP, MOST_PASSES):
+        for place, slot in enumerate(track.images[:batch]):
+            images.prepare(max(number, 0) * batch + place, slot)
+        if number == 0:
+            origin_s = time.perf_counter()
+        began = time.perf_counter()
+        ee_pass = time_pass(ee, origin_s)
+        between = time.perf_counter()
+        survivors = gate.survivors(track.confidence[:batch], np.empty_like(track.row))
+        labels: dict[str, Any] = {
+            "path": "full" if survivors else "exit",
+            "conf": round(float(track.confidence[0]), 6),
+            "frame": max(number, 0) * batch % len(images.frames),
+        }
+        send_all.survivors(track.confidence[:batch], track.row)
+        second = time.perf_counter()
+        sac_pass = time_pass(sac, origin_s)
+        ended = time.perf_counter()
+        if number < 0:
+            continue
+        for stage, one, spent in (("EE", ee_pass, between - began), ("SAC", sac_pass, ended - second)):
+            passes[stage].append(replace(one, labels={"stage": stage, **labels}))
+            wall_s[stage] += spent
+        if ended - origin_s > MOST_S:
+            break
+    for stage, timed in passes.items():
+        found[stage] = timed, wall_s[stage]
+    return found

@@ -1,0 +1,209 @@
+"""Power modes of a Jetson: which is in use, switching with NVIDIA's nvpmodel, and putting the old one back.
+
+nvpmodel can refuse and still end with 0; modes that change the number of cores want a reboot, and without a terminal the tool
+only says so. So a switch counts when the mode afterwards is the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..bundle.board import NVPMODEL_STATUS, ROOT, PowerMode, known_power_modes, power_mode_in_use
+from ..bundle.errors import DeviceError, UsageError
+
+LIMIT_S = 30.0  # a switch takes a second or two
+MAX_OUTPUT_BYTES = 16384
+MAX_WORDS = 300  # characters of the tool's own words in a message
+POLL_S = 0.02
+MODE_NAME = r"NV Power Mode:[ \t]*(\S+)"
+MODE_NUMBER = r"^[ \t]*(\d{1,9})[ \t]*$"
+NOT_ROOT = r"\broot\b|\bsudo\b|permission denied|not permitted|: 13\s*$"  # 13: EACCES, as nvpmodel prints it
+
+
+class PowerModes:
+    """The modes of this machine. command: nvpmodel, by name or path; limit_s: for one call of it."""
+
+    def __init__(self, command: str = "nvpmodel", root: Path = ROOT, limit_s: float = LIMIT_S) -> None:
+        self._command, self._root, self._limit_s = command, root, limit_s
+        self._half_done = False  # a call did not come to its end: what the machine is in now is not what its note says
+
+    def current(self) -> PowerMode:
+        """The mode in use. Raises DeviceError on a machine that tells none."""
+        mode, _ = read_power_mode(self._root, self._command, self._limit_s)
+        if mode is None:
+            raise DeviceError(
+                f"this machine tells no power mode: no /{NVPMODEL_STATUS}, and `{self._command} -q` gives none."
+                " --power-modes is for a Jetson; inside a container, mount the file and the tool"
+            )
+        return mode
+
+    def known(self) -> list[PowerMode]:
+        """What /etc/nvpmodel.conf offers; empty without the file."""
+        return known_power_modes(self._root)
+
+    def require(self, mode_ids: Sequence[int]) -> None:
+        """Raises UsageError for ids that the table lacks; accepts all where there is no table."""
+        known = self.known()
+        missing = [str(mode_id) for mode_id in mode_ids if mode_id not in {mode.id for mode in known}]
+        if known and missing:
+            raise UsageError(
+                f"--power-modes: this machine has no mode {', '.join(missing)}; it has {', '.join(map(str, known))}"
+            )
+
+    def switch(self, mode_id: int) -> None:
+        """Sets the mode; nothing is called when it is in use already: nvpmodel would undo jetson_clocks.
+
+        Raises UsageError for an unknown id, DeviceError when the machine is not in the mode afterwards: for want of root,
+        of a reboot, or for no reason that the tool gives.
+        """
+        self.require([mode_id])
+        if self.current().id != mode_id:
+            self._set(mode_id)
+
+    @contextmanager
+    def restored(self) -> Iterator[PowerMode]:
+        """The mode in use, which is set again at the end, on exceptions and Ctrl-C too.
+
+        When that fails: DeviceError, or, where another exception is under way, the same words on stderr.
+        """
+        before = self.current()
+        try:
+            yield before
+        except BaseException:
+            try:
+                self._put_back(before)
+            except DeviceError as reason:
+                print(f"warning: {reason}", file=sys.stderr)
+            raise
+        self._put_back(before)
+
+    def _put_back(self, mode: PowerMode) -> None:
+        try:
+            if self._half_done or self.current().id != mode.id:
+                self._set(mode.id)
+        except (DeviceError, KeyboardInterrupt) as reason:
+            raise DeviceError(
+                f"THE POWER MODE IS NOT {mode} AGAIN: {str(reason) or 'interrupted'}."
+                f" Put it back by hand: sudo {self._command} -m {mode.id}"
+            ) from None
+
+    def _set(self, mode_id: int) -> None:
+        mode = next((mode for mode in self.known() if mode.id == mode_id), PowerMode(mode_id))
+        arguments = [self._command, "-m", str(mode_id)]
+        self._half_done = True
+        try:
+            code, output = run_limited(arguments, self._limit_s)
+        except DeviceError:
+            self._half_done = False
+            raise
+        said = f"; it said: {_words(output)}" if output.strip() else ""
+        if code is None:
+            raise DeviceError(f"{' '.join(arguments)} did not end within {self._limit_s:g} s and was killed{said}")
+        now = self.current()
+        complains = code != 0 or "NVPM ERROR" in output
+        wants_reboot = re.search("reboot", output, re.IGNORECASE) is not None
+        wants_root = complains and re.search(NOT_ROOT, output, re.IGNORECASE | re.MULTILINE) is not None
+        self._half_done = complains and not wants_reboot and not wants_root  # those two end it before anything is set
+        if now.id == mode_id and not complains and not wants_reboot:
+            return
+        if wants_reboot:
+            reason = f"needs a reboot: sudo {' '.join(arguments)}, reboot, and measure in it without --power-modes"
+        elif wants_root:
+            reason = "needs root: run with sudo, and outside of containers"
+        elif complains:
+            reason = f"was not set: {self._command} ended with {code}"
+        else:
+            reason = f"was not set, and {self._command} does not say why"
+        raise DeviceError(f"power mode {mode} {reason}. In use: {now}{said}")
+
+
+def parse_mode_list(text: str) -> list[int]:
+    """[0, 1, 2] for "0,1,2", in the order given. Raises UsageError for anything else and for an id that comes twice."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,3}", part) for part in parts):
+        raise UsageError(f"--power-modes {text}: give ids of nvpmodel with commas between them, as in 0,1,2")
+    mode_ids = [int(part) for part in parts]
+    if len(set(mode_ids)) < len(mode_ids):
+        raise UsageError(f"--power-modes {text}: an id comes twice; give each once")
+    return mode_ids
+
+
+def read_power_mode(root: Path, command: str | Path, limit_s: float) -> tuple[PowerMode | None, str | None]:
+    """The mode in use and where that stands: the note that nvpmodel keeps, else the tool's word; (None, None) for none."""
+    if mode := power_mode_in_use(root):
+        return mode, f"/{NVPMODEL_STATUS}"
+    try:
+        code, output = run_limited([str(command), "-q"], limit_s)
+    except DeviceError:
+        return None, None
+    # The exit code does not count: without root the tool prints the mode and then complains of files that it cannot read.
+    mode = None if code is None else _mode_in(output, known_power_modes(root))
+    return (mode, f"{Path(command).name} -q") if mode else (None, None)
+
+
+def run_limited(arguments: Sequence[str], limit_s: float) -> tuple[int | None, str]:
+    """Exit code and the first 16 KiB of what a tool prints, both streams; the code is None when it was killed at its limit.
+
+    It has no input and no terminal, so that a question ends it; a Ctrl-C of ours does not reach it.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as reason:
+        raise DeviceError(f"{arguments[0]} does not start: {reason}") from None
+    deadline = time.monotonic() + limit_s
+    kept = bytearray()
+    assert process.stdout is not None
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                if selector.select(min(left, POLL_S)):
+                    piece = os.read(process.stdout.fileno(), 65536)
+                    kept += piece[: MAX_OUTPUT_BYTES - len(kept)]
+                    if not piece:
+                        break
+                elif process.poll() is not None:  # a child of the tool's may hold the pipe for ever
+                    break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(deadline - time.monotonic(), 0))
+    finally:
+        was_killed = process.poll() is None
+        if was_killed:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    return None if was_killed else process.returncode, kept.decode("utf-8", "replace")
+
+
+def _mode_in(output: str, known: Sequence[PowerMode]) -> PowerMode | None:
+    """Of `NV Power Mode: MODE_15W` and the line `2` below it, with other lines around them."""
+    name, numbers = re.search(MODE_NAME, output), re.findall(MODE_NUMBER, output, re.MULTILINE)
+    if name is None:
+        return None
+    if numbers:
+        return PowerMode(int(numbers[-1]), name[1])
+    return next((mode for mode in known if mode.name == name[1]), None)
+
+
+def _words(output: str) -> str:
+    """The end of what the tool said, as one line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    text = " / ".join(dict.fromkeys(lines))
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable if len(printable) <= MAX_WORDS else f"...{printable[-MAX_WORDS:]}"

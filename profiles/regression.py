@@ -1,0 +1,65 @@
+"""Energy by path: sensors are far slower than an inference, but windows with different shares of exits tell the paths apart.
+
+E = sum over paths of (energy of one image * images on it) + P_idle * t, over windows at several thresholds and idle ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .energy import Amount, student
+
+WORST_CONDITION = 1e6  # of the scaled matrix: beyond, two columns say the same
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window: its mean power, the bound of what the sensor cannot tell of it, and how many images took each path."""
+
+    power_mw: float
+    bound_mw: float
+    duration_s: float
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """mJ of one image on each path above idle, and idle power in mW. residual_mw: what the fit leaves, root mean square.
+
+    reason: why there is no fit; then `mj` is empty.
+    """
+
+    mj: Mapping[str, Amount]
+    idle_mw: Amount | None
+    residual_mw: float
+    windows: int
+    reason: str | None = None
+
+
+def fit_paths(rows: Sequence[Row]) -> Paths:
+    """Least squares on mean power, since its error does not grow with a window's length.
+
+    The interval of each number is Student's 95 % of the residuals plus the worst that the sensor's bounds can do to it.
+    """
+    names = sorted({name for row in rows for name, count in row.images.items() if count})
+    if not names:
+        return Paths({}, None, 0.0, len(rows), "no window with an image")
+    rates = np.array([[row.images.get(name, 0) / row.duration_s for name in names] + [1.0] for row in rows])
+    power = np.array([row.power_mw for row in rows])
+    scale = np.abs(rates).max(axis=0)
+    freedom = len(rows) - len(names) - 1
+    if freedom < 1 or np.linalg.cond(rates / scale) > WORST_CONDITION:
+        reason = f"{len(rows)} windows do not tell {' and '.join(names)} and idle apart"
+        return Paths({}, None, 0.0, len(rows), reason)
+    inverse = np.linalg.pinv(rates / scale) / scale[:, None]
+    found = inverse @ power
+    residuals = power - rates @ found
+    variance = float(residuals @ residuals) / freedom
+    half = student(freedom) * np.sqrt(variance * np.sum(inverse**2, axis=1))
+    half += np.abs(inverse) @ np.array([row.bound_mw for row in rows])
+    amounts = [Amount(float(value), float(width)) for value, width in zip(found, half, strict=True)]
+    residual_mw = float(np.sqrt(np.mean(residuals**2)))
+    return Paths(dict(zip(names, amounts[:-1], strict=True)), amounts[-1], residual_mw, len(rows))

@@ -1,0 +1,132 @@
+"""Readings of a power source at a steady pace, beside whatever runs, and what can be told from them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from .power import PERIOD_S, Clock, Kind, NoPower, PowerError, PowerSource, Reading
+
+Numbers = npt.NDArray[np.float64]
+
+
+class Sampler:
+    """Reads a source every `PERIOD_S` in a thread of its own, from `with` to its end.
+
+    faults: what went wrong, one line each; the run that is measured goes on. A reading that is not later than the one
+    before it is left out.
+    """
+
+    def __init__(self, source: PowerSource | NoPower, clock: Clock = time.perf_counter) -> None:
+        self.source, self._clock = source, clock
+        self.readings: list[Reading] = []
+        self.faults: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="power", daemon=True)
+
+    def __enter__(self) -> Sampler:
+        self._began = self._clock()
+        if not isinstance(self.source, NoPower):
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(due - time.monotonic(), 0.0)):
+            self.take()
+            due = max(due + PERIOD_S, time.monotonic())
+
+    def take(self) -> None:
+        """Adds what the source has now."""
+        try:
+            readings = self.source.read()
+        except PowerError as fault:
+            self._note(str(fault))
+            return
+        for reading in readings:
+            if self.readings and reading.time_s <= self.readings[-1].time_s:
+                self._note("the clock went backwards")
+            else:
+                self.readings.append(reading)
+                if len(reading.rails) < len(self.source.sensors):
+                    self._note(f"gone: {', '.join(sorted(set(self.source.sensors) - set(reading.rails)))}")
+
+    def _note(self, fault: str) -> None:
+        if not any(known.endswith(fault) for known in self.faults):
+            self.faults.append(f"{self._clock() - self._began:.1f} s: {fault}")
+
+    def trace(self, rails: Sequence[str]) -> Trace:
+        """The sum of these rails at every reading that has them all."""
+        taken = [reading for reading in list(self.readings) if all(rail in reading.rails for rail in rails)]
+        times = np.array([reading.time_s for reading in taken])
+        values = np.array([sum(reading.rails[rail] for rail in rails) for reading in taken])
+        return Trace(times, values, self.source.kind)  # type: ignore[arg-type]  # NoPower has no readings
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Values over time: (n,) seconds, rising, and (n,) mW or mJ."""
+
+    times_s: Numbers
+    values: Numbers
+    kind: Kind
+
+    def between(self, begin_s: float, end_s: float) -> Trace:
+        inside = (self.times_s >= begin_s) & (self.times_s <= end_s)
+        return Trace(self.times_s[inside], self.values[inside], self.kind)
+
+    def missing(self, begin_s: float, end_s: float) -> float:
+        """The share of a window, in [0, 1], that lies in gaps of more than two periods between readings."""
+        inside = self.between(begin_s, end_s).times_s
+        gaps = np.diff(np.concatenate(([begin_s], inside, [end_s])))
+        return float(gaps[gaps > 2 * PERIOD_S].sum() / (end_s - begin_s)) if end_s > begin_s else 1.0
+
+    def energy_mj(self, begin_s: float, end_s: float) -> float:
+        """Between two times: the trapezoid of power, or the counter's difference; both interpolated at the ends.
+
+        NaN where the readings do not reach from one end to the other.
+        """
+        times, values = self.times_s, self.values
+        if not len(times) or times[0] > begin_s or times[-1] < end_s:
+            return float("nan")
+        first, last = np.interp([begin_s, end_s], times, values)
+        if self.kind == "energy":
+            return float(last - first)
+        inside = (times > begin_s) & (times < end_s)
+        at = np.concatenate(([begin_s], times[inside], [end_s]))
+        power = np.concatenate(([first], values[inside], [last]))
+        return float(np.sum((power[1:] + power[:-1]) / 2 * np.diff(at)))
+
+    def power_mw(self, begin_s: float, end_s: float) -> float:
+        """Mean power between two times; NaN as in `energy_mj`."""
+        return self.energy_mj(begin_s, end_s) / (end_s - begin_s) if end_s > begin_s else float("nan")
+
+    def as_power(self) -> Trace:
+        """A counter's slope between readings; power as it is."""
+        if self.kind == "power" or len(self.times_s) < 2:
+            return Trace(self.times_s, self.values if self.kind == "power" else np.zeros(len(self.times_s)), "power")
+        middle = (self.times_s[1:] + self.times_s[:-1]) / 2
+        return Trace(middle, np.diff(self.values) / np.diff(self.times_s), "power")
+
+    def rise_s(self, step_s: float, until_s: float, step_mw: float) -> float | None:
+        """Time from a step of the load to 63 % of the rise of power; None for a rise of less than 10 sensor steps."""
+        power = self.as_power()
+        before, after = power.between(step_s - (until_s - step_s), step_s), power.between(step_s, until_s)
+        if len(before.values) < 5 or len(after.values) < 5:
+            return None
+        low, high = float(np.median(before.values)), float(np.median(after.values[-5:]))
+        if high - low < max(10 * step_mw, 0.05 * abs(low)):
+            return None
+        above = after.times_s[after.values >= low + 0.632 * (high - low)]
+        return float(above[0] - step_s) if len(above) else None

@@ -1,0 +1,164 @@
+"""A result as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .energy import TOTAL
+
+COLUMNS = ("median", "mean", "p90", "p95", "p99", "min", "max")
+SHOWN_LAYERS = 8
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """Engines, trtexec's summary of each, and of every power mode latency, energy, break-even and what spoils them."""
+    engines = result["engines"]
+    names = ", ".join(f"{stage} {one['file']} ({one['precision']})" for stage, one in engines.items())
+    lines = [f"{names}, {result['backend']}, batch {result['batch']}; {result['images']}"]
+    for parts in result["parts"]:
+        switches = "; ".join(f"{name}: {said(value)}" for name, value in parts["switches"].items())
+        lines += ["one pass in its parts, from passes of their own", f"  {switches}"]
+        for stage, summary in parts["summary"].items():
+            lines += ["", f"=== Performance summary === {stage}", *summary]
+    for mode in result["modes"]:
+        lines += ["", *_mode_lines(mode)]
+    for stages in result["layers"]:
+        for stage, rows in stages.items():
+            lines += ["", f"slowest layers of {stage}", *layer_lines(rows)]
+    lines += [f"power mode {one['mode']} was left out: {one['reason']}" for one in result["skipped_modes"]]
+    return lines
+
+
+def _mode_lines(mode: Mapping[str, Any]) -> list[str]:
+    contenders = mode["contenders"]
+    label, main = mode_label(mode), mode["main"]
+    lines = [f"=== sacvit{f', power mode {label}' if label else ''} ==="]
+    lines.append(
+        f"{'ms a pass':<16}{'n':>8}" + "".join(f"{name:>9}" for name in COLUMNS) + f"{'CoV':>8}{'images/s':>10}"
+    )
+    for name, contender in contenders.items():
+        rate = "" if contender["threshold"] is None else f"  {contender['exit_rate']:.1%} exit"
+        lines.append(latency_row(name, contender["paths_ms"]["all"]) + f"{contender['throughput']:>10.5g}{rate}")
+        if name == main:
+            paths = [(f"{path} path", contender["paths_ms"][path]) for path in ("exit", "full")]
+            lines += [latency_row(f"  {path}", values) for path, values in paths if values["n"]]
+            stages = contender["stages_ms"].items()
+            lines += [latency_row(f"    {stage}", values) for stage, values in stages if values["n"]]
+    for name, contender in contenders.items():
+        if contender["scenario"] is not None:
+            lines += scenario_lines(name, contender["scenario"])
+    lines += ["", *_energy_lines(mode), "", *_break_even_lines(mode)]
+    lines += [f"note: {text}" for text in mode["warnings"]]
+    return lines + [f"{'INVALID' if one['invalidates'] else 'note'}: {one['text']}" for one in mode["changes"]]
+
+
+def mode_label(mode: Mapping[str, Any]) -> str | None:
+    """As in "2 (MAXN_SUPER)"; None on a machine without power modes."""
+    state = (mode["state"] or {}).get("before") or {}
+    used = state.get("power_mode")
+    if used is None:
+        return None if mode["mode"] is None else str(mode["mode"])
+    return f"{used['id']} ({used['name']})" if used["name"] else str(used["id"])
+
+
+def latency_row(name: str, values: Mapping[str, Any]) -> str:
+    count, *cells, cov = latency_cells(values)
+    return f"{name:<16}{count:>8}{''.join(f'{cell:>9}' for cell in cells)}{cov:>8}"
+
+
+def latency_cells(values: Mapping[str, Any]) -> list[str]:
+    """n, the columns in ms, the coefficient of variation; no numbers where there were no passes."""
+    if not values["n"]:
+        return ["0"] + [""] * (len(COLUMNS) + 1)
+    return [str(values["n"]), *(_short(values[f"{column}_ms"]) for column in COLUMNS), f"{values['cov']:.1%}"]
+
+
+def slowest_layers(rows: Sequence[Mapping[str, Any]], count: int) -> list[tuple[str, str, str]]:
+    """Name, median ms and share of the slowest."""
+    slowest = sorted(rows[1:], key=lambda row: -row["percentage"])[:count]
+    return [(row["name"][:64], f"{row['medianMs']:.4g}", f"{row['percentage']:.1f} %") for row in slowest]
+
+
+def layer_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"  {name:<64}{ms:>10} ms{share:>9}" for name, ms, share in slowest_layers(rows, SHOWN_LAYERS)]
+
+
+def scenario_lines(name: str, told: Mapping[str, Any]) -> list[str]:
+    value = "null" if told["value"] is None else f"{told['value']:.5g}"
+    lines = [f"{name}, {told['scenario']}: {told['metric']} {value} ({told['note']})"]
+    return lines + [f"  rule not kept: {text}" for text in told["not_kept"]]
+
+
+def _energy_lines(mode: Mapping[str, Any]) -> list[str]:
+    power, main = mode["power"], mode["main"]
+    if power["source"] is None:
+        return [f"power: null: {power['reason']}"]
+    lines = [f"power: {power['source']}; total: {power['scope']}"]
+    reasons = {one["energy"]["reason"] for one in mode["contenders"].values()} - {None}
+    lines += [f"energy: null: {reason}" for reason in sorted(reasons)]
+    rows = []
+    for name, contender in mode["contenders"].items():
+        table = contender["energy"]["mj_per_image"] or {}
+        for rail, amounts in table.items():
+            if rail == TOTAL or TOTAL not in table or (name == main and [rail] != power["total_rails"]):
+                gross, above = amount_text(amounts["gross"]), amount_text(amounts["above_idle"])
+                label = name if rail == TOTAL else f"  {rail}"
+                rows.append(f"{label:<20}{gross:>18}{above:>18}{amounts['mean_mw'] / 1e3:>12.3g}")
+    if rows:
+        lines += [f"{'mJ an image':<20}{'with idle power':>18}{'above idle':>18}{'mean W':>12}", *rows]
+    paths = mode["paths_mj"]
+    if paths is not None and paths["reason"] is not None:
+        lines.append(f"energy by path: null: {paths['reason']}")
+    elif paths is not None:
+        told = ", ".join(f"{path} {amount_text(amount)} mJ" for path, amount in paths["mj"].items())
+        lines.append(f"one image above idle, by regression over {paths['windows']} windows: {told}")
+        lines.append(f"  idle {amount_text(paths['idle_mw'])} mW, residual {paths['residual_mw']:.3g} mW")
+    return lines + [f"power source: {fault}" for fault in power["faults"]]
+
+
+def _break_even_lines(mode: Mapping[str, Any]) -> list[str]:
+    table = mode["break_even"]
+    if table is None:
+        return ["break-even: not measured; give --plain plain.onnx, which sacvit-export --plain writes"]
+    return [
+        f"{name}, {unit}: {break_even_text(told)}"
+        for name, units in table.items()
+        for unit, told in units.items()
+        if told is not None
+    ]
+
+
+def break_even_text(told: Mapping[str, float]) -> str:
+    needed = told["exit_rate"]
+    verdict = (
+        "never pays off" if needed > 1 else "always pays off" if needed <= 0 else f"pays off from {needed:.1%} exits on"
+    )
+    return (
+        f"the second stage {verdict}; measured {told['measured_exit_rate']:.1%}, margin {100 * told['margin']:+.1f} points,"
+        f" {told['gain']:.2f}x over the plain ViT"
+    )
+
+
+def amount_text(amount: Mapping[str, float] | None) -> str:
+    """A value with as many digits as its uncertainty allows."""
+    if amount is None:
+        return "null"
+    value, width = amount["value"], amount["plus_minus"]
+    digits = 4 if width <= 0 else max(0, 1 - _magnitude(width))
+    return f"{value:.{min(digits, 6)}f} ± {width:.{min(digits, 6)}f}"
+
+
+def _magnitude(value: float) -> int:
+    return int(f"{value:e}".partition("e")[2])
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def said(value: object) -> str:
+    """A switch in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not on this backend" if value is None else str(value)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sacvit.bundle.errors import EngineError
+from sacvit.export import build as module
+from sacvit.export.build import build
+from sacvit.export.export import export
+from sacvit.export.plain import plain_of
+from sacvit.export.worker import run_job
+from sacvit.model.checkpoint import load_checkpoint
+from sacvit.runtime.buffers import HostLane, wrap
+from sacvit.runtime.onnx_stage import OnnxStage
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_checkpoint, calibration_images, tmp_path_factory):
+    from sacvit.export.precision import PrecisionOptions
+
+    options = PrecisionOptions(int8=True, fp16=True, calib=calibration_images.path, limits={"exit_agreement": 0.9})
+    folder = tmp_path_factory.mktemp("plain") / "build"
+    threshold = calibration_images.threshold
+    return export(tiny_checkpoint, folder, threshold=threshold, precision=options, plain=True).folder
+
+
+def logits_of(stage, images):
+    out = np.zeros((len(images), *stage.outputs["logits"].shape), np.float32)
+    binding = stage.bind(wrap({"image": images, "logits": out}), HostLane())
+    binding.start()
+    binding.wait()
+    return out
+
+
+def test_the_plain_vit_is_torch_s_with_the_checkpoint_s_weights(bundle, tiny_checkpoint, images):
+    model = plain_of(load_checkpoint(tiny_checkpoint)).eval()
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images[:3])).numpy()
+    assert np.abs(logits_of(OnnxStage(bundle / "plain.onnx"), images[:3]) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16", "int8fp16"])
+def test_it_comes_in_every_precision_that_the_pair_has(bundle, images, precision):
+    stage = OnnxStage(bundle / f"plain.{precision}.onnx")
+    assert stage.record.stage == "plain" and stage.record.precision == precision
+    assert np.abs(logits_of(stage, images[:3]) - logits_of(OnnxStage(bundle / "plain.onnx"), images[:3])).max() < 0.5
+
+
+def test_an_export_without_it_removes_the_one_before(tiny_checkpoint, tmp_path):
+    export(tiny_checkpoint, tmp_path, plain=True)
+    assert (tmp_path / "plain.onnx").is_file() and (tmp_path / "plain.json").is_file()
+    export(tiny_checkpoint, tmp_path)
+    assert not list(tmp_path.glob("plain*"))
+
+
+@pytest.fixture
+def here(fake_gpu, monkeypatch):
+    monkeypatch.setattr(module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+    return fake_gpu
+
+
+def test_its_plan_is_built_beside_the_chain_s_in_the_same_precision(bundle, here, tmp_path):
+    from sacvit.profiles.plain import Plain
+
+    here.become("10.16")
+    plans = build(bundle, tmp_path, wanted="fp16", batches=(1, 4))
+    plain = Plain(tmp_path / "plain.plan", 4)
+    assert plain.stage.record.precision == plans.outcomes[0].record.record.precision == "fp16"
+    assert plain.stage.batches == (1, 4)
+
+
+def test_a_bundle_that_lacks_its_graph_is_told(bundle, here, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (copy / "plain.fp16.onnx").unlink()
+    with pytest.raises(EngineError, match=r"plain\.fp16\.onnx is missing\. Export again: sacvit-export --plain"):
+        build(copy, wanted="fp16")
+    assert not (copy / "ee.plan").exists()
+
+
+def test_a_damaged_record_is_told(bundle, here, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (copy / "plain.json").write_text("[1]")
+    with pytest.raises(EngineError, match=r"plain\.json cannot be read"):
+        build(copy, wanted="fp16")

@@ -1,0 +1,342 @@
+"""sacvit-profile as a user calls it, on a small bundle and this machine's CPU."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from sacvit.profiles.cli import main, parse_thresholds
+
+LOGS = Path(__file__).parent / "tegrastats"
+
+
+@pytest.fixture
+def engines(plain_bundle):
+    return ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--power", "none"]
+
+
+@pytest.fixture(scope="session")
+def run_folder(plain_bundle, tmp_path_factory):
+    """A run of three thresholds against the plain ViT, with layers."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    command = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--power", "none"]
+    command += ["--plain", str(plain_bundle / "plain.onnx"), "--threshold", "0.2:0.6:0.2", "--iterations", "60"]
+    assert main([*command, "--warmup-ms", "1", "--layers", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def result(run_folder):
+    return json.loads((run_folder / "profile.json").read_text())
+
+
+def fails(arguments, code, *words, capsys):
+    assert main([str(argument) for argument in arguments]) == code
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+
+
+# What it measures
+
+
+def test_every_threshold_each_path_and_the_plain_vit_are_measured(result):
+    (mode,) = result["modes"]
+    assert list(mode["contenders"]) == ["always exit", "eta 0.2", "eta 0.4", "eta 0.6", "never exit", "plain ViT"]
+    assert {contender["windows"] for contender in mode["contenders"].values()} == {3}
+    assert {contender["images"] for contender in mode["contenders"].values()} == {60}
+
+
+def test_the_exit_rate_falls_with_the_threshold(result):
+    rates = [result["modes"][0]["contenders"][f"eta {eta}"]["exit_rate"] for eta in (0.2, 0.4, 0.6)]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
+
+
+def test_every_pass_is_an_exit_or_a_full_one(result):
+    for contender in result["modes"][0]["contenders"].values():
+        paths = contender["paths_ms"]
+        if "exit" in paths:
+            assert paths["exit"]["n"] + paths["full"]["n"] == paths["all"]["n"] == 60
+
+
+def test_break_even_is_the_formula_of_the_measured_means(result):
+    contenders = result["modes"][0]["contenders"]
+    exits, full, plain = (contenders[name]["ms_per_image"] for name in ("always exit", "never exit", "plain ViT"))
+    told = result["modes"][0]["break_even"]["eta 0.4"]["latency"]
+    assert told["exit_rate"] == pytest.approx((full - plain) / (full - exits), abs=1e-5)
+    assert told["margin"] == pytest.approx(contenders["eta 0.4"]["exit_rate"] - told["exit_rate"], abs=1e-5)
+
+
+def test_power_that_was_not_measured_is_null_with_its_reason(result):
+    (mode,) = result["modes"]
+    assert mode["power"]["source"] is None and mode["power"]["reason"] == "--power none"
+    assert mode["contenders"]["eta 0.4"]["energy"] == {"mj_per_image": None, "reason": "--power none"}
+
+
+def test_the_state_of_the_machine_stands_beside_the_numbers(result):
+    state = result["modes"][0]["state"]
+    assert state["before"]["cores"] and state["after"]["kernel"] and dict(state["rows_before"])["Processor"]
+
+
+def test_the_command_is_kept_without_passwords(plain_bundle, tmp_path, monkeypatch, images):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), images[0])
+    monkeypatch.setattr(sys, "argv", ["sacvit-profile", "--source", "rtsp://me:secret@camera/1"])
+    command = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--power", "none"]
+    assert main([*command, "--iterations", "3", "--source", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "profile.json").read_text()
+    assert "secret" not in text and "camera" in text
+
+
+def test_a_run_goes_on_where_it_was_and_measures_only_what_is_new(engines, tmp_path, capsys):
+    command = [*engines, "--iterations", "6", "--warmup-ms", "1", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    lines = (tmp_path / "out" / "run.jsonl").read_text().splitlines()
+    assert main([*command, "--threshold", "0.5"]) == 0
+    again = (tmp_path / "out" / "run.jsonl").read_text().splitlines()
+    assert again[: len(lines)] == lines
+    added = [json.loads(line) for line in again[len(lines) :]]
+    assert {line["contender"] for line in added if line["kind"] == "window"} == {"eta 0.5"}
+
+
+def test_a_finished_run_is_told_and_its_report_written_again(engines, tmp_path, capsys):
+    command = [*engines, "--iterations", "6", "--warmup-ms", "1", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    (tmp_path / "out" / "report.html").unlink()
+    assert main(command) == 0
+    assert "holds all of this already" in capsys.readouterr().err and (tmp_path / "out" / "report.html").is_file()
+
+
+def test_json_is_the_result_and_nothing_else_on_stdout(engines, capsys):
+    assert main([*engines, "--iterations", "6", "--warmup-ms", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["modes"][0]["contenders"]
+
+
+def test_the_summary_has_trtexec_s_lines_and_ours_behind_them(engines, capsys):
+    assert main([*engines, "--iterations", "30", "--warmup-ms", "1"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^=== Performance summary === EE\nThroughput: \S+ qps\nLatency: min = ", out, re.MULTILINE)
+    assert out.index("=== Performance summary ===") < out.index("=== sacvit ===")
+    assert "break-even: not measured; give --plain" in out and "power: null: --power none" in out
+
+
+def test_exported_times_are_written_in_trtexec_s_spelling_too(engines, tmp_path):
+    assert main([*engines, "--iterations", "3", "--warmUp", "1", "--exportTimes", str(tmp_path / "t.json")]) == 0
+    assert {"startEnqMs", "computeMs", "stage", "path", "conf", "frame"} <= set(
+        json.loads((tmp_path / "t.json").read_text())[0]
+    )
+
+
+def test_a_preset_tells_what_of_the_rules_was_not_kept(engines, capsys):
+    assert main([*engines, "--preset", "single-stream", "--duration-s", "0.3", "--warmup-ms", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "90th percentile latency, early-stopping estimate" in out and "not a result of MLPerf" in out
+    assert "rule not kept: 0 s; the rules ask for 600" in out
+    assert "always exit" not in out
+
+
+def test_ctrl_c_keeps_what_was_measured_and_ends_with_130(engines, tmp_path, monkeypatch, capsys):
+    from sacvit.profiles import contenders
+
+    real = contenders.Chain.run_pass
+
+    def run_pass(self, record):
+        real(self, record)
+        if self._next == 15:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(contenders.Chain, "run_pass", run_pass)
+    assert main([*engines, "--iterations", "12", "--warmup-ms", "1", "--out", str(tmp_path / "out")]) == 130
+    assert json.loads((tmp_path / "out" / "profile.json").read_text())["modes"][0]["contenders"]
+    assert "interrupted" in capsys.readouterr().err
+
+
+# The report
+
+
+def page_of(path):
+    text = path.read_text()
+    body = text[text.index("<body>") : text.index("</html>")]
+    return text, ET.fromstring(body.replace("&nbsp;", " "))
+
+
+def test_the_report_is_one_file_that_loads_nothing(run_folder):
+    text, _ = page_of(run_folder / "report.html")
+    assert "default-src 'none'" in text and "<script" not in text
+    assert not re.search(r"(?:src|href)\s*=|@import|url\(", text)
+
+
+def test_the_report_shows_histogram_curves_break_even_layers_and_state(run_folder):
+    text, body = page_of(run_folder / "report.html")
+    labels = {element.get("aria-label") for element in body.iter() if element.tag.endswith("svg")}
+    assert {"Latency by path", "Time against threshold", "Exits against threshold"} <= labels
+    for words in ("Does the second stage pay off?", "Time by layer", "The machine", "To do it again", "SHA-256"):
+        assert words in text
+
+
+def test_names_from_outside_cannot_become_markup(engines, plain_bundle, tmp_path, images):
+    import shutil
+
+    import cv2
+
+    shutil.copytree(plain_bundle, tmp_path / "b")
+    evil = tmp_path / "<img src=x onerror=alert(1)>"
+    evil.mkdir()
+    cv2.imwrite(str(evil / "a.png"), images[0])
+    command = ["--engine", str(tmp_path / "b" / "ee.onnx"), str(tmp_path / "b" / "sac.onnx"), "--power", "none"]
+    assert main([*command, "--iterations", "3", "--source", str(evil), "--out", str(tmp_path / "out")]) == 0
+    text, _ = page_of(tmp_path / "out" / "report.html")
+    assert "<img" not in text and "&lt;img" in text
+
+
+# Two runs
+
+
+def test_two_runs_are_set_side_by_side(run_folder, engines, tmp_path, capsys):
+    assert main([*engines, "--iterations", "30", "--warmup-ms", "1", "--out", str(tmp_path / "b")]) == 0
+    capsys.readouterr()
+    assert (
+        main(["--compare", str(run_folder), str(tmp_path / "b" / "profile.json"), "--report", str(tmp_path / "c.html")])
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "always exit: throughput" in out and "B / A" in out
+    assert "different: engines, plain: " in out
+    _, body = page_of(tmp_path / "c.html")
+    assert any(element.get("aria-label") == "Ratios" for element in body.iter())
+
+
+def test_a_run_against_itself_has_ratios_of_one_and_no_difference(run_folder, capsys):
+    assert main(["--compare", str(run_folder), str(run_folder)]) == 0
+    out = capsys.readouterr().out
+    assert "different" not in out
+    ratios = re.findall(r"(\d+\.\d{3})  (?:ms|images/s)$", out, re.MULTILINE)
+    assert ratios and set(ratios) == {"1.000"}
+
+
+@pytest.mark.parametrize("content", ["no json", "[1]", '{"format": 2, "modes": [1]}', '{"format": 1, "modes": []}'])
+def test_a_file_that_is_no_profile_is_told(content, run_folder, tmp_path, capsys):
+    (tmp_path / "x.json").write_text(content)
+    fails(["--compare", run_folder, tmp_path / "x.json"], 1, "x.json is no", capsys=capsys)
+
+
+def test_a_profile_that_is_not_there_is_told(run_folder, tmp_path, capsys):
+    fails(["--compare", run_folder, tmp_path / "x"], 1, "x cannot be read: No such file", capsys=capsys)
+
+
+# Logs and estimates
+
+
+def test_a_log_becomes_a_page_with_power_load_and_temperatures(tmp_path, capsys):
+    assert main(["--tegrastats-log", str(LOGS / "agx-orin-jp6-root.txt"), "--report", str(tmp_path / "log.html")]) == 0
+    _, body = page_of(tmp_path / "log.html")
+    labels = {element.get("aria-label") for element in body.iter()}
+    assert {"Power", "GPU load", "Temperature", "Memory"} <= labels
+
+
+@pytest.mark.parametrize("log", sorted(LOGS.glob("*.txt")), ids=lambda path: path.stem)
+def test_every_real_log_becomes_a_page(log, tmp_path):
+    assert main(["--tegrastats-log", str(log), "--report", str(tmp_path / "log.html")]) == 0
+    page_of(tmp_path / "log.html")
+
+
+def test_an_estimate_is_called_one_and_says_what_to_run(engines, capsys):
+    assert main([*engines, "--estimate", "orin-nano-8gb"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ESTIMATE, nothing was measured") and "sacvit-profile --engine" in out
+
+
+def test_a_board_that_is_not_known_is_told_with_those_that_are(engines, capsys):
+    fails([*engines, "--estimate", "orin-nano"], 2, "orin-nano-8gb", capsys=capsys)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.7", [0.7]),
+        ("0.5,0.7", [0.5, 0.7]),
+        ("0.4:0.6:0.1", [0.4, 0.5, 0.6]),
+        ("0:1:0.5", [0.0, 0.5, 1.0]),
+        (".5", [0.5]),
+    ],
+)
+def test_thresholds_are_a_number_a_list_or_a_range(text, values):
+    assert parse_thresholds(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1.1", "1.1 does not lie in [0, 1]"),
+        ("0.5:0.4:0.1", "gives 0 values"),
+        ("0:1:0.000001", "1 to 101 can be"),
+        ("0:1:0", "gives 0 values"),
+        ("half", "give a number, a list"),
+        ("-0.5", "give a number, a list"),
+    ],
+)
+def test_thresholds_that_are_none_are_told(text, words, engines, capsys):
+    fails([*engines, f"--threshold={text}"], 2, words, capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--duration-s", "0"], 2, "--duration-s 0: give a number above 0"),
+        (["--duration-s", "nan"], 2, "--duration-s nan"),
+        (["--warmup-ms", "-1"], 2, "--warmup-ms -1"),
+        (["--iterations", "0"], 2, "--iterations 0: give 1 or more"),
+        (["--batch", "0"], 2, "--batch 0: give 1 or more"),
+        (["--batch", "65"], 2, "these engines take 1 to 64 images a pass"),
+        (["--preset", "offline", "--iterations", "5"], 2, "leave --iterations out"),
+        (["--power-modes", "a"], 2, "--power-modes a"),
+        (["--power-modes", "0,1", "--iterations", "3"], 5, "this machine tells no power mode"),
+        (["--power", "ina", "--iterations", "3"], 5, "no INA3221"),
+        (["--source", "nowhere.mp4", "--iterations", "3"], 1, "--source nowhere.mp4"),
+        (["--report", "x.html"], 2, "--report is for --compare and --tegrastats-log"),
+        (["--export-times", "x.txt"], 2, "give a name that ends in .json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_cannot_be_are_told(options, code, words, engines, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [*engines[:3], *options] if "--power" in options else [*engines, *options]
+    fails(arguments, code, words, capsys=capsys)
+
+
+def test_nothing_to_do_is_told(capsys):
+    fails([], 2, "give --engine EE SAC", capsys=capsys)
+
+
+def test_two_things_at_once_are_told(run_folder, engines, capsys):
+    fails(["--compare", run_folder, run_folder, "--estimate", "agx-thor"], 2, "one at a time", capsys=capsys)
+
+
+def test_an_out_that_is_a_file_is_told(engines, tmp_path, capsys):
+    (tmp_path / "f").write_text("")
+    fails([*engines, "--out", tmp_path / "f"], 2, "is a file; give a folder", capsys=capsys)
+
+
+def test_a_plain_vit_of_another_geometry_is_refused(engines, capsys):
+    other = Path(__file__).parent.parent / "runtime" / "bundles" / "bundle" / "ee.onnx"
+    fails([*engines, "--plain", other, "--iterations", "3"], 4, "--plain wants a plain ViT", capsys=capsys)
+
+
+def test_a_plain_vit_in_another_precision_is_refused(plain_bundle, tmp_path, capsys, images):
+    import onnx
+
+    model = onnx.load(plain_bundle / "plain.onnx")
+    record = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**record, "sacvit.precision": "int8"})
+    onnx.save(model, tmp_path / "plain.onnx")
+    engines = ["--engine", plain_bundle / "ee.onnx", plain_bundle / "sac.onnx"]
+    fails([*engines, "--plain", tmp_path / "plain.onnx"], 2, "precision int8, the chain has fp32", capsys=capsys)

@@ -1,0 +1,226 @@
+"""A whole profile with its surroundings exchanged: power modes, power sources, a machine that changes under it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from sacvit.bundle.board import PowerMode
+from sacvit.bundle.errors import DeviceError
+from sacvit.profiles import profile as module
+from sacvit.profiles.compare import compare, differences
+from sacvit.profiles.contenders import PLAIN
+from sacvit.profiles.power import NoPower, PowerError
+from sacvit.profiles.profile import Request, profile_pair
+from sacvit.profiles.report import write_report
+from sacvit.profiles.result import summarise
+from sacvit.profiles.state import MachineState
+from sacvit.profiles.summary import amount_text, break_even_text, summary_lines
+
+
+@pytest.fixture
+def request_(plain_bundle):
+    return Request(
+        ee=plain_bundle / "ee.onnx", sac=plain_bundle / "sac.onnx", iterations=3, warmup_ms=1.0, thresholds=[0.3]
+    )
+
+
+def profiled(request, folder, told=None, source=None, **options):
+    return profile_pair(
+        request,
+        folder,
+        lambda *_: None,
+        (told if told is not None else []).append,
+        open_source=lambda wanted, on_gpu: source or NoPower("none here"),
+        **options,
+    )
+
+
+class Modes:
+    """A Jetson with modes 0 to 2, of which 1 wants a reboot."""
+
+    def __init__(self):
+        self.mode, self.history = 2, []
+
+    def require(self, modes):
+        pass
+
+    def switch(self, mode):
+        if mode == 1:
+            raise DeviceError("power mode 1 (10W) needs a reboot")
+        self.mode = mode
+        self.history.append(mode)
+
+    @contextmanager
+    def restored(self):
+        before = self.mode
+        try:
+            yield before
+        finally:
+            self.switch(before)
+
+
+@pytest.fixture
+def modes(monkeypatch):
+    here = Modes()
+    names = {0: "15W", 2: "MAXN"}
+    monkeypatch.setattr(
+        module, "read_state", lambda own_pids=(): MachineState(power_mode=PowerMode(here.mode, names[here.mode]))
+    )
+    return here
+
+
+def test_every_power_mode_is_measured_and_the_old_one_restored(request_, modes, tmp_path):
+    store = profiled(replace(request_, power_modes=[0, 2]), tmp_path, modes=modes)
+    result = summarise(store)
+    assert [mode["mode"] for mode in result["modes"]] == [0, 2] and modes.history == [0, 2, 2]
+    assert "power mode 0 (15W)" in "\n".join(summary_lines(result))
+
+
+def test_a_mode_that_needs_a_reboot_is_left_out_with_its_reason(request_, modes, tmp_path):
+    told = []
+    store = profiled(replace(request_, power_modes=[1, 0]), tmp_path, told, modes=modes)
+    result = summarise(store)
+    assert [mode["mode"] for mode in result["modes"]] == [0]
+    assert result["skipped_modes"] == [{"mode": 1, "reason": "power mode 1 (10W) needs a reboot"}]
+    assert "power mode 1 is left out: power mode 1 (10W) needs a reboot" in told
+
+
+def test_an_interruption_restores_the_mode(request_, modes, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run_session", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        profiled(replace(request_, power_modes=[0]), tmp_path, modes=modes)
+    assert modes.mode == 2
+
+
+def test_the_pages_of_a_sweep_have_a_part_for_every_mode(request_, modes, tmp_path):
+    store = profiled(replace(request_, power_modes=[0, 2, 1]), tmp_path, modes=modes)
+    write_report(store, summarise(store))
+    text = (tmp_path / "report.html").read_text()
+    assert text.index("Power mode 0 (15W)") < text.index("Power mode 2 (MAXN)") < text.index("needs a reboot")
+
+
+def test_over_current_during_the_run_invalidates_it_visibly(request_, tmp_path, monkeypatch):
+    states = [MachineState(over_current={"oc3": 5}), MachineState(over_current={"oc3": 9})]
+    monkeypatch.setattr(module, "read_state", lambda own_pids=(): states.pop(0))
+    store = profiled(request_, tmp_path)
+    result = summarise(store)
+    assert not result["modes"][0]["valid"]
+    assert any(line.startswith("INVALID: ") for line in summary_lines(result))
+    write_report(store, result)
+    assert "Not to be used" in (tmp_path / "report.html").read_text()
+    assert any("A is INVALID" in line for line in differences(result, result))
+
+
+def test_the_source_is_closed_whatever_happens(request_, tmp_path, monkeypatch):
+    class Source(NoPower):
+        is_closed = False
+
+        def close(self):
+            self.is_closed = True
+
+    source = Source("none")
+    monkeypatch.setattr(module, "run_session", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        profiled(request_, tmp_path, source=source)
+    assert source.is_closed
+
+
+def test_what_was_asked_for_by_name_and_is_missing_ends_the_run(request_, tmp_path):
+    def missing(wanted, on_gpu):
+        raise PowerError("no INA3221")
+
+    with pytest.raises(PowerError, match="no INA3221"):
+        profile_pair(request_, tmp_path, lambda *_: None, lambda line: None, open_source=missing)
+
+
+def test_on_a_cpu_the_source_is_chosen_for_a_cpu(request_, tmp_path):
+    seen = []
+    profile_pair(
+        request_,
+        tmp_path,
+        lambda *_: None,
+        lambda line: None,
+        open_source=lambda wanted, on_gpu: seen.append((wanted, on_gpu)) or NoPower("none"),
+    )
+    assert seen == [("auto", False)]
+
+
+def test_on_a_gpu_the_source_is_chosen_for_a_gpu_and_graphs_are_told(make_plans, tmp_path):
+    folder = make_plans("10.16")
+    seen = []
+    request = Request(ee=folder / "ee.plan", sac=folder / "sac.plan", iterations=3, warmup_ms=1.0, batch=4, layers=True)
+    store = profile_pair(
+        request,
+        tmp_path / "out",
+        lambda *_: None,
+        lambda line: None,
+        open_source=lambda wanted, on_gpu: seen.append(on_gpu) or NoPower("none"),
+    )
+    result = summarise(store)
+    assert seen == [True]
+    assert result["parts"][0]["switches"] == {
+        "CUDA graph": True, "spin wait": False, "transfers": "included", "separate profile run": True
+    }  # fmt: skip
+    assert any(line.startswith("H2D Latency") for line in result["parts"][0]["summary"]["EE"])
+    assert set(result["layers"][0]) == {"EE", "SAC"}
+
+
+def test_windows_too_short_for_the_sensor_are_told_before_the_run_with_the_length_needed(request_, tmp_path, world):
+    from sacvit.profiles.profile import foreword
+    from sacvit.profiles.session import plan_schedule
+
+    lines = foreword(world, plan_schedule(world, 6.0, None, 200.0, 3), 9, [])
+    assert lines[1] == (
+        "no energy: a pretended sensor needs windows of 10 s, these have 2 s. Give --duration-s 30 or more"
+    )
+
+
+def test_offline_takes_the_largest_batch_and_one_window(request_, tmp_path):
+    request = replace(request_, scenario="offline", iterations=None, duration_s=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(module.SCENARIOS, "offline", replace(module.SCENARIOS["offline"], images=100))
+        store = profiled(request, tmp_path)
+    (line,) = store.of("window")
+    assert store.lines[0]["batch"] == 64 and line["passes"] == 2 and line["images"] == 128
+
+
+def test_two_runs_with_one_threshold_each_are_compared_by_it_though_it_differs(request_, tmp_path):
+    first = summarise(profiled(request_, tmp_path / "a"))
+    second = summarise(profiled(replace(request_, thresholds=[0.4]), tmp_path / "b"))
+    names = [line.name for _, lines in compare(first, second) for line in lines]
+    assert "eta 0.3 | eta 0.4: throughput" in names
+
+
+def test_the_plain_vit_needs_no_gate_in_its_summary(request_, plain_bundle, tmp_path):
+    store = profiled(replace(request_, plain=plain_bundle / "plain.onnx"), tmp_path)
+    contender = json.loads(json.dumps(summarise(store)))["modes"][0]["contenders"][PLAIN]
+    assert contender["exit_rate"] is None and set(contender["paths_ms"]) == {"all"}
+    assert set(contender["stages_ms"]) == {"preprocess", "EE", "post"}
+
+
+@pytest.mark.parametrize(
+    ("value", "width", "text"),
+    [
+        (10.2345, 0.9, "10.23 ± 0.90"),
+        (1234.5, 12.0, "1234 ± 12"),
+        (0.01234, 0.0012, "0.0123 ± 0.0012"),
+        (5.0, 0.0, "5.0000 ± 0.0000"),
+    ],
+)
+def test_an_amount_has_as_many_digits_as_its_uncertainty_allows(value, width, text):
+    assert amount_text({"value": value, "plus_minus": width}) == text
+
+
+@pytest.mark.parametrize(
+    ("needed", "words"), [(1.2, "never pays off"), (-0.1, "always pays off"), (0.4, "from 40.0% exits on")]
+)
+def test_a_break_even_outside_of_all_rates_is_said_in_words(needed, words):
+    told = {"exit_rate": needed, "measured_exit_rate": 0.5, "margin": 0.5 - needed, "gain": 1.1}
+    assert words in break_even_text(told)

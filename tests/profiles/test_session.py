@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sacvit.profiles.contenders import ALWAYS, NEVER, PLAIN, Record, run_for
+from sacvit.profiles.power import NoPower, PowerError
+from sacvit.profiles.result import summarise
+from sacvit.profiles.session import Schedule, missing_windows, plan_schedule, run_session
+from sacvit.profiles.store import open_store
+
+LONG = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.2, lead_s=2.0, idle_s=10.0, needed_s=10.0)
+
+
+class Load:
+    """A contender whose passes take `pass_s` of the world's time."""
+
+    batch = 1
+
+    def __init__(self, world, name, exit_rate, pass_s, threshold=None):
+        self.world, self.name, self.exit_rate, self.pass_s = world, name, exit_rate, pass_s
+        self.threshold, self.number = threshold, 0
+
+    def run_pass(self, record: Record) -> None:
+        record.begin_s.append(self.world.now)
+        self.world.advance(self.pass_s, is_busy=True)
+        goes_on = int((self.number + 1) * (1 - self.exit_rate)) - int(self.number * (1 - self.exit_rate))
+        self.number += 1
+        record.stages_ms.append((0.1, 1.0, 0.01, 2.0 * goes_on, 0.05))
+        record.survivors.append(goes_on)
+        record.confidence.append(0.5)
+
+
+def run(store, contenders, source, world, schedule=LONG, order=None):
+    order = missing_windows(store, contenders, None, schedule.rounds) if order is None else order
+    run_session(store, contenders, source, schedule, mode=None, order=order, report=lambda *_: None, pause=world.pause)
+
+
+def contenders(world):
+    return [
+        Load(world, ALWAYS, 1.0, 0.02),
+        Load(world, "eta 0.5", 0.5, 0.03, threshold=0.5),
+        Load(world, NEVER, 0.0, 0.04),
+        Load(world, PLAIN, 1.0, 0.03),
+    ]
+
+
+def test_every_round_has_every_contender_and_each_round_begins_with_another(tmp_path, world):
+    order = missing_windows(open_store(tmp_path, {}), contenders(world), None, 3)
+    assert order == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (1, 0), (2, 2), (2, 3), (2, 0), (2, 1)]
+
+
+def test_windows_that_were_measured_are_not_measured_again(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), NoPower("none"), world, order=[(0, 0), (1, 1)])
+    left = missing_windows(open_store(tmp_path, {}), contenders(world), None, 2)
+    assert (0, 0) not in left and (1, 1) not in left and len(left) == 6
+
+
+def test_another_power_mode_is_measured_from_its_start(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), NoPower("none"), world, order=[(0, 0)])
+    assert len(missing_windows(store, contenders(world), 2, 1)) == 4
+
+
+def test_without_power_there_is_no_idling_and_the_reason_stands_in_every_window(tmp_path, world):
+    store = open_store(tmp_path, {})
+    schedule = plan_schedule(NoPower("no board"), 0.3, None, 10.0, 3)
+    run(store, contenders(world), NoPower("no board"), world, schedule)
+    assert schedule.idle_s == 0 and not store.of("idle")
+    assert {line["power"]["reason"] for line in store.of("window")} == {"no board"}
+
+
+def test_idle_and_load_power_are_told_apart(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), world, world)
+    (mode,) = summarise(store)["modes"]
+    assert mode["power"]["idle_mw"]["total"] == pytest.approx(1000.0, abs=1)
+    for contender in mode["contenders"].values():
+        assert contender["energy"]["mj_per_image"]["total"]["mean_mw"] == pytest.approx(3000.0, rel=1e-3)
+
+
+def test_energy_an_image_is_power_times_the_time_of_an_image(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), world, world)
+    for contender in summarise(store)["modes"][0]["contenders"].values():
+        energy = contender["energy"]["mj_per_image"]["total"]
+        assert energy["gross"]["value"] == pytest.approx(3.0 * contender["ms_per_image"], rel=1e-3)
+        assert energy["above_idle"]["value"] == pytest.approx(2.0 * contender["ms_per_image"], rel=1e-3)
+
+
+def test_the_rails_stand_beside_their_total(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), world, world)
+    table = summarise(store)["modes"][0]["contenders"][NEVER]["energy"]["mj_per_image"]
+    assert set(table) == {"A", "B", "total"}
+    assert table["A"]["gross"]["value"] + table["B"]["gross"]["value"] == pytest.approx(
+        table["total"]["gross"]["value"], rel=1e-3
+    )
+
+
+def test_the_paths_are_found_by_regression_over_all_windows(tmp_path, world):
+    """2 W above idle: an exit of 20 ms is 40 mJ, the full path of 40 ms is 80."""
+    store = open_store(tmp_path, {})
+    pair = [Load(world, ALWAYS, 1.0, 0.02), Load(world, NEVER, 0.0, 0.04)]
+    run(store, pair, world, world)
+    (mode,) = summarise(store)["modes"]
+    found = {path: amount["value"] for path, amount in mode["paths_mj"]["mj"].items()}
+    assert found == pytest.approx({"exit": 40.0, "full": 80.0}, rel=1e-3)
+
+
+def test_a_sensor_that_vanishes_costs_the_energy_and_not_the_run(tmp_path, world):
+    class Vanishing(Load):
+        def run_pass(self, record):
+            super().run_pass(record)
+            if self.number == 700:
+                self.world.fault = PowerError("VDD_IN: no such device")
+
+    store = open_store(tmp_path, {})
+    run(store, [Vanishing(world, ALWAYS, 1.0, 0.02)], world, world)
+    (mode,) = summarise(store)["modes"]
+    assert mode["contenders"][ALWAYS]["windows"] == 3
+    assert mode["contenders"][ALWAYS]["energy"]["mj_per_image"] is None
+    assert "VDD_IN: no such device" in mode["contenders"][ALWAYS]["energy"]["reason"]
+
+
+def test_windows_that_are_too_short_say_what_is_needed(tmp_path, world):
+    store = open_store(tmp_path, {})
+    schedule = Schedule(1.0, None, 1, 0.0, 0.0, 0.0, needed_s=10.0)
+    run(store, [Load(world, ALWAYS, 1.0, 0.02)], world, world, schedule)
+    assert "needs 10 s" in summarise(store)["modes"][0]["contenders"][ALWAYS]["energy"]["reason"]
+
+
+def test_an_interruption_keeps_the_windows_before_it(tmp_path, world):
+    class Interrupted(Load):
+        def run_pass(self, record):
+            super().run_pass(record)
+            if self.number == 30:
+                raise KeyboardInterrupt
+
+    store = open_store(tmp_path, {})
+    schedule = Schedule(0.0, 10, 3, 0.0, 0.0, 0.0, 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, [Interrupted(world, ALWAYS, 1.0, 0.02)], NoPower("none"), world, schedule)
+    again = open_store(tmp_path, {})
+    assert [line["round"] for line in again.of("window")] == [0, 1] and again.of("trace")
+    assert missing_windows(again, [Load(world, ALWAYS, 1.0, 0.02)], None, 3) == [(2, 0)]
+
+
+def test_iterations_are_split_over_the_windows():
+    schedule = plan_schedule(NoPower("none"), 30.0, 100, 200.0, 3)
+    assert schedule.passes == 34 and schedule.lead_s == 0.2
+
+
+def test_a_window_begins_when_the_filter_has_settled(world):
+    world.sensors = {rail: type(sensor)(2.0, 0.5) for rail, sensor in world.sensors.items()}
+    assert plan_schedule(world, 30.0, None, 200.0, 3).lead_s == pytest.approx(2.5)
+
+
+def test_windows_too_short_for_the_sensor_are_neither_led_nor_followed_by_idling(world):
+    schedule = plan_schedule(world, 3.0, None, 200.0, 3)
+    assert schedule.idle_s == 0 and schedule.lead_s == 0.2 and schedule.needed_s == 10.0
+
+
+def test_a_run_of_so_many_passes_has_them(world):
+    assert len(run_for(Load(world, ALWAYS, 1.0, 0.02), 0.0, passes=7).begin_s) == 7
+
+
+def test_a_scenario_runs_on_until_it_has_its_least_passes(world):
+    assert len(run_for(Load(world, ALWAYS, 1.0, 0.0), 0.0, least=50).begin_s) == 50
+
+
+def test_the_arrays_of_a_record_add_up_to_the_pass(world):
+    record = run_for(Load(world, "eta 0.5", 0.5, 0.03), 0.0, passes=4)
+    arrays = record.arrays()
+    assert np.allclose(arrays["total"], [1.16, 3.16, 1.16, 3.16]) and list(arrays["survivors"]) == [0, 1, 0, 1]

@@ -41,13 +41,15 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def stop_on_sigterm() -> None:
-    """A service manager's stop becomes a Ctrl-C: partial results are kept, what was changed is put back."""
+def stop_on_signals() -> None:
+    """A service manager's stop and a closed terminal become a Ctrl-C: results are kept, what was changed is put back."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish stands
+            signal.signal(number, interrupt)
 
 
 def run_command(

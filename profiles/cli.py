@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command, stop_on_sigterm
-from ..bundle.errors import EXIT_INTERRUPTED, UsageError
+from ..bundle.command import new_parser, run_command, stop_on_signals
+from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
 
 if TYPE_CHECKING:
     from .profile import Request
@@ -48,9 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--duration-s",
         "--duration",
         type=float,
-        default=30.0,
         metavar="S",
-        help="of each contender, in 3 windows (default: 30)",
+        help="of each contender, in 3 windows (default: 30; a preset: 600)",
     )
     length.add_argument("--iterations", type=int, metavar="N", help="passes of each contender instead")
     how.add_argument("--warmup-ms", "--warmUp", type=float, default=200.0, metavar="MS", help="default: %(default)g")
@@ -112,7 +111,7 @@ def measure(options: argparse.Namespace) -> int:
     from .result import summarise
     from .summary import summary_lines
 
-    stop_on_sigterm()
+    stop_on_signals()
     progress = Progress()
     interrupted = False
     with tempfile.TemporaryDirectory(prefix="sacvit-") as temporary:
@@ -130,7 +129,10 @@ def measure(options: argparse.Namespace) -> int:
             progress.tell("interrupted: what follows is of the windows that were measured")
         finally:
             progress.close()
-        result = summarise(store)
+        try:
+            result = summarise(store)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as reason:
+            raise SacvitError(f"{store.path} is damaged: {reason!r}. Remove {folder} and measure again") from None
         if options.out is not None:
             from .report import write_report
 
@@ -139,7 +141,7 @@ def measure(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(result, indent=1))
         else:
-            print("\n".join(summary_lines(result)))
+            show(summary_lines(result))
     return EXIT_INTERRUPTED if interrupted else 0
 
 
@@ -159,6 +161,8 @@ def request_of(options: argparse.Namespace) -> Request:
     scenario = None if options.preset is None else SCENARIOS[options.preset]
     if scenario is not None and options.iterations is not None:
         raise UsageError("--preset says how long a run lasts; leave --iterations out")
+    if scenario is not None and not scenario.is_batched and options.batch not in (None, 1):
+        raise UsageError(f"--preset {options.preset} asks one image at a time; leave --batch out")
     return Request(
         ee=options.engine[0],
         sac=options.engine[1],
@@ -208,10 +212,16 @@ def compare(options: argparse.Namespace) -> int:
     from .compare import compare_lines, read_result, write_comparison
 
     first, second = (read_result(path) for path in options.compare)
-    print("\n".join(compare_lines(first, second)))
+    show(compare_lines(first, second))
     if options.report is not None:
         write_comparison(first, second, options.report)
     return 0
+
+
+def show(lines: Sequence[str]) -> None:
+    """Prints lines that may hold words of others: without what would steer a terminal."""
+    for line in lines:
+        print("".join(letter if letter.isprintable() else "?" for letter in line))
 
 
 def estimate(options: argparse.Namespace) -> int:
@@ -254,7 +264,7 @@ class Progress:
     def report(self, what: str, duration_s: float) -> None:
         text = f"{what} ({duration_s:.1f} s)"
         if self._is_terminal:
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            columns = max(shutil.get_terminal_size().columns - 1, 20)
             print(f"\r{text[:columns]:<{min(self._width, columns)}}", end="", file=sys.stderr, flush=True)
             self._width = len(text)
         elif time.monotonic() - self._told > PLAIN_PROGRESS_S:

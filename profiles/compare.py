@@ -43,6 +43,10 @@ def read_result(path: Path) -> dict[str, Any]:
         raise SacvitError(f"{file} is no JSON: {reason}") from None
     if not isinstance(content, dict) or content.get("format") != 1 or not content.get("modes"):
         raise SacvitError(f"{file} is no profile.json: sacvit-profile --engine ... --out DIR writes one")
+    try:
+        compare_lines(content, content)  # reads all that a comparison reads
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
+        raise SacvitError(f"{file} is a damaged profile.json: {reason!r}. Write it again: sacvit-profile") from None
     return content
 
 
@@ -78,17 +82,26 @@ def _short(value: object) -> str:
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, list[Line]]]:
-    """By pair of power modes, in their order: the quantities of every contender that both have.
+    """By power mode that both have: the quantities of every contender that both have.
 
     Two runs with one threshold each are compared by it, whatever it is: INT8's is another than FP32's.
     """
     groups = []
-    for one, other in zip(first["modes"], second["modes"], strict=False):
+    for one, other in _modes_of_both(first, second):
         lines = [line for name, a, b in _pairs(one, other) for line in _lines(name, a, b)]
         lines += _path_lines(one, other)
         labels = [mode_label(mode) or "" for mode in (one, other)]
         groups.append((labels[0] if labels[0] == labels[1] else " | ".join(labels), lines))
     return groups
+
+
+def _modes_of_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """By label; where no label is in both, one against the other if each has only one."""
+    others = {mode_label(mode): mode for mode in second["modes"]}
+    pairs = [(mode, others[mode_label(mode)]) for mode in first["modes"] if mode_label(mode) in others]
+    if not pairs and len(first["modes"]) == len(second["modes"]) == 1:
+        return [(first["modes"][0], second["modes"][0])]
+    return pairs
 
 
 def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

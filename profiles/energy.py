@@ -30,25 +30,27 @@ STUDENT = (
 
 @dataclass(frozen=True)
 class Amount:
-    """A value and half the width of its interval, in one unit."""
+    """A value and half the width of its interval, in one unit; None where there is no telling how wide that is."""
 
     value: float
-    plus_minus: float
+    plus_minus: float | None
 
-    def to_dict(self) -> dict[str, float]:
-        return {"value": float(f"{self.value:.6g}"), "plus_minus": float(f"{self.plus_minus:.3g}")}
+    def to_dict(self) -> dict[str, float | None]:
+        width = None if self.plus_minus is None else float(f"{self.plus_minus:.3g}")
+        return {"value": float(f"{self.value:.6g}"), "plus_minus": width}
 
 
 @dataclass(frozen=True)
 class PowerWindow:
     """Mean power of a stretch of time, by rail and `TOTAL`: mW, and the bound of what the sensor cannot tell of it.
 
-    reason: why there is no power; then the tables are empty.
+    A bound is None for a sensor whose steps nobody knows. A rail without readings is left out. reason: why there is no power,
+    or none of the total; then the tables are empty.
     """
 
     duration_s: float
     mean_mw: Mapping[str, float]
-    bound_mw: Mapping[str, float]
+    bound_mw: Mapping[str, float | None]
     reason: str | None = None
 
 
@@ -57,7 +59,7 @@ class Meter:
     """What is known of each rail's sensor when readings are there; TOTAL stands for the sum of its rails."""
 
     rails: Mapping[str, tuple[str, ...]]  # each name and the rails that it is the sum of
-    steps_mw: Mapping[str, float]
+    steps_mw: Mapping[str, float | None]
     filter_s: float
 
     def needed_s(self, counts_energy: bool) -> float:
@@ -68,17 +70,20 @@ class Meter:
 
 
 def meter_of(source: PowerSource | NoPower, sampler: Sampler | None = None) -> Meter:
-    """The rails and their sensors. A step that nobody tells is the median of the differences between readings."""
+    """The rails and their sensors. A step that nobody tells is the median of the differences between readings, if any."""
     rails: dict[str, tuple[str, ...]] = {rail: (rail,) for rail in source.sensors}
-    steps = {}
+    steps: dict[str, float | None] = {}
     for rail, sensor in source.sensors.items():
         step = sensor.step_mw if sensor.step_mw is not None else STEPS_MW.get(rail)
         if step is None:
-            step = 0.0 if sampler is None or source.kind == "energy" else _typical_step(sampler.trace((rail,)).values)
+            step = None if sampler is None else _typical_step(sampler.trace((rail,)).values)
+        if source.kind == "energy":
+            step = 0.0  # a counter counts in far smaller ones than a window holds
         steps[rail] = step
     if source.total_rails:
         rails[TOTAL] = source.total_rails
-        steps[TOTAL] = sum(steps[rail] for rail in source.total_rails)
+        parts = [steps[rail] for rail in source.total_rails]
+        steps[TOTAL] = None if None in parts else sum(part for part in parts if part is not None)
     told = [sensor.filter_s for sensor in source.sensors.values() if sensor.filter_s is not None]
     return Meter(rails, steps, max(told, default=source.default_filter_s))
 
@@ -91,27 +96,34 @@ def measure(sampler: Sampler, meter: Meter, begin_s: float, end_s: float, *, nee
     if duration_s < needed_s * (1 - 1e-3):
         reason = f"a window of {duration_s:.3g} s; {sampler.source.name} needs {needed_s:.3g} s"
         return PowerWindow(duration_s, {}, {}, reason)
-    means, bounds = {}, {}
+    means: dict[str, float] = {}
+    bounds: dict[str, float | None] = {}
+    reasons = []
     for name, rails in meter.rails.items():
         trace = sampler.trace(rails)
         missing = trace.missing(begin_s, end_s)
         mean = trace.power_mw(begin_s, end_s)
         if missing > MOST_MISSING or math.isnan(mean):
             faults = f" ({sampler.faults[-1]})" if sampler.faults else ""
-            return PowerWindow(duration_s, {}, {}, f"no readings of {name} for {missing:.0%} of the window{faults}")
+            reasons.append(f"no readings of {name} for {missing:.0%} of the window{faults}")
+            continue
         means[name] = mean
         bounds[name] = sensor_bound_mw(trace, begin_s, end_s, meter.steps_mw[name], meter.filter_s)
+    if not means or (TOTAL in meter.rails and TOTAL not in means):
+        return PowerWindow(duration_s, {}, {}, reasons[0])
     return PowerWindow(duration_s, means, bounds)
 
 
-def sensor_bound_mw(trace: Trace, begin_s: float, end_s: float, step_mw: float, filter_s: float) -> float:
-    """How far the mean power of a window may be off, for a sensor with this step and smoothing.
+def sensor_bound_mw(trace: Trace, begin_s: float, end_s: float, step_mw: float | None, filter_s: float) -> float | None:
+    """How far the mean power of a window may be off, for a sensor with this step and smoothing; None for an unknown step.
 
     On a flat signal steps do not average out: half of one. A first-order filter moves filter_s * (change of its output) of
     energy over the window's ends. A counter is late by one update at most.
     """
     if trace.kind == "energy":
         return abs(trace.power_mw(begin_s, end_s)) * filter_s / (end_s - begin_s)
+    if step_mw is None:
+        return None
     edge_s = min(max(5 * PERIOD_S, filter_s), (end_s - begin_s) / 4)
     first, last = trace.between(begin_s, begin_s + edge_s).values, trace.between(end_s - edge_s, end_s).values
     change = abs(float(np.mean(last)) - float(np.mean(first))) if len(first) and len(last) else 0.0
@@ -119,58 +131,73 @@ def sensor_bound_mw(trace: Trace, begin_s: float, end_s: float, step_mw: float, 
 
 
 @dataclass(frozen=True)
-class Spent:
-    """One window of a contender: what was drawn, while how many images were answered."""
-
-    power: PowerWindow
-    images: int
-
-
-@dataclass(frozen=True)
 class Idle:
     """Power with the engines loaded and nothing to do, by rail: mW."""
 
     mean_mw: Mapping[str, float]
-    bound_mw: Mapping[str, float]
+    bound_mw: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One window of a contender: what was drawn, while how many images were answered, and what idling drew in its session."""
+
+    power: PowerWindow
+    images: int
+    idle: Idle | None = None
 
 
 def idle_of(windows: Sequence[PowerWindow]) -> Idle | None:
-    """Idle power over the windows before and after; half of their difference adds to the bound. None without any."""
+    """Idle power over a session's windows before and after; half of their difference adds to the bound. None without any."""
     good = [window for window in windows if window.reason is None]
     if not good:
         return None
-    means, bounds = {}, {}
+    means: dict[str, float] = {}
+    bounds: dict[str, float | None] = {}
     for rail in good[0].mean_mw:
+        if any(rail not in window.mean_mw for window in good):
+            continue
         values = [window.mean_mw[rail] for window in good]
+        known = [bound for window in good if (bound := window.bound_mw[rail]) is not None]
         means[rail] = statistics.fmean(values)
-        bounds[rail] = max(window.bound_mw[rail] for window in good) + (max(values) - min(values)) / 2
+        bounds[rail] = max(known) + (max(values) - min(values)) / 2 if len(known) == len(good) else None
     return Idle(means, bounds)
 
 
 def gross_mj(windows: Sequence[Spent], rail: str) -> Amount | None:
     """Energy an image, idle power included; None when a window has none."""
-    return _per_image(windows, rail, 0.0, 0.0)
+    return _per_image(windows, rail, above_idle=False)
 
 
-def dynamic_mj(windows: Sequence[Spent], rail: str, idle: Idle | None) -> Amount | None:
-    """Energy an image above what idling would have drawn meanwhile."""
-    return None if idle is None else _per_image(windows, rail, idle.mean_mw[rail], idle.bound_mw[rail])
+def dynamic_mj(windows: Sequence[Spent], rail: str) -> Amount | None:
+    """Energy an image above what idling would have drawn meanwhile; None where it was not measured in every session."""
+    return _per_image(windows, rail, above_idle=True)
 
 
-def _per_image(windows: Sequence[Spent], rail: str, idle_mw: float, idle_bound_mw: float) -> Amount | None:
+def _per_image(windows: Sequence[Spent], rail: str, *, above_idle: bool) -> Amount | None:
     images = sum(window.images for window in windows)
-    if not images or any(window.power.reason is not None for window in windows):
+    if not images or any(window.power.reason is not None or rail not in window.power.mean_mw for window in windows):
         return None
-    energy = [(window.power.mean_mw[rail] - idle_mw) * window.power.duration_s for window in windows]
-    bound = sum((window.power.bound_mw[rail] + idle_bound_mw) * window.power.duration_s for window in windows) / images
-    each = [mj / window.images for mj, window in zip(energy, windows, strict=True) if window.images]
-    return Amount(sum(energy) / images, bound + spread(each))
+    if above_idle and any(window.idle is None or rail not in window.idle.mean_mw for window in windows):
+        return None
+    energy, bounds = [], []
+    for window in windows:
+        idle_mw, idle_bound = 0.0, 0.0 if not above_idle else None
+        if above_idle and window.idle is not None:
+            idle_mw, idle_bound = window.idle.mean_mw[rail], window.idle.bound_mw[rail]
+        bound = window.power.bound_mw[rail]
+        energy.append((window.power.mean_mw[rail] - idle_mw) * window.power.duration_s)
+        bounds.append(None if bound is None or idle_bound is None else (bound + idle_bound) * window.power.duration_s)
+    known = [bound for bound in bounds if bound is not None]
+    between = spread([mj / window.images for mj, window in zip(energy, windows, strict=True)])
+    width = sum(known) / images + between if len(known) == len(bounds) and between is not None else None
+    return Amount(sum(energy) / images, width)
 
 
-def spread(values: Sequence[float]) -> float:
-    """Half the 95 % interval of the mean; 0 for one value, of which nothing is known."""
+def spread(values: Sequence[float]) -> float | None:
+    """Half the 95 % interval of the mean; None for one value, of whose spread nothing is known."""
     if len(values) < 2:
-        return 0.0
+        return None
     return student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
@@ -179,7 +206,8 @@ def student(freedom: int) -> float:
     return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96
 
 
-def _typical_step(values: Numbers) -> float:
+def _typical_step(values: Numbers) -> float | None:
+    """None for readings that never moved: they do not tell by how much they could not."""
     differences = np.abs(np.diff(values))
     moved = differences[differences > 0]
-    return float(np.median(moved)) if len(moved) else 0.0
+    return float(np.median(moved)) if len(moved) else None

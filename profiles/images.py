@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ class Images:
     frames: Sequence[ImageU8]
     are_ready: bool
     preprocessing: Preprocessing
+
+    @property
+    def sha256(self) -> str:
+        """Of all pixels, in order."""
+        digest = hashlib.sha256()
+        for frame in self.frames:
+            digest.update(repr(frame.shape).encode())
+            digest.update(np.ascontiguousarray(frame).tobytes())
+        return digest.hexdigest()
 
     def prepare(self, number: int, slot: ImageU8) -> None:
         """Puts image `number`, counted round and round, into its slot."""

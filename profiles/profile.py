@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -19,7 +21,7 @@ from ..runtime.pipeline import CHUNK, Pipeline
 from ..runtime.stage import Provider
 from ..runtime.tensorrt_stage import TensorrtBinding
 from ..runtime.track import places_for
-from .changes import describe_changes, state_rows
+from .changes import Change, describe_changes, state_rows
 from .contenders import ALWAYS, NEVER, Chain, Contender, PlainViT, SendAll
 from .images import Images, load_images
 from .latency import describe_machine
@@ -30,10 +32,11 @@ from .power import NoPower, Wanted, open_power
 from .power_modes import PowerModes
 from .scenarios import SCENARIOS
 from .session import Report, Schedule, missing_windows, plan_schedule, run_session
-from .state import read_state
+from .state import MachineState, read_state
 from .store import Store, open_store
 from .trtexec import Pass, summary_lines, write_times
 
+NUMBERS = re.compile(r"[\d.]+")  # what differs between two tellings of one change
 ROUNDS = 3  # windows of a contender: what is between them is its spread
 SINGLE_ROUND_PASSES = 3  # fewer iterations than this make one window
 
@@ -69,7 +72,9 @@ def open_contenders(
     scenario: str | None,
 ) -> list[Contender]:
     """The chain at each threshold, each path by itself, the plain ViT. In a scenario there are no paths apart."""
-    found: list[Contender] = [Chain(f"eta {value:g}", pipeline, Gate(value), images, batch) for value in thresholds]
+    found: list[Contender] = [
+        Chain(f"eta {value!r}", pipeline, Gate(value, pipeline.gate.temperature), images, batch) for value in thresholds
+    ]
     if scenario is None:
         found = [
             Chain(ALWAYS, pipeline, Gate(0.0), images, batch),
@@ -125,15 +130,8 @@ def profile_pair(
             _measure_mode(
                 request, store, contenders, mode, report, tell, lambda: open_source(request.power, on_gpu=on_gpu)
             )
-    if not store.of("parts") or request.export_times is not None:
-        report("parts", 3.0)
-        _add_parts(request, store, pipeline, images, thresholds[0])
-    if request.layers and not store.of("layers"):
-        report("layers", 1.0)
-        stages = {stage: layer_rows(times) for stage, times in time_layers(pipeline, images, request.batch).items()}
-        store.add("layers", {"stages": stages})
-        if not stages:
-            tell(f"--layers: {pipeline.ee.backend} does not tell times by layer")
+            if mode == wanted[0]:  # still in it
+                _measure_apart(request, store, pipeline, images, thresholds[0], report, tell)
     return store
 
 
@@ -158,26 +156,93 @@ def _measure_mode(
             schedule = replace(schedule, least_passes=-(-SCENARIOS[request.scenario].images // request.batch))
         for line in foreword(source, schedule, len(order), contenders):
             tell(line)
-        before = read_state(own_pids=source.pids)
+        before = after = read_state(own_pids=source.pids)
+        conditions = conditions_of(before, source)
+        require_same(store, mode, conditions)
+        look = {"before": before.to_dict(), "rows_before": state_rows(before)}
         session = len(store.of("session"))
-        try:
-            run_session(store, contenders, source, schedule, mode=mode, order=order, report=report)
-        finally:
+        bad: dict[str, Change] = {}  # a throttle that came and went spoils what it met
+
+        def watch() -> None:
+            nonlocal after
             after = read_state(own_pids=source.pids)
-            changes = [{"text": one.text, "invalidates": one.invalidates} for one in describe_changes(before, after)]
+            bad.update({NUMBERS.sub("", one.text): one for one in describe_changes(before, after) if one.invalidates})
+
+        try:
+            store.add("look", {"session": session, **look})
+            run_session(
+                store,
+                contenders,
+                source,
+                schedule,
+                mode=mode,
+                order=order,
+                conditions=conditions,
+                report=report,
+                watch=watch,
+            )
+        finally:
+            watch()
+            told = [one for one in describe_changes(before, after) if not one.invalidates]
+            changes = [{"text": one.text, "invalidates": one.invalidates} for one in (*bad.values(), *told)]
             store.add(
                 "state",
                 {
                     "session": session,
-                    "before": before.to_dict(),
                     "after": after.to_dict(),
-                    "rows_before": state_rows(before),
                     "rows_after": state_rows(after),
                     "changes": changes,
                 },
             )
     finally:
         source.close()
+
+
+def _measure_apart(
+    request: Request,
+    store: Store,
+    pipeline: Pipeline,
+    images: Images,
+    threshold: float,
+    report: Report,
+    tell: Callable[[str], None],
+) -> None:
+    """Passes in their parts, and layers: once, in the first power mode."""
+    if not store.of("parts") or request.export_times is not None:
+        report("parts", 3.0)
+        _add_parts(request, store, pipeline, images, threshold)
+    if request.layers and not store.of("layers"):
+        report("layers", 1.0)
+        stages = {stage: layer_rows(times) for stage, times in time_layers(pipeline, images, request.batch).items()}
+        store.add("layers", {"stages": stages})
+        if not stages:
+            tell(f"--layers: {pipeline.ee.backend} does not tell times by layer")
+
+
+def require_same(store: Store, mode: int | None, conditions: dict[str, Any]) -> None:
+    """Raises UsageError when this mode's earlier windows were measured under others: they would be averaged together."""
+    for line in store.of("session"):
+        before = line["conditions"] if line["mode"] == mode else None
+        different = [name for name, value in conditions.items() if before is not None and before.get(name) != value]
+        if before is not None and different:
+            told = "; ".join(f"{name}: {before.get(name)}, now {conditions[name]}" for name in different)
+            raise UsageError(
+                f"--out {store.folder}: the machine is not as it was when the run began ({told})."
+                f" Put it back, or give another folder"
+            )
+
+
+def conditions_of(state: MachineState, source: Any) -> dict[str, Any]:
+    """What two windows of one power mode must have in common, as JSON gives it back."""
+    clocks = [[clock.name, clock.min_mhz, clock.max_mhz] for clock in state.clocks]
+    return {
+        "power mode": None if state.power_mode is None else str(state.power_mode),
+        "power table": state.nvpmodel_table,
+        "cores": state.cores,
+        "clock limits": clocks,
+        "power source": source.name,
+        "rails": sorted(source.sensors),
+    }
 
 
 def rounds_of(request: Request) -> int:
@@ -196,10 +261,10 @@ def foreword(source: Any, schedule: Schedule, windows: int, contenders: Sequence
         lines[0] += f"; about {max(1, round(schedule.total_s(windows)))} s"
     if isinstance(source, NoPower):
         lines.append(f"no power is measured: {source.reason}")
-    elif schedule.passes is None and schedule.window_s < schedule.needed_s:
+    elif schedule.passes is None and schedule.window_s < schedule.needed_s * (1 - 1e-3):
         lines.append(
             f"no energy: {source.name} needs windows of {schedule.needed_s:g} s, these have {schedule.window_s:g} s."
-            f" Give --duration-s {schedule.needed_s * schedule.rounds:g} or more"
+            f" Give --duration-s {math.ceil(schedule.needed_s * schedule.rounds)} or more"
         )
     else:
         lines.append(f"power: {source.name}; total: {source.scope}")
@@ -219,6 +284,9 @@ def header(request: Request, pipeline: Pipeline, plain: Plain | None, images: Im
         "stored_threshold": pipeline.threshold,
         "model": dict(pipeline.ee.record.config),
         "images": images.name,
+        "images_sha256": images.sha256,
+        # Whether a survivor pays for itself alone: with engines of one fixed batch it pays for all places.
+        "survivors_share": places_for(1, pipeline.sac.batches) > 1,
         "batch": request.batch,
         "scenario": request.scenario,
         "duration_s": None if request.iterations is not None else request.duration_s,

@@ -17,18 +17,23 @@ WORST_CONDITION = 1e6  # of the scaled matrix: beyond, two columns say the same
 
 @dataclass(frozen=True)
 class Row:
-    """One window: its mean power, the bound of what the sensor cannot tell of it, and how many images took each path."""
+    """One window: its mean power, the bound of what the sensor cannot tell of it, and how many images took each path.
+
+    session: windows of another one have another idle power.
+    """
 
     power_mw: float
-    bound_mw: float
+    bound_mw: float | None
     duration_s: float
     images: Mapping[str, int]
+    session: int = 0
 
 
 @dataclass(frozen=True)
 class Paths:
-    """mJ of one image on each path above idle, and idle power in mW. residual_mw: what the fit leaves, root mean square.
+    """mJ of one image on each path above idle, and the first session's idle power in mW.
 
+    residual_mw: what the fit leaves, root mean square.
     reason: why there is no fit; then `mj` is empty.
     """
 
@@ -40,17 +45,27 @@ class Paths:
 
 
 def fit_paths(rows: Sequence[Row]) -> Paths:
-    """Least squares on mean power, since its error does not grow with a window's length.
+    """Least squares on mean power, since its error does not grow with a window's length; an idle power for every session.
 
     The interval of each number is Student's 95 % of the residuals plus the worst that the sensor's bounds can do to it.
     """
     names = sorted({name for row in rows for name, count in row.images.items() if count})
     if not names:
         return Paths({}, None, 0.0, len(rows), "no window with an image")
-    rates = np.array([[row.images.get(name, 0) / row.duration_s for name in names] + [1.0] for row in rows])
+    sessions = sorted({row.session for row in rows})
+    resting = {row.session for row in rows if not any(row.images.values())}
+    if resting != set(sessions):
+        return Paths({}, None, 0.0, len(rows), "idle power was not measured in every session")
+    rates = np.array(
+        [
+            [row.images.get(name, 0) / row.duration_s for name in names]
+            + [float(row.session == one) for one in sessions]
+            for row in rows
+        ]
+    )
     power = np.array([row.power_mw for row in rows])
     scale = np.abs(rates).max(axis=0)
-    freedom = len(rows) - len(names) - 1
+    freedom = len(rows) - rates.shape[1]
     if freedom < 1 or np.linalg.cond(rates / scale) > WORST_CONDITION:
         reason = f"{len(rows)} windows do not tell {' and '.join(names)} and idle apart"
         return Paths({}, None, 0.0, len(rows), reason)
@@ -59,7 +74,10 @@ def fit_paths(rows: Sequence[Row]) -> Paths:
     residuals = power - rates @ found
     variance = float(residuals @ residuals) / freedom
     half = student(freedom) * np.sqrt(variance * np.sum(inverse**2, axis=1))
-    half += np.abs(inverse) @ np.array([row.bound_mw for row in rows])
-    amounts = [Amount(float(value), float(width)) for value, width in zip(found, half, strict=True)]
+    bounds = [row.bound_mw for row in rows]
+    widths: list[float | None] = [None] * len(found)
+    if None not in bounds:
+        widths = [float(width) for width in half + np.abs(inverse) @ np.array(bounds, dtype=np.float64)]
+    amounts = [Amount(float(value), width) for value, width in zip(found, widths, strict=True)]
     residual_mw = float(np.sqrt(np.mean(residuals**2)))
-    return Paths(dict(zip(names, amounts[:-1], strict=True)), amounts[-1], residual_mw, len(rows))
+    return Paths(dict(zip(names, amounts, strict=False)), amounts[len(names)], residual_mw, len(rows))

@@ -70,6 +70,8 @@ def _mode(store: Store, result: Mapping[str, Any], mode: Mapping[str, Any]) -> I
     notes = [change["text"] for change in mode["changes"]] + mode["warnings"]
     if mode["valid"]:
         yield verdict(True, "Nothing that was watched spoils these numbers.", notes)
+    elif mode["valid"] is None:
+        yield verdict(False, "A session was killed: nobody looked at the machine after it.", notes)
     else:
         yield verdict(False, "Not to be used: the machine changed while it was measured.", notes)
     yield cards(_figures(mode))
@@ -100,7 +102,7 @@ def _figures(mode: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             found.append(("energy an image", "null", "no power was measured" if energy is None else "no total"))
         else:
             found.append(("energy an image", f"{amount_text(energy[TOTAL]['gross'])} mJ", "idle power included"))
-        told = ((mode["break_even"] or {}).get(name) or {}).get("latency")
+        told = ((mode["break_even"]["by_threshold"] or {}).get(name) or {}).get("latency")
         if told is not None:
             found.append(
                 ("over the plain ViT", f"{told['gain']:.2f}x", f"pays off from {told['exit_rate']:.0%} exits on")
@@ -214,11 +216,11 @@ def _timeline(store: Store, session: int, total_rails: Sequence[str]) -> Iterato
     yield figure("Power over the run; windows that count are shaded", timeline(lines, bands, "W", "Power over time"))
 
 
-def _bar(name: str, amount: Mapping[str, float] | None) -> Bar:
+def _bar(name: str, amount: Mapping[str, Any] | None) -> Bar:
     if amount is None:
         return Bar(name, None, reason="not measured")
     value, width = amount["value"], amount["plus_minus"]
-    return Bar(name, value, value - width, value + width)
+    return Bar(name, value) if width is None else Bar(name, value, value - width, value + width)
 
 
 def _sweep(mode: Mapping[str, Any]) -> Iterator[str]:
@@ -242,7 +244,7 @@ def _sweep(mode: Mapping[str, Any]) -> Iterator[str]:
     energies = [(one["energy"]["mj_per_image"] or {}).get(TOTAL) for one in chains]
     if all(energy is not None and energy["gross"] is not None for energy in energies):
         amounts = [energy["gross"] for energy in energies if energy is not None]
-        values, widths = [one["value"] for one in amounts], [one["plus_minus"] for one in amounts]
+        values, widths = [one["value"] for one in amounts], [one["plus_minus"] or 0.0 for one in amounts]
         low = [value - width for value, width in zip(values, widths, strict=True)]
         high = [value + width for value, width in zip(values, widths, strict=True)]
         told = ((plain or {}).get("energy") or {}).get("mj_per_image") or {}
@@ -256,12 +258,12 @@ def _sweep(mode: Mapping[str, Any]) -> Iterator[str]:
 
 def _break_even(mode: Mapping[str, Any]) -> Iterator[str]:
     yield heading("Does the second stage pay off?")
-    if mode["break_even"] is None:
-        yield paragraph("Not measured: give --plain plain.onnx, which sacvit-export --plain writes.")
+    if mode["break_even"]["by_threshold"] is None:
+        yield paragraph(f"null: {mode['break_even']['reason']}")
         return
     rows = [
         (name, unit, break_even_text(told))
-        for name, units in mode["break_even"].items()
+        for name, units in mode["break_even"]["by_threshold"].items()
         for unit, told in units.items()
         if told is not None
     ]

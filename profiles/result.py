@@ -13,10 +13,13 @@ from ..runtime.statistics import PERCENTILES, percentile
 from .break_even import break_even
 from .contenders import ALWAYS, NEVER, PLAIN, STAGES
 from .energy import TOTAL, Idle, PowerWindow, Spent, dynamic_mj, gross_mj, idle_of
-from .regression import Row, fit_paths
+from .regression import Paths, Row, fit_paths
 from .scenarios import judge
+from .session import LEADS
 from .store import Store
 
+MOST_RISE = 1.5  # times the filter that was assumed
+SHARED = "these engines compute the same for one survivor of a batch as for all: the cost of an image is not its path's"
 ALIKE = 0.99  # exit rate below which the 99th percentile of all frames is the full path's
 
 
@@ -43,7 +46,9 @@ def summarise(store: Store) -> dict[str, Any]:
         "parts": [{name: value for name, value in line.items() if name != "kind"} for line in store.of("parts")][-1:],
         "layers": [line["stages"] for line in store.of("layers")][-1:],
         "skipped_modes": [
-            {"mode": line["mode"], "reason": line["reason"]} for line in _last_by(store.of("skipped"), "mode")
+            {"mode": line["mode"], "reason": line["reason"]}
+            for line in _last_by(store.of("skipped"), "mode")
+            if line["mode"] not in modes
         ],
         "modes": [_summarise_mode(store, mode) for mode in modes],
     }
@@ -56,47 +61,61 @@ def _last_by(lines: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 def _summarise_mode(store: Store, mode: int | None) -> dict[str, Any]:
     sessions = [line for line in store.of("session") if line["mode"] == mode]
     numbers = {line["session"] for line in sessions}
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [line for line in store.of(kind) if line["session"] in numbers]
+
     windows: dict[str, list[dict[str, Any]]] = {}
-    for line in store.of("window"):
-        if line["mode"] == mode:
-            windows.setdefault(line["contender"], []).append(line)
-    idles = [line for line in store.of("idle") if line["session"] in numbers]
-    idle = idle_of([_power(line["power"]) for line in idles])
-    states = [line for line in store.of("state") if line["session"] in numbers]
+    for line in of("window"):
+        windows.setdefault(line["contender"], []).append(line)
+    idles = of("idle")
+    idle = {
+        number: idle_of([_power(line["power"]) for line in idles if line["session"] == number]) for number in numbers
+    }
+    looks, states = of("look"), of("state")
     changes = [change for line in states for change in line["changes"]]
+    is_spoilt = any(change["invalidates"] for change in changes)
+    is_known = {line["session"] for line in states} == numbers
     scenario = store.lines[0].get("scenario")
     contenders = {name: _summarise_contender(store, lines, idle, scenario) for name, lines in windows.items()}
+    shown = idle[sessions[-1]["session"]]
+    power = {
+        **sessions[-1]["power"],
+        "schedule": sessions[-1]["schedule"],
+        "idle_mw": None if shown is None else _rounded(shown.mean_mw),
+        "idle_plus_minus_mw": None if shown is None else _rounded(shown.bound_mw),
+        "rise_s": [line["rise_s"] for line in of("rise")][-1:],
+        "faults": [fault for line in of("trace") for fault in line["faults"]],
+    }
+    is_linear = not store.lines[0].get("survivors_share")
     return {
         "mode": mode,
         "dates": [line["date"] for line in sessions],
-        "valid": not any(change["invalidates"] for change in changes),
+        "valid": False
+        if is_spoilt
+        else True
+        if is_known
+        else None,  # None: a session was killed, nobody looked after it
         "changes": changes,
         "state": {
-            "before": states[0]["before"],
-            "after": states[-1]["after"],
-            "rows_before": states[0]["rows_before"],
-            "rows_after": states[-1]["rows_after"],
+            "before": looks[0]["before"],
+            "rows_before": looks[0]["rows_before"],
+            "after": states[-1]["after"] if states else None,
+            "rows_after": states[-1]["rows_after"] if states else [],
         }
-        if states
+        if looks
         else None,
-        "power": {
-            **sessions[-1]["power"],
-            "schedule": sessions[-1]["schedule"],
-            "idle_mw": None if idle is None else _rounded(idle.mean_mw),
-            "idle_plus_minus_mw": None if idle is None else _rounded(idle.bound_mw),
-            "rise_s": [line["rise_s"] for line in store.of("rise") if line["session"] in numbers][-1:],
-            "faults": [fault for line in store.of("trace") if line["session"] in numbers for fault in line["faults"]],
-        },
+        "power": power,
         "main": _main(contenders, store.lines[0].get("stored_threshold")),
         "contenders": contenders,
-        "paths_mj": _paths(windows, idles),
-        "break_even": _break_even(contenders),
-        "warnings": _warnings(contenders),
+        "paths_mj": _paths(windows, idles, is_linear=is_linear),
+        "break_even": _break_even(contenders, is_linear=is_linear),
+        "warnings": [*_warnings(contenders), *_slow_sensor(power)],
     }
 
 
 def _summarise_contender(
-    store: Store, lines: Sequence[dict[str, Any]], idle: Idle | None, scenario: str | None
+    store: Store, lines: Sequence[dict[str, Any]], idle: Mapping[int, Idle | None], scenario: str | None
 ) -> dict[str, Any]:
     arrays = pooled(store, lines)
     total, survivors = arrays["total"], arrays["survivors"]
@@ -113,7 +132,7 @@ def _summarise_contender(
     paths = {"all": distribution(total)}
     if not is_plain:
         paths |= {"exit": distribution(total[survivors == 0]), "full": distribution(total[survivors > 0])}
-    spent = [Spent(_power(line["power"]), line["images"]) for line in lines]
+    spent = [Spent(_power(line["power"]), line["images"], idle[line["session"]]) for line in lines]
     return {
         "threshold": lines[0]["threshold"],
         "windows": len(lines),
@@ -126,7 +145,7 @@ def _summarise_contender(
         "ms_per_image": float(f"{1e3 * duration_s / images:.6g}"),
         "stages_ms": stages,
         "paths_ms": paths,
-        "energy": _energy(spent, idle),
+        "energy": _energy(spent),
         "scenario": None if scenario is None else judge(scenario, list(total), images, duration_s),
     }
 
@@ -137,14 +156,16 @@ def pooled(store: Store, lines: Sequence[dict[str, Any]]) -> dict[str, npt.NDArr
     return {name: np.concatenate([arrays[name] for arrays in all_arrays]) for name in all_arrays[0]}
 
 
-def _energy(spent: Sequence[Spent], idle: Idle | None) -> dict[str, Any]:
+def _energy(spent: Sequence[Spent]) -> dict[str, Any]:
     """By rail: gross and above idle, mJ an image; or null, and why."""
     reason = next((one.power.reason for one in spent if one.power.reason is not None), None)
     if reason is not None:
         return {"mj_per_image": None, "reason": reason}
     by_rail = {}
     for rail in spent[0].power.mean_mw:
-        gross, dynamic = gross_mj(spent, rail), dynamic_mj(spent, rail, idle)
+        if any(rail not in one.power.mean_mw for one in spent):
+            continue
+        gross, dynamic = gross_mj(spent, rail), dynamic_mj(spent, rail)
         watts = sum(one.power.mean_mw[rail] * one.power.duration_s for one in spent)
         by_rail[rail] = {
             "gross": None if gross is None else gross.to_dict(),
@@ -160,16 +181,28 @@ def _main(contenders: Mapping[str, dict[str, Any]], stored: float | None) -> str
     return next((name for name in chains if contenders[name]["threshold"] == stored), chains[0] if chains else None)
 
 
-def _paths(windows: Mapping[str, Sequence[dict[str, Any]]], idles: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _paths(
+    windows: Mapping[str, Sequence[dict[str, Any]]], idles: Sequence[dict[str, Any]], *, is_linear: bool
+) -> dict[str, Any] | None:
     """Energy by path, by regression over every window and the idle ones; None without power."""
     rows = []
     for line in [line for lines in windows.values() for line in lines] + list(idles):
         power = _power(line["power"])
         if power.reason is None and TOTAL in power.mean_mw:
-            rows.append(Row(power.mean_mw[TOTAL], power.bound_mw[TOTAL], power.duration_s, line.get("counts", {})))
+            rows.append(
+                Row(
+                    power.mean_mw[TOTAL],
+                    power.bound_mw[TOTAL],
+                    power.duration_s,
+                    line.get("counts", {}),
+                    line["session"],
+                )
+            )
     if not rows:
         return None
     fit = fit_paths(rows)
+    if not is_linear:
+        fit = Paths({}, None, 0.0, len(rows), SHARED)
     return {
         "mj": {path: amount.to_dict() for path, amount in fit.mj.items()},
         "idle_mw": None if fit.idle_mw is None else fit.idle_mw.to_dict(),
@@ -179,10 +212,16 @@ def _paths(windows: Mapping[str, Sequence[dict[str, Any]]], idles: Sequence[dict
     }
 
 
-def _break_even(contenders: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """For every threshold: latency and gross energy against the plain ViT's; None where it was not measured."""
+def _break_even(contenders: Mapping[str, dict[str, Any]], *, is_linear: bool) -> dict[str, Any]:
+    """For every threshold: latency and gross energy against the plain ViT's; null where they were not measured, and why."""
     if not {ALWAYS, NEVER, PLAIN} <= set(contenders):
-        return None
+        missing = "no plain ViT was measured: --plain plain.onnx, which sacvit-export --plain writes"
+        return {
+            "by_threshold": None,
+            "reason": missing if PLAIN not in contenders else "the paths were not measured apart",
+        }
+    if not is_linear:
+        return {"by_threshold": None, "reason": SHARED}
     found: dict[str, Any] = {}
     for name, contender in contenders.items():
         if contender["threshold"] is None:
@@ -190,9 +229,12 @@ def _break_even(contenders: Mapping[str, dict[str, Any]]) -> dict[str, Any] | No
         found[name] = {}
         for unit, cost in (("latency", _latency_ms), ("energy", _gross_mj)):
             costs = [value for path in (ALWAYS, NEVER, PLAIN) if (value := cost(contenders[path])) is not None]
-            told = break_even(costs[0], costs[1], costs[2], contender["exit_rate"]) if len(costs) == 3 else None
+            chain = cost(contender)
+            told = None
+            if len(costs) == 3 and chain is not None:
+                told = break_even(costs[0], costs[1], costs[2], contender["exit_rate"], chain)
             found[name][unit] = None if told is None else told.to_dict()
-    return found
+    return {"by_threshold": found, "reason": None}
 
 
 def _latency_ms(contender: Mapping[str, Any]) -> float | None:
@@ -213,9 +255,21 @@ def _warnings(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
     return [f"the 99th percentile of {', '.join(mixed)} is the full path's: a mean hides it"] if mixed else []
 
 
+def _slow_sensor(power: Mapping[str, Any]) -> list[str]:
+    """A sensor that was slower than it was taken for still held the load when idling was measured, and the other way round."""
+    told = [sensor["filter_s"] for sensor in power.get("sensors", {}).values() if sensor["filter_s"] is not None]
+    assumed = power["schedule"]["lead_s"] / LEADS
+    rise = power["rise_s"][0] if power["rise_s"] else None
+    if rise is None or rise <= MOST_RISE * max(*told, assumed, 0.0):
+        return []
+    return [
+        f"power took {rise:.2g} s to rise and the sensor's filter was taken for {assumed:.2g} s: above idle is too low"
+    ]
+
+
 def _power(content: Mapping[str, Any]) -> PowerWindow:
     return PowerWindow(content["duration_s"], content["mean_mw"], content["bound_mw"], content["reason"])
 
 
-def _rounded(table: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else round(value, 2) for name, value in table.items()}
+def _rounded(table: Mapping[str, float] | Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None or math.isnan(value) else round(value, 2) for name, value in table.items()}

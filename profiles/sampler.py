@@ -119,14 +119,14 @@ class Trace:
         middle = (self.times_s[1:] + self.times_s[:-1]) / 2
         return Trace(middle, np.diff(self.values) / np.diff(self.times_s), "power")
 
-    def rise_s(self, step_s: float, until_s: float, step_mw: float) -> float | None:
+    def rise_s(self, step_s: float, until_s: float, step_mw: float | None) -> float | None:
         """Time from a step of the load to 63 % of the rise of power; None for a rise of less than 10 sensor steps."""
         power = self.as_power()
         before, after = power.between(step_s - (until_s - step_s), step_s), power.between(step_s, until_s)
         if len(before.values) < 5 or len(after.values) < 5:
             return None
         low, high = float(np.median(before.values)), float(np.median(after.values[-5:]))
-        if high - low < max(10 * step_mw, 0.05 * abs(low)):
+        if high - low < max(10 * (step_mw or 0.0), 0.05 * abs(low)):
             return None
         above = after.times_s[after.values >= low + 0.632 * (high - low)]
         return float(above[0] - step_s) if len(above) else None

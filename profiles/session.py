@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from .sampler import Sampler
 from .store import Store
 
 SHORTEST_IDLE_S = 10.0
+LEADS = 5  # time constants until a filter has settled to a 150th
 LATEST_PERIODS = 4  # that a reading may come late
 Report = Callable[[str, float], None]  # what is done now, and for how many seconds
 
@@ -47,13 +48,13 @@ def plan_schedule(
     counts = not isinstance(source, NoPower) and source.kind == "energy"
     needed_s = meter.needed_s(counts)
     window_s = duration_s / rounds
-    can_measure = not isinstance(source, NoPower) and (iterations is not None or window_s >= needed_s)
+    can_measure = not isinstance(source, NoPower) and (iterations is not None or window_s >= needed_s * (1 - 1e-3))
     return Schedule(
         window_s=window_s,
         passes=None if iterations is None else -(-iterations // rounds),
         rounds=rounds,
         warmup_s=warmup_ms / 1e3,
-        lead_s=max(warmup_ms / 1e3, 5 * meter.filter_s) if can_measure else warmup_ms / 1e3,
+        lead_s=max(warmup_ms / 1e3, LEADS * meter.filter_s) if can_measure else warmup_ms / 1e3,
         idle_s=max(SHORTEST_IDLE_S, needed_s) if can_measure else 0.0,
         needed_s=needed_s,
     )
@@ -81,10 +82,14 @@ def run_session(
     *,
     mode: int | None,
     order: Sequence[tuple[int, int]],
+    conditions: Mapping[str, Any] | None = None,
     report: Report,
+    watch: Callable[[], None] = lambda: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Measures the windows of `order` and adds each to the store as it ends.
+
+    conditions: of the machine, stored with the session. watch: looks at it after each window.
 
     Ctrl-C ends it with what was measured so far stored, and goes on to the caller.
     """
@@ -92,7 +97,14 @@ def run_session(
     began = time.perf_counter()
     store.add(
         "session",
-        {"session": number, "mode": mode, "power": describe(source), "schedule": asdict(schedule), "date": _now()},
+        {
+            "session": number,
+            "mode": mode,
+            "power": describe(source),
+            "schedule": asdict(schedule),
+            "date": _now(),
+            "conditions": conditions,
+        },
     )
     with Sampler(source) as sampler:
         try:
@@ -109,6 +121,7 @@ def run_session(
                     _rise(store, sampler, number, load_s)
                 where = {"session": number, "mode": mode, "round": turn, "lead_passes": len(lead.begin_s)}
                 _measure_window(store, sampler, schedule, contender, where, began)
+                watch()
             _idle(store, sampler, schedule, number, "after", began, report, pause)
         finally:
             _add_trace(store, sampler, number, began)

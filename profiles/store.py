@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ class Store:
             line["file"] = f"{kind}-{len(self.lines):04d}.npz"
             with written_whole(self.folder / line["file"]) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())  # before the line that names it
         with self.path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")
             lines.flush()
@@ -49,11 +53,12 @@ class Store:
         """What was stored beside a line. Raises SacvitError when it is gone or damaged."""
         path = self.folder / Path(str(line["file"])).name  # a name, whatever the line says
         try:
-            if path.stat().st_size > MAX_ARRAYS_BYTES:
-                raise ValueError("larger than any window")
+            with zipfile.ZipFile(path) as archive:
+                if sum(part.file_size for part in archive.infolist()) > MAX_ARRAYS_BYTES:
+                    raise ValueError("larger than any window")
             with np.load(path, allow_pickle=False) as content:
                 return {name: content[name] for name in content.files}
-        except (OSError, ValueError, KeyError, EOFError) as reason:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as reason:
             raise SacvitError(f"{path} cannot be read: {reason}. Remove {self.folder} and measure again") from None
 
 

@@ -49,6 +49,8 @@ def _mode_lines(mode: Mapping[str, Any]) -> list[str]:
         if contender["scenario"] is not None:
             lines += scenario_lines(name, contender["scenario"])
     lines += ["", *_energy_lines(mode), "", *_break_even_lines(mode)]
+    if mode["valid"] is None:
+        lines.append("note: a session was killed: nobody looked at the machine after it")
     lines += [f"note: {text}" for text in mode["warnings"]]
     return lines + [f"{'INVALID' if one['invalidates'] else 'note'}: {one['text']}" for one in mode["changes"]]
 
@@ -118,9 +120,9 @@ def _energy_lines(mode: Mapping[str, Any]) -> list[str]:
 
 
 def _break_even_lines(mode: Mapping[str, Any]) -> list[str]:
-    table = mode["break_even"]
+    table = mode["break_even"]["by_threshold"]
     if table is None:
-        return ["break-even: not measured; give --plain plain.onnx, which sacvit-export --plain writes"]
+        return [f"break-even: null: {mode['break_even']['reason']}"]
     return [
         f"{name}, {unit}: {break_even_text(told)}"
         for name, units in table.items()
@@ -140,11 +142,13 @@ def break_even_text(told: Mapping[str, float]) -> str:
     )
 
 
-def amount_text(amount: Mapping[str, float] | None) -> str:
-    """A value with as many digits as its uncertainty allows."""
+def amount_text(amount: Mapping[str, Any] | None) -> str:
+    """A value with as many digits as its uncertainty allows; "?" where that is not known: one window, or unknown steps."""
     if amount is None:
         return "null"
     value, width = amount["value"], amount["plus_minus"]
+    if width is None:
+        return f"{value:.4g} ± ?"
     digits = 4 if width <= 0 else max(0, 1 - _magnitude(width))
     return f"{value:.{min(digits, 6)}f} ± {width:.{min(digits, 6)}f}"
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command, stop_on_sigterm
+from ..bundle.command import new_parser, run_command, stop_on_signals
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from .sources.opening import open_source
     from .statistics import summary_lines
 
-    stop_on_sigterm()
+    stop_on_signals()
     pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
     if options.fit is not None:
         pipeline.use_fit(options.fit)
@@ -138,9 +138,16 @@ def tell_about(pipeline: Pipeline, given: float | None) -> None:
     """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
-    fp32 = "" if given is not None or ee.threshold_fp32 is None else f" (FP32: {ee.threshold_fp32:g})"
-    print(f"threshold {pipeline.threshold:g}{fp32}, {kind}, {pipeline.ee.backend}", file=sys.stderr)
-    if given is None and pipeline.ee.record.threshold_source == "default":
+    tuned = pipeline.tuned
+    told = "" if given is not None or ee.threshold_fp32 is None or tuned else f" (FP32: {ee.threshold_fp32:g})"
+    if tuned is not None:
+        told = (
+            f" (tuned: {tuned.point}; temperature {tuned.temperature:g})"
+            if given is None
+            else f", temperature {tuned.temperature:g}"
+        )
+    print(f"threshold {pipeline.threshold:g}{told}, {kind}, {pipeline.ee.backend}", file=sys.stderr)
+    if given is None and tuned is None and pipeline.ee.record.threshold_source == "default":
         print(
             f"the threshold {pipeline.threshold:g} is a default that nobody fitted to this model: set --threshold",
             file=sys.stderr,

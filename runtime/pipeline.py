@@ -15,6 +15,7 @@ import numpy as np
 from ..bundle.errors import EngineError, ImageError, UsageError
 from ..bundle.manifest import require_pair
 from ..bundle.preprocess import Fit, ImageU8
+from ..bundle.tuned import Tuned, read_tuned
 from .foreign import DeviceBatch, DeviceImage, is_foreign, unwrap
 from .gate import Gate
 from .stage import Provider, Stage, load_stage
@@ -48,7 +49,7 @@ class Result:
 class Pipeline:
     """Two loaded stages, their gate and their buffers. Not for use by two threads at once."""
 
-    def __init__(self, ee: Stage, sac: Stage, threshold: float) -> None:
+    def __init__(self, ee: Stage, sac: Stage, threshold: float, temperature: float = 1.0) -> None:
         if type(ee.device) is not type(sac.device):
             raise EngineError(
                 f"{ee.path} runs on {ee.backend}, {sac.path} on {sac.backend}: what EE hands over must lie where SAC"
@@ -59,10 +60,11 @@ class Pipeline:
                 f"the EE engine takes batches of {ee.capacity or 'any size'}, SAC of {sac.capacity or 'any size'}"
             )
         self.ee, self.sac = ee, sac
-        self.gate = Gate(threshold)
+        self.gate = Gate(threshold, temperature)
         self.preprocessing = ee.record.preprocessing
         self.labels = ee.record.labels
         self.grid: int = ee.outputs["class_attention"].shape[0]  # coarse blocks along a side
+        self.tuned: Tuned | None = None
         self._tracks: dict[int, Track] = {}
         # One lane for both stages: a batch never needs them at once, and so they share their scratch memory.
         self._lanes = ee.device.lanes([max(ee.scratch_bytes, sac.scratch_bytes)])
@@ -73,6 +75,8 @@ class Pipeline:
     ) -> Pipeline:
         """The pipeline of two engine files, at a threshold or at the one that was stored with them.
 
+        What sacvit-tune stored in the manifest beside them goes before what the export did; its temperature holds for a given
+        threshold too.
         provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. Raises EngineError when a file
         is no engine of ours, does not fit this machine, or the two are no pair; UsageError for a wrong threshold.
         """
@@ -80,7 +84,12 @@ class Pipeline:
         if threshold is not None:
             Gate(threshold)  # a wrong number is told before two engines are loaded
         ee_stage, sac_stage = load_pair(ee_path, sac_path, provider)
-        return cls(ee_stage, sac_stage, ee_stage.record.threshold if threshold is None else threshold)
+        tuned = read_tuned(ee_path, ee_stage.record)
+        stored = ee_stage.record.threshold if tuned is None else tuned.threshold
+        temperature = 1.0 if tuned is None else tuned.temperature
+        pipeline = cls(ee_stage, sac_stage, stored if threshold is None else threshold, temperature)
+        pipeline.tuned = tuned
+        return pipeline
 
     @property
     def threshold(self) -> float:

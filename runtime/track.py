@@ -70,7 +70,9 @@ class Track:
         """Waits for EE, and starts SAC over the images that the gate lets go on."""
         self._running.wait()
         self.ee_ms = 1e3 * (time.perf_counter() - self._began)
-        self.survivors = gate.survivors(self.confidence[: self.count], self.row)
+        confidence = self.confidence[: self.count]
+        gate.calibrate(self.logits[: self.count], confidence)
+        self.survivors = gate.survivors(confidence, self.row)
         if self.survivors:
             places = places_for(self.survivors, self._sac.batches)
             # Places behind the survivors hold images of earlier passes: they are computed, and nobody looks.

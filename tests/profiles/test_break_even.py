@@ -26,3 +26,8 @@ def test_at_the_break_even_the_gain_is_one(ee, sac, plain):
 @pytest.mark.parametrize("costs", [(2.0, 2.0, 4.0), (2.0, 1.0, 4.0), (0.0, 1.0, 4.0), (1.0, 2.0, 0.0)])
 def test_costs_that_no_measurement_can_mean_give_nothing(costs):
     assert break_even(*costs, exit_rate=0.5) is None
+
+
+def test_the_gain_is_the_measured_one_whatever_the_paths_make_it():
+    found = break_even(2.0, 6.0, 4.0, exit_rate=0.75, chain_cost=5.0)
+    assert found is not None and found.gain == 0.8 and found.exit_rate == 0.5

@@ -67,8 +67,9 @@ def test_every_pass_is_an_exit_or_a_full_one(result):
 def test_break_even_is_the_formula_of_the_measured_means(result):
     contenders = result["modes"][0]["contenders"]
     exits, full, plain = (contenders[name]["ms_per_image"] for name in ("always exit", "never exit", "plain ViT"))
-    told = result["modes"][0]["break_even"]["eta 0.4"]["latency"]
+    told = result["modes"][0]["break_even"]["by_threshold"]["eta 0.4"]["latency"]
     assert told["exit_rate"] == pytest.approx((full - plain) / (full - exits), abs=1e-5)
+    assert told["gain"] == pytest.approx(plain / contenders["eta 0.4"]["ms_per_image"], rel=1e-4)
     assert told["margin"] == pytest.approx(contenders["eta 0.4"]["exit_rate"] - told["exit_rate"], abs=1e-5)
 
 
@@ -123,7 +124,7 @@ def test_the_summary_has_trtexec_s_lines_and_ours_behind_them(engines, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^=== Performance summary === EE\nThroughput: \S+ qps\nLatency: min = ", out, re.MULTILINE)
     assert out.index("=== Performance summary ===") < out.index("=== sacvit ===")
-    assert "break-even: not measured; give --plain" in out and "power: null: --power none" in out
+    assert "break-even: null: no plain ViT was measured: --plain" in out and "power: null: --power none" in out
 
 
 def test_exported_times_are_written_in_trtexec_s_spelling_too(engines, tmp_path):
@@ -220,10 +221,65 @@ def test_a_run_against_itself_has_ratios_of_one_and_no_difference(run_folder, ca
     assert ratios and set(ratios) == {"1.000"}
 
 
-@pytest.mark.parametrize("content", ["no json", "[1]", '{"format": 2, "modes": [1]}', '{"format": 1, "modes": []}'])
+@pytest.mark.parametrize(
+    "content",
+    ["no json", "[1]", '{"format": 2, "modes": [1]}', '{"format": 1, "modes": []}'],
+)
 def test_a_file_that_is_no_profile_is_told(content, run_folder, tmp_path, capsys):
     (tmp_path / "x.json").write_text(content)
     fails(["--compare", run_folder, tmp_path / "x.json"], 1, "x.json is no", capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"format": 1, "modes": [{}]}', '{"format": 1, "modes": 5}', '{"format": 1, "modes": "x"}']
+)
+def test_a_damaged_profile_is_told(content, run_folder, tmp_path, capsys):
+    (tmp_path / "x.json").write_text(content)
+    fails(["--compare", run_folder, tmp_path / "x.json"], 1, "is a damaged profile.json", capsys=capsys)
+
+
+def test_words_of_others_cannot_steer_the_terminal(run_folder, tmp_path, capsys):
+    text = (run_folder / "profile.json").read_text().replace('"images": "', '"images": "\\u001b]0;owned\\u0007')
+    (tmp_path / "x.json").write_text(text)
+    assert main(["--compare", str(run_folder), str(tmp_path / "x.json")]) == 0
+    out = capsys.readouterr().out
+    assert "owned" in out and "\x1b" not in out and "\x07" not in out
+
+
+def test_a_damaged_run_is_told(engines, tmp_path, capsys):
+    command = [*engines, "--iterations", "3", "--warmup-ms", "1", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    path = tmp_path / "out" / "run.jsonl"
+    path.write_text(path.read_text().replace('"lead_passes"', '"other"'))
+    fails(command, 1, "run.jsonl is damaged", capsys=capsys)
+
+
+def test_other_images_under_the_same_name_are_another_run(engines, tmp_path, capsys, images):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), images[0])
+    command = [*engines, "--iterations", "3", "--warmup-ms", "1", "--source", str(tmp_path / "a.png")]
+    command += ["--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    cv2.imwrite(str(tmp_path / "a.png"), images[1])
+    fails(command, 2, "images_sha256", capsys=capsys)
+
+
+def test_a_preset_lasts_as_long_as_the_rules_ask_for(engines):
+    from sacvit.profiles.cli import build_parser, request_of
+
+    assert request_of(build_parser().parse_args([*engines, "--preset", "single-stream"])).duration_s == 600.0
+    assert request_of(build_parser().parse_args(engines)).duration_s == 30.0
+
+
+def test_thresholds_that_hardly_differ_are_two(engines, tmp_path):
+    thresholds = "0.5000001,0.5000002"
+    assert (
+        main([*engines, "--iterations", "3", "--warmup-ms", "1", "--threshold", thresholds, "--out", str(tmp_path)])
+        == 0
+    )
+    (mode,) = json.loads((tmp_path / "profile.json").read_text())["modes"]
+    assert {"eta 0.5000001", "eta 0.5000002"} <= set(mode["contenders"])
 
 
 def test_a_profile_that_is_not_there_is_told(run_folder, tmp_path, capsys):
@@ -298,6 +354,7 @@ def test_thresholds_that_are_none_are_told(text, words, engines, capsys):
         (["--batch", "0"], 2, "--batch 0: give 1 or more"),
         (["--batch", "65"], 2, "these engines take 1 to 64 images a pass"),
         (["--preset", "offline", "--iterations", "5"], 2, "leave --iterations out"),
+        (["--preset", "single-stream", "--batch", "8"], 2, "asks one image at a time"),
         (["--power-modes", "a"], 2, "--power-modes a"),
         (["--power-modes", "0,1", "--iterations", "3"], 5, "this machine tells no power mode"),
         (["--power", "ina", "--iterations", "3"], 5, "no INA3221"),

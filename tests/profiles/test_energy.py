@@ -124,11 +124,11 @@ def test_a_counter_is_late_by_an_update():
 
 def test_gross_energy_is_power_times_time_over_images():
     found = gross_mj([Spent(window(4000.0), 2000), Spent(window(4000.0), 2000)], TOTAL)
-    assert found == Amount(20.0, 0.0)
+    assert found == Amount(20.0, pytest.approx(0.0))
 
 
 def test_what_lies_above_idle_leaves_the_idle_power_out():
-    found = dynamic_mj([Spent(window(4000.0), 2000)], TOTAL, idle_of([window(3000.0)]))
+    found = dynamic_mj([Spent(window(4000.0), 2000, idle_of([window(3000.0)]))], TOTAL)
     assert found is not None and found.value == pytest.approx(5.0)
 
 
@@ -138,7 +138,7 @@ def test_idle_before_and_after_that_differ_widen_the_interval_by_half_of_it():
 
 
 def test_idling_that_was_not_measured_leaves_only_gross_energy():
-    assert dynamic_mj([Spent(window(4000.0), 2000)], TOTAL, idle_of([])) is None
+    assert dynamic_mj([Spent(window(4000.0), 2000, idle_of([]))], TOTAL) is None
 
 
 def test_one_refused_window_refuses_the_energy_of_all():
@@ -148,7 +148,33 @@ def test_one_refused_window_refuses_the_energy_of_all():
 def test_the_spread_of_three_windows_is_student_s():
     """Of 9, 10, 11: 4.303 * 1 / sqrt(3)."""
     assert spread([9.0, 10.0, 11.0]) == pytest.approx(4.303 / 3**0.5)
-    assert spread([9.0]) == 0.0
+
+
+def test_of_one_window_s_spread_nothing_is_known():
+    assert spread([9.0]) is None
+    assert gross_mj([Spent(window(4000.0), 2000)], TOTAL) == Amount(20.0, None)
+
+
+def test_each_window_is_measured_against_the_idling_of_its_own_session():
+    cold, warm = idle_of([window(3000.0)]), idle_of([window(3500.0)])
+    found = dynamic_mj([Spent(window(4000.0), 2000, cold), Spent(window(4500.0), 2000, warm)], TOTAL)
+    assert found is not None and found.value == pytest.approx(5.0) and found.plus_minus == pytest.approx(0.0)
+
+
+def test_a_step_that_nobody_knows_leaves_the_interval_open():
+    source = Source({"X": Sensor()}, total=())
+    sampler = sampler_of(source, np.arange(0, 11, 0.1), X=[1000.0] * 110)
+    taken = measure(sampler, meter_of(source, sampler), 0.0, 10.0, needed_s=10.0)
+    assert taken.mean_mw == {"X": pytest.approx(1000.0)} and taken.bound_mw == {"X": None}
+    assert gross_mj([Spent(taken, 100), Spent(taken, 100)], "X") == Amount(pytest.approx(100.0), None)
+
+
+def test_a_rail_that_died_beside_the_total_costs_the_total_nothing():
+    source = Source({"A": Sensor(40.0, 0.4), "B": Sensor(40.0, 0.4)}, total=("A",))
+    sampler = sampler_of(source, np.arange(0, 11, 0.1), A=[1000.0] * 110, B=[1.0] * 110)
+    sampler.readings = [Reading(one.time_s, {"A": one.rails["A"]}) for one in sampler.readings]
+    taken = measure(sampler, meter_of(source), 0.0, 10.0, needed_s=10.0)
+    assert set(taken.mean_mw) == {"A", TOTAL} and taken.reason is None
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (2, 4.303), (10, 2.228), (30, 2.042), (1000, 1.96)])
@@ -192,9 +218,9 @@ def test_a_model_of_2_w_and_5_ms_comes_out_within_its_stated_uncertainty(idle_mw
 
     idle = idle_of([taken(1.0, 11.0), taken(12 + 42 + 5.0, 12 + 42 + 15.0)])
     begins = [12 + 14 * number + 3.0 for number in range(3)]
-    spent = [Spent(taken(begin, begin + 10.0), round(10.0 / image_s)) for begin in begins]
-    gross, dynamic = gross_mj(spent, TOTAL), dynamic_mj(spent, TOTAL, idle)
-    assert gross is not None and dynamic is not None
+    spent = [Spent(taken(begin, begin + 10.0), round(10.0 / image_s), idle) for begin in begins]
+    gross, dynamic = gross_mj(spent, TOTAL), dynamic_mj(spent, TOTAL)
+    assert gross is not None and dynamic is not None and gross.plus_minus is not None and dynamic.plus_minus is not None
     assert abs(gross.value - (idle_mw + load_mw) * image_s) <= gross.plus_minus
     assert abs(dynamic.value - load_mw * image_s) <= dynamic.plus_minus
     assert dynamic.plus_minus < 5.0  # half of what is measured: an interval that says something

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from sacvit.bundle.board import PowerMode
-from sacvit.bundle.errors import DeviceError
+from sacvit.bundle.errors import DeviceError, UsageError
 from sacvit.profiles import profile as module
 from sacvit.profiles.compare import compare, differences
 from sacvit.profiles.contenders import PLAIN
@@ -107,8 +107,8 @@ def test_the_pages_of_a_sweep_have_a_part_for_every_mode(request_, modes, tmp_pa
 
 
 def test_over_current_during_the_run_invalidates_it_visibly(request_, tmp_path, monkeypatch):
-    states = [MachineState(over_current={"oc3": 5}), MachineState(over_current={"oc3": 9})]
-    monkeypatch.setattr(module, "read_state", lambda own_pids=(): states.pop(0))
+    counts = iter(range(5, 100))
+    monkeypatch.setattr(module, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))
     store = profiled(request_, tmp_path)
     result = summarise(store)
     assert not result["modes"][0]["valid"]
@@ -116,6 +116,67 @@ def test_over_current_during_the_run_invalidates_it_visibly(request_, tmp_path, 
     write_report(store, result)
     assert "Not to be used" in (tmp_path / "report.html").read_text()
     assert any("A is INVALID" in line for line in differences(result, result))
+
+
+def test_a_throttle_that_came_and_went_during_the_run_invalidates_it_too(request_, tmp_path, monkeypatch):
+    steps = iter([0, 0, 1, *[0] * 50])
+    monkeypatch.setattr(
+        module, "read_state", lambda own_pids=(): MachineState(cooling={"cpu-throttle-alert": next(steps)})
+    )
+    (mode,) = summarise(profiled(request_, tmp_path))["modes"]
+    assert [change["invalidates"] for change in mode["changes"]] == [True] and not mode["valid"]
+
+
+def test_one_change_is_told_once_however_often_it_was_seen(request_, tmp_path, monkeypatch):
+    counts = iter(range(5, 100))
+    monkeypatch.setattr(module, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))
+    (mode,) = summarise(profiled(request_, tmp_path))["modes"]
+    assert len(mode["changes"]) == 1
+
+
+def test_a_run_is_not_continued_in_another_power_mode(request_, modes, tmp_path):
+    modes.mode = 0
+    profiled(request_, tmp_path)
+    modes.mode = 2
+    with pytest.raises(UsageError, match=r"power mode: 0 \(15W\), now 2 \(MAXN\)"):
+        profiled(replace(request_, thresholds=[0.3, 0.4]), tmp_path)
+
+
+def test_a_run_that_was_killed_is_not_called_valid(request_, tmp_path):
+    store = profiled(request_, tmp_path)
+    store.lines = [line for line in store.lines if line["kind"] != "state"]
+    result = summarise(store)
+    assert result["modes"][0]["valid"] is None
+    assert "note: a session was killed: nobody looked at the machine after it" in summary_lines(result)
+
+
+def test_engines_of_one_fixed_batch_have_no_cost_by_path(plain_bundle, tiny_checkpoint, tmp_path):
+    from sacvit.export.export import export
+
+    folder = export(tiny_checkpoint, tmp_path / "b", batch=4, plain=True).folder
+    request = Request(
+        ee=folder / "ee.onnx",
+        sac=folder / "sac.onnx",
+        plain=folder / "plain.onnx",
+        iterations=3,
+        warmup_ms=1.0,
+        batch=4,
+    )
+    told = summarise(profiled(request, tmp_path / "out"))["modes"][0]["break_even"]
+    assert told["by_threshold"] is None and "one survivor of a batch" in told["reason"]
+
+
+def test_a_mode_that_worked_the_second_time_is_no_longer_called_left_out(request_, modes, tmp_path):
+    store = profiled(replace(request_, power_modes=[1]), tmp_path, modes=modes)
+    assert summarise(store)["skipped_modes"]
+    modes.switch = lambda mode: None
+    assert not summarise(profiled(replace(request_, power_modes=[1]), tmp_path, modes=modes))["skipped_modes"]
+
+
+def test_only_power_modes_that_both_runs_have_are_compared(request_, modes, tmp_path):
+    first = summarise(profiled(replace(request_, power_modes=[0, 2]), tmp_path / "a", modes=modes))
+    second = summarise(profiled(replace(request_, power_modes=[2]), tmp_path / "b", modes=modes))
+    assert [label for label, _ in compare(first, second)] == ["2 (MAXN)"]
 
 
 def test_the_source_is_closed_whatever_happens(request_, tmp_path, monkeypatch):

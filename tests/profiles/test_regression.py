@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,10 +63,23 @@ def test_windows_at_one_exit_rate_are_refused():
     assert not found.mj and found.reason == "5 windows do not tell exit and full and idle apart"
 
 
-def test_without_idle_windows_time_and_images_say_the_same():
+def test_without_idle_windows_time_and_images_say_the_same_and_are_refused():
     made = [row for row in rows(3.0, 11.0, 4500.0, [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]) if row.images]
-    exact = [Row(row.power_mw, 0.0, 2e-3 * row.images["exit"] + 5e-3 * row.images["full"], row.images) for row in made]
-    assert fit_paths(exact).reason is not None
+    assert fit_paths(made).reason == "idle power was not measured in every session"
+
+
+def test_a_session_has_an_idle_power_of_its_own():
+    first = rows(3.0, 11.0, 4500.0, [0.0, 0.5, 1.0])
+    second = [replace(row, session=1) for row in rows(3.0, 11.0, 5500.0, [0.0, 0.5, 1.0])]
+    found = fit_paths(first + second)
+    assert found.mj["exit"].value == pytest.approx(3.0) and found.mj["full"].value == pytest.approx(11.0)
+    assert fit_paths(first + [row for row in second if row.images]).reason is not None
+
+
+def test_an_unknown_step_leaves_the_intervals_open():
+    made = rows(3.0, 11.0, 4500.0, [0.0, 0.5, 1.0])
+    found = fit_paths([*made[:-1], replace(made[-1], bound_mw=None)])
+    assert found.mj["exit"].value == pytest.approx(3.0) and found.mj["exit"].plus_minus is None
 
 
 def test_as_many_windows_as_unknowns_leave_no_interval_and_are_refused():

@@ -109,6 +109,14 @@ def test_the_paths_are_found_by_regression_over_all_windows(tmp_path, world):
     assert found == pytest.approx({"exit": 40.0, "full": 80.0}, rel=1e-3)
 
 
+def test_a_sensor_slower_than_it_was_taken_for_is_told(tmp_path, world):
+    from sacvit.profiles.result import _slow_sensor
+
+    power = {"sensors": {"A": {"filter_s": 0.4}}, "schedule": {"lead_s": 2.0}, "rise_s": [1.2]}
+    assert "power took 1.2 s to rise" in _slow_sensor(power)[0]
+    assert not _slow_sensor({**power, "rise_s": [0.5]}) and not _slow_sensor({**power, "rise_s": [None]})
+
+
 def test_a_sensor_that_vanishes_costs_the_energy_and_not_the_run(tmp_path, world):
     class Vanishing(Load):
         def run_pass(self, record):

@@ -69,6 +69,22 @@ def test_arrays_with_pickled_objects_are_refused(tmp_path):
         store.arrays({"file": "window-0001.npz"})
 
 
+def test_arrays_that_a_power_cut_left_half_written_are_told(tmp_path):
+    store = open_store(tmp_path, HEADER)
+    line = store.add("window", {"round": 0}, {"total": np.arange(1000.0)})
+    path = tmp_path / line["file"]
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(SacvitError, match="cannot be read"):
+        store.arrays(line)
+
+
+def test_arrays_that_unpack_to_more_than_any_window_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sacvit.profiles.store.MAX_ARRAYS_BYTES", 1000)
+    np.savez_compressed(tmp_path / "window-0001.npz", total=np.zeros(1000))
+    with pytest.raises(SacvitError, match="larger than any window"):
+        open_store(tmp_path, HEADER).arrays({"file": "window-0001.npz"})
+
+
 def test_a_folder_without_a_run_gives_none(tmp_path):
     assert read_store(tmp_path) is None
 

@@ -17,10 +17,11 @@ from sacvit.runtime.cli import main
 
 @pytest.fixture(autouse=True)
 def keep_handlers():
-    """main() takes SIGTERM for itself."""
-    before = signal.getsignal(signal.SIGTERM)
+    """main() takes SIGTERM and SIGHUP for itself."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 def run(engines, *words: object) -> int:
@@ -178,7 +179,7 @@ def test_check_camera_of_a_file_is_fine(video, capsys):
     assert capsys.readouterr().out.startswith("ok ")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, stop):
     camera = MjpegServer()
     code = "import sys; from sacvit.runtime.cli import main; sys.exit(main())"

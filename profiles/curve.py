@@ -1,0 +1,169 @@
+"""Accuracy, exits, time and energy at every eta at once, from both stages' answers; and the eta that a rule asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..calibration.threshold import round_inside
+from ..runtime.statistics import percentile
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of each image: EE's confidence, whether each stage is right (top-1 and top-5), and what it took."""
+
+    confidence: npt.NDArray[np.float32]
+    ee_right: Bools
+    sac_right: Bools
+    ee_top5: Bools
+    sac_top5: Bools
+    ee_ms: npt.NDArray[np.float32]
+    sac_ms: npt.NDArray[np.float32]
+
+    @property
+    def count(self) -> int:
+        return len(self.confidence)
+
+    def of(self, chosen: npt.NDArray[np.intp] | Bools) -> Judged:
+        return Judged(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """By number of images that exit, rising: where confidences are equal, not every number can be had.
+
+    exits: (K,) counts; top1, top5: (K,) in [0, 1]; mean_ms: (K,). Sorted confidences stand beside, for `eta`.
+    """
+
+    exits: npt.NDArray[np.intp]
+    top1: Floats
+    top5: Floats
+    mean_ms: Floats
+    ordered: npt.NDArray[np.float32]
+    sac_top1: float  # of SAC on every image
+
+    @property
+    def exit_rate(self) -> Floats:
+        return self.exits / len(self.ordered)
+
+    def eta(self, place: int) -> float:
+        """A short threshold in [0, 1] at which exactly `exits[place]` images leave; 1 may let some more go."""
+        count = int(self.exits[place])
+        below = float(self.ordered[count]) if count < len(self.ordered) else -1.0
+        above = float(self.ordered[count - 1]) if count else 1 + float(np.spacing(np.float32(1)))
+        return float(np.clip(round_inside(below, above), 0, 1))
+
+
+def draw_curve(judged: Judged) -> Curve:
+    """Every count of exits that some eta gives; the most confident leave first."""
+    order = np.argsort(-judged.confidence, kind="stable")
+    ordered, count = judged.confidence[order], judged.count
+
+    def chained(ee: npt.NDArray[np.generic], sac: npt.NDArray[np.generic]) -> Floats:
+        """Sums over the first k by EE and the rest by SAC, for k = 0 .. n."""
+        first = np.concatenate([[0.0], np.cumsum(ee[order], dtype=np.float64)])
+        second = np.concatenate([[0.0], np.cumsum(sac[order], dtype=np.float64)])
+        return np.asarray(first + second[-1] - second)
+
+    possible = np.concatenate([[True], ordered[:-1] > ordered[1:], [True]])
+    if count and ordered[0] >= 1:
+        possible[0] = False  # eta is 1 at most, and equality exits
+    exits = np.flatnonzero(possible)
+    top1 = chained(judged.ee_right, judged.sac_right) / count
+    top5 = chained(judged.ee_top5, judged.sac_top5) / count
+    mean_ms = judged.ee_ms.mean(dtype=np.float64) + chained(np.zeros(count), judged.sac_ms) / count
+    return Curve(exits, top1[exits], top5[exits], mean_ms[exits], ordered, float(judged.sac_right.mean()))
+
+
+Rule = Callable[[Curve], int | None]  # the place on a curve, or None where no eta does
+
+
+def most_accurate(curve: Curve) -> int:
+    """The highest top-1, and of equal ones the one with the most exits."""
+    return len(curve.top1) - 1 - int(np.argmax(curve.top1[::-1]))
+
+
+def cheapest_with(top1: float) -> Rule:
+    """The most exits that keep this top-1, in [0, 1]."""
+
+    def rule(curve: Curve) -> int | None:
+        good = np.flatnonzero(curve.top1 >= top1 - 1e-12)
+        return int(good[-1]) if len(good) else None
+
+    return rule
+
+
+def losing_at_most(loss: float) -> Rule:
+    """The most exits at a top-1 of at most `loss` below SAC's on every image."""
+
+    def rule(curve: Curve) -> int | None:
+        return cheapest_with(curve.sac_top1 - loss)(curve)
+
+    return rule
+
+
+def fastest_within(mean_ms: float) -> Rule:
+    """The highest top-1 at a mean time of at most this."""
+
+    def rule(curve: Curve) -> int | None:
+        good = np.flatnonzero(curve.mean_ms <= mean_ms + 1e-9)
+        return None if not len(good) else int(good[len(good) - 1 - int(np.argmax(curve.top1[good][::-1]))])
+
+    return rule
+
+
+def with_exit_rate(rate: float) -> Rule:
+    """The nearest share of exits that some eta gives."""
+    return lambda curve: int(np.abs(curve.exit_rate - rate).argmin())
+
+
+POINTS: Mapping[str, Rule] = {  # points of top-1 that are lost against SAC on every image
+    "fast": losing_at_most(0.02),
+    "balanced": losing_at_most(0.005),
+    "accurate": most_accurate,
+}
+
+
+@dataclass(frozen=True)
+class AtEta:
+    """What a threshold does on some images. Shares in [0, 1]; gate: the gate's confusion.
+
+    Sent on in vain: EE was right already, or SAC is wrong too. Rescued: SAC is right where EE was not. Broken by SAC: of those
+    sent on in vain, where EE was right and SAC is not.
+    """
+
+    top1: float
+    top5: float
+    exit_rate: float
+    mean_ms: float
+    p99_ms: float
+    gate: Mapping[str, float]
+
+
+def judge_at(judged: Judged, eta: float) -> AtEta:
+    exits = judged.confidence >= np.float32(eta)
+    right = np.where(exits, judged.ee_right, judged.sac_right)
+    times = judged.ee_ms + np.where(exits, 0, judged.sac_ms)
+    rescued = ~exits & judged.sac_right & ~judged.ee_right
+    gate = {
+        "exited right": exits & judged.ee_right,
+        "exited wrong": exits & ~judged.ee_right,
+        "sent on in vain": ~exits & ~rescued,
+        "rescued": rescued,
+        "broken by SAC": ~exits & judged.ee_right & ~judged.sac_right,
+    }
+    return AtEta(
+        top1=float(right.mean()),
+        top5=float(np.where(exits, judged.ee_top5, judged.sac_top5).mean()),
+        exit_rate=float(exits.mean()),
+        mean_ms=float(times.mean(dtype=np.float64)),
+        p99_ms=float(percentile(times.tolist(), 99)),
+        gate={name: float(mask.mean()) for name, mask in gate.items()},
+    )

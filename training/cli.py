@@ -31,6 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
     parser.add_argument(
+        "--accumulate", type=int, default=1, help="passes that a step's images are split into: less memory"
+    )
+    parser.add_argument(
         "--learning-rate", type=float, default=8e-4, help="peak of AdamW's cosine schedule (%(default)s)"
     )
     parser.add_argument("--weight-decay", type=float, default=0.05, help="of the matrices (%(default)s)")
@@ -41,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of the batches (%(default)s)")
     parser.add_argument("--start", type=Path, help="checkpoint to start from; a plain DeiT/timm ViT will do")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
+    parser.add_argument("--save-steps", type=int, default=500, help="steps between two last.pth (%(default)s)")
     parser.add_argument(
         "--plain", action="store_true", help="train the single-stage ViT of the same size: the baseline"
     )
@@ -49,11 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def train_command(options: argparse.Namespace) -> int:
+    from ..bundle.errors import ConfigError
     from ..bundle.preprocess import Preprocessing  # here: --help answers without torch
     from ..model.config import preset
     from .dataset import open_split
     from .recipe import Recipe
     from .train import train
+    from .workers import join_workers
 
     switches = ("image_size", "classes", "selection", "alpha", "window", "attention", "downsample")
     given = {key: getattr(options, key) for key in switches if getattr(options, key) is not None}
@@ -66,23 +72,31 @@ def train_command(options: argparse.Namespace) -> int:
         epochs=options.epochs,
         unclustered_epochs=unclustered,
         batch=options.batch,
+        accumulate=options.accumulate,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         curriculum=options.curriculum,
         augment=options.augment,
         seed=options.seed,
     )
-    train(
-        options.data,
-        options.out,
-        config,
-        preprocessing,
-        recipe,
-        plain=options.plain,
-        start=options.start,
-        resume=options.resume,
-        half=options.half,
-    )
+    if options.save_steps < 1:
+        raise ConfigError(f"--save-steps {options.save_steps}: give 1 or more")
+    with join_workers() as workers:
+        train(
+            options.data,
+            options.out,
+            config,
+            preprocessing,
+            recipe,
+            plain=options.plain,
+            start=options.start,
+            resume=options.resume,
+            half=options.half,
+            save_steps=options.save_steps,
+            workers=workers,
+        )
+    if not workers.is_first:
+        return 0
     print(options.out / "model.pth")
     return 0
 

@@ -40,16 +40,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, indices: npt.NDArray[np.int64], rng: np.random.Generator | None = None) -> ImageU8:
-        """The images at `indices`, (len, S, S, 3) uint8; with `rng`, pictures are cropped and mirrored at random."""
+    def read(self, indices: npt.NDArray[np.int64], crops: npt.NDArray[np.float64] | None = None) -> ImageU8:
+        """The images at `indices`, (len, S, S, 3) uint8; with `crops` (len, 4) in [0, 1], cropped and mirrored pictures."""
         if self.images is not None:
             order = np.argsort(indices, kind="stable")  # a memory map is read forward
             out = np.empty((len(indices), *self.images.shape[1:]), np.uint8)
             out[order] = self.images[indices[order]]
             return out
-        crops = [None] * len(indices) if rng is None else list(rng.random((len(indices), 4)))
+        cuts = [None] * len(indices) if crops is None else list(crops)
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            return np.stack(list(pool.map(self._picture, indices, crops)))
+            return np.stack(list(pool.map(self._picture, indices, cuts)))
 
     def _picture(self, index: int, crop: npt.NDArray[np.float64] | None) -> ImageU8:
         picture = read_picture(self.paths[index])
@@ -125,10 +125,11 @@ class Batches:
         self.curriculum = curriculum
         self.order = np.arange(len(split)) if split.difficulty is None else np.argsort(split.difficulty, kind="stable")
 
-    def read(self, step: int) -> tuple[ImageU8, npt.NDArray[np.int64]]:
-        """Images (batch, S, S, 3) uint8 and labels (batch,) of a step."""
+    def read(self, step: int, part: slice = slice(None)) -> tuple[ImageU8, npt.NDArray[np.int64]]:
+        """Images (batch, S, S, 3) uint8 and labels (batch,) of a step, or a part of them: all parts make the whole."""
         rng = np.random.default_rng((self.seed, step))
         ramp = min(1.0, step / (self.curriculum * self.steps)) if self.curriculum else 1.0
         share = self.CURRICULUM_START + (1 - self.CURRICULUM_START) * ramp
         indices = self.order[rng.integers(max(1, int(share * len(self.order))), size=self.batch)]
-        return self.split.read(indices, rng if self.augment else None), self.split.labels[indices]
+        crops = rng.random((self.batch, 4))[part] if self.augment else None
+        return self.split.read(indices[part], crops), self.split.labels[indices[part]]

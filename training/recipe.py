@@ -23,6 +23,7 @@ class Recipe:
     unclustered_epochs: int = 200
     warmup_share: float = 0.05
     batch: int = 128
+    accumulate: int = 1  # passes that a step's batch is split into, in each process
     learning_rate: float = 8e-4
     weight_decay: float = 0.05
     clip_norm: float = 1.0
@@ -33,6 +34,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
             raise ConfigError(f"epochs and batch must be at least 1, found {self.epochs} and {self.batch}")
+        if self.accumulate < 1 or self.batch % self.accumulate:
+            raise ConfigError(f"--accumulate {self.accumulate} must divide the batch, {self.batch}")
         if not 0 <= self.unclustered_epochs <= self.epochs:
             raise ConfigError(
                 f"unclustered epochs must lie in 0 .. {self.epochs} (the epochs), found {self.unclustered_epochs}"

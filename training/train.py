@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from ..bundle.errors import CheckpointError, ConfigError, SacvitError
@@ -23,7 +28,10 @@ from ..model.network import PlainViT, TwoStageViT, VisionTransformer
 from .dataset import Batches, Split, open_split
 from .evaluate import answer, plain_accuracy
 from .recipe import Recipe, decay_groups, learning_rate_at, two_stage_loss
+from .workers import Workers
 
+SAVE_STEPS = 500  # DeiT-S on two cores: a quarter of an hour
+ALONE = Workers()
 ALLOWED_LOSS = 0.005  # of SAC's accuracy: what the threshold that is stored with the model may cost
 
 
@@ -38,19 +46,18 @@ def train(
     start: Path | None = None,
     resume: bool = False,
     half: bool = False,
+    save_steps: int = SAVE_STEPS,
+    workers: Workers = ALONE,
 ) -> dict[str, Any]:
     """Trains a two-stage network (or the plain baseline) and returns the last line of its metrics.
 
     data: a folder with train/ and val/, see `dataset`. out: where the files go. start: a checkpoint to begin from.
     resume: go on from out/last.pth, which must come from the same recipe. half: store model.pth as FP16; the last
-    metrics are measured after that rounding.
+    metrics are measured after that rounding. save_steps: last.pth is written after every so many steps, besides the end of
+    an epoch. workers: of the processes that share each batch; the first one judges and writes, and the others return {}.
     """
-    training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
-    if validation.classes != training.classes:
-        apart = sorted(set(training.classes) ^ set(validation.classes)) or "the same names in another order"
-        raise ConfigError(f"{data}: train/ and val/ must have the same classes; they differ in {apart}")
-    if len(training.classes) != config.classes:
-        raise ConfigError(f"{data} has {len(training.classes)} classes, the model {config.classes}; they must agree")
+    workers.require_shares(recipe.batch, recipe.accumulate)
+    training, validation = open_data(data, preprocessing, config)
     torch.manual_seed(recipe.seed)
     network = PlainViT if plain else TwoStageViT
     model = network(config, preprocessing.mean, preprocessing.std)
@@ -65,75 +72,174 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if not resume and (out / "last.pth").exists():
         raise ConfigError(f"{out} holds a run already: go on with --resume, or give another --out")
-    first_epoch = restore(out / "last.pth", run, model, optimizer) if resume else 0
-    entries: dict[str, Any] = {"labels": training.classes}
+    place = restore(out / "last.pth", run, model, optimizer) if resume else Place()
+    workers.wait()  # before the first one writes what the others look for
+    learner: nn.Module = Learner(model)
+    if workers.count > 1:
+        learner = DistributedDataParallel(learner)
+    if resume and workers.is_first:
+        forget_lines(out / "metrics.jsonl", place.epoch)
     metrics: dict[str, Any] = {}
-    with (out / "metrics.jsonl").open("a" if resume else "w") as log:
-        for epoch in range(first_epoch, recipe.epochs):
-            began = time.monotonic()
-            loss = train_epoch(model, optimizer, batches, recipe, epoch, steps_per_epoch)
+
+    def save(place: Place) -> None:
+        if workers.is_first:
+            with written_whole(out / "last.pth") as partial:
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **asdict(place)}
+                torch.save(state | run, partial)
+
+    with (out / "metrics.jsonl").open("a" if resume else "w") if workers.is_first else nullcontext() as log:
+        for epoch in range(place.epoch, recipe.epochs):
+            began, first = time.monotonic(), place.step
+            loss = train_epoch(
+                learner, optimizer, batches, recipe, epoch, steps_per_epoch, place, save_steps, save, workers
+            )
             duration_s = time.monotonic() - began
+            place = Place(epoch + 1)
+            if log is None:
+                workers.wait()
+                continue
             metrics = {
                 "epoch": epoch + 1,
                 "clustered": not plain and epoch >= recipe.unclustered_epochs,
                 "loss": round(loss, 4),
                 "learning_rate": round(optimizer.param_groups[0]["lr"], 7),
-                "images_per_s": round(steps_per_epoch * recipe.batch / duration_s, 1),
+                "images_per_s": round((steps_per_epoch - first) * recipe.batch / duration_s, 1),
                 "duration_s": round(duration_s, 1),
             }
             metrics |= evaluate(model, validation)
-            log.write(json.dumps(metrics) + "\n")
-            log.flush()
-            print(" ".join(f"{key}={value}" for key, value in metrics.items()), file=sys.stderr, flush=True)
-            with written_whole(out / "last.pth") as partial:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
-                torch.save(state | run, partial)
+            note(log, metrics)
+            save(place)
+            workers.wait()
+        if log is None:
+            return {}
         if half:
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.copy_(parameter.half())
+            round_to_half(model)
         metrics |= {"final": True, "half": half} | evaluate(model, validation)
         log.write(json.dumps(metrics) + "\n")
-    if not plain:
-        entries["threshold"] = metrics["threshold"]
-    save_checkpoint(out / "model.pth", model.half() if half else model, preprocessing, **entries)
+    entries = {} if plain else {"threshold": metrics["threshold"]}
+    save_checkpoint(
+        out / "model.pth", model.half() if half else model, preprocessing, labels=training.classes, **entries
+    )
     return metrics
 
 
+def open_data(data: Path, preprocessing: Preprocessing, config: ModelConfig) -> tuple[Split, Split]:
+    """train/ and val/. Raises ConfigError when their classes differ from each other's or the model's."""
+    training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
+    if validation.classes != training.classes:
+        apart = sorted(set(training.classes) ^ set(validation.classes)) or "the same names in another order"
+        raise ConfigError(f"{data}: train/ and val/ must have the same classes; they differ in {apart}")
+    if len(training.classes) != config.classes:
+        raise ConfigError(f"{data} has {len(training.classes)} classes, the model {config.classes}; they must agree")
+    return training, validation
+
+
+def round_to_half(model: nn.Module) -> None:
+    """Every parameter becomes a number that FP16 has."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half())
+
+
+def note(log: TextIO, metrics: dict[str, Any]) -> None:
+    """A line into the log and onto stderr."""
+    log.write(json.dumps(metrics) + "\n")
+    log.flush()
+    print(" ".join(f"{key}={value}" for key, value in metrics.items()), file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is: epochs done, and of the next one the steps and the sum of their losses."""
+
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+
+
+class Learner(nn.Module):
+    """The network with its loss: one module, whose forward is what processes have to agree on."""
+
+    def __init__(self, network: TwoStageViT | PlainViT) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, labels: Tensor, clustered: bool) -> Tensor:
+        """The mean loss of the images."""
+        if isinstance(self.network, TwoStageViT):
+            return two_stage_loss(self.network, images, labels, clustered)
+        return F.cross_entropy(self.network(images), labels)
+
+
 def train_epoch(
-    model: TwoStageViT | PlainViT,
+    learner: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     recipe: Recipe,
     epoch: int,
     steps_per_epoch: int,
+    place: Place,
+    save_steps: int,
+    save: Callable[[Place], None],
+    workers: Workers,
 ) -> float:
-    """One epoch; returns the mean loss. The next batch is read while the current one is trained on."""
-    model.train()
+    """What is left of one epoch; returns its mean loss. The next batch is read while the current one is trained on."""
+    learner.train()
     clustered = epoch >= recipe.unclustered_epochs
-    steps = range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch)
-    total = 0.0
+    steps = range(epoch * steps_per_epoch + place.step, (epoch + 1) * steps_per_epoch)
+    total, part = place.total, workers.part(recipe.batch)
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(batches.read, steps[0])
+        ahead = reader.submit(batches.read, steps[0], part)
         for step in tqdm(
-            steps, desc=f"epoch {epoch + 1}/{recipe.epochs}", disable=not sys.stderr.isatty(), leave=False
+            steps,
+            desc=f"epoch {epoch + 1}/{recipe.epochs}",
+            disable=not (sys.stderr.isatty() and workers.is_first),
+            leave=False,
         ):
             images, labels = (torch.from_numpy(array) for array in ahead.result())
-            ahead = reader.submit(batches.read, step + 1)
+            ahead = reader.submit(batches.read, step + 1, part)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(recipe, step, batches.steps)
-            if isinstance(model, TwoStageViT):
-                loss = two_stage_loss(model, images, labels, clustered)
-            else:
-                loss = F.cross_entropy(model(images), labels)
-            if not torch.isfinite(loss):
-                raise SacvitError(f"the loss became {loss.item()} at step {step}; lower --learning-rate")
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            loss = workers.mean(backward(learner, images, labels, clustered, recipe.accumulate))
+            if not math.isfinite(loss):
+                raise SacvitError(f"the loss became {loss} at step {step}; lower --learning-rate")
+            torch.nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip_norm)
             optimizer.step()
-            total += loss.item()
+            total += loss
+            done = step + 1 - epoch * steps_per_epoch
+            if done % save_steps == 0 and done < steps_per_epoch:
+                save(Place(epoch, done, total))
     return total / steps_per_epoch
+
+
+def backward(learner: nn.Module, images: Tensor, labels: Tensor, clustered: bool, passes: int) -> float:
+    """Adds the gradients of the mean loss, in as many passes of equal size; returns that loss."""
+    total = 0.0
+    for number, (some, some_labels) in enumerate(zip(images.chunk(passes), labels.chunk(passes), strict=True), start=1):
+        # Processes speak to each other once a step: in its last pass.
+        is_quiet = isinstance(learner, DistributedDataParallel) and number < passes
+        with learner.no_sync() if is_quiet else nullcontext():  # type: ignore[operator]
+            loss = learner(some, some_labels, clustered) / passes
+            loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def forget_lines(path: Path, epochs: int) -> None:
+    """Leaves the metrics of the epochs that are done: a kill may have come between a line and its state."""
+    if path.is_file():
+        lines = [line for line in path.read_text("utf-8").splitlines() if _is_of(line, epochs)]
+        with written_whole(path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _is_of(line: str, epochs: int) -> bool:
+    try:
+        content = json.loads(line)
+        return bool(content["epoch"] <= epochs and "final" not in content)
+    except (ValueError, KeyError, TypeError):
+        return False  # cut by a kill
 
 
 def evaluate(model: TwoStageViT | PlainViT, validation: Split) -> dict[str, Any]:
@@ -152,8 +258,8 @@ def evaluate(model: TwoStageViT | PlainViT, validation: Split) -> dict[str, Any]
     }
 
 
-def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer: torch.optim.Optimizer) -> int:
-    """Puts a run back where last.pth left it; returns the epochs done. Raises CheckpointError for another run's file."""
+def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer: torch.optim.Optimizer) -> Place:
+    """Puts a run back where last.pth left it; returns the place. Raises CheckpointError for another run's file."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
     state = read_state_dict(path)
@@ -164,6 +270,6 @@ def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer
     fill(model, state)
     try:
         optimizer.load_state_dict(state.entries["optimizer"])
-        return int(state.entries["epoch"])
+        return Place(int(state.entries["epoch"]), int(state.entries["step"]), float(state.entries["total"]))
     except (KeyError, ValueError, TypeError, AttributeError) as reason:
         raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None

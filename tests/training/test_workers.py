@@ -1,0 +1,149 @@
+"""Several processes, several passes, kills: the same losses and weights as one process that nobody disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sacvit.bundle.errors import ConfigError
+from sacvit.bundle.preprocess import Preprocessing
+from sacvit.training.dataset import Batches, open_split
+from sacvit.training.workers import Workers, join_workers
+
+OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
+TRAIN = "import sys; from sacvit.training.cli import main; sys.exit(main(sys.argv[1:]))"
+# Ends itself as `kill -9` would, in front of the step that is named.
+KILLED = (
+    """
+import os, signal, sys
+from sacvit.training import train
+real = train.learning_rate_at
+def at(recipe, step, steps):
+    if step == int(os.environ["KILLED_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(recipe, step, steps)
+train.learning_rate_at = at
+"""
+    + TRAIN
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for name in ("train", "val"):
+        (folder / name).mkdir()
+        labels = np.arange(32) % 2
+        np.save(
+            folder / name / "images.npy",
+            (labels[:, None, None, None] * 120 + rng.integers(0, 90, (32, 32, 32, 3))).astype(np.uint8),
+        )
+        np.save(folder / name / "labels.npy", labels)
+    return folder
+
+
+def run(code: str, data: Path, out: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
+    arguments = ["--data", str(data), "--out", str(out), *OPTIONS, *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> int:
+    _, err = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), err
+    return process.returncode
+
+
+def losses(out: Path) -> list[float]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    content: dict[str, torch.Tensor] = torch.load(out / "model.pth", weights_only=True)["model"]
+    return content
+
+
+def furthest(one: Path, other: Path) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(weights(one).values(), weights(other).values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert finished(run(TRAIN, data, out)) == 0
+    return out
+
+
+def test_two_processes_train_what_one_does(data: Path, alone: Path, tmp_path: Path) -> None:
+    """To FP32's rounding, which AdamW's first steps make larger: a sum of eight is another than two sums of four."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    both = [run(TRAIN, data, tmp_path / "run", RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
+    assert [finished(process) for process in both] == [0, 0]
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
+    assert furthest(tmp_path / "run", alone) < 5e-3
+
+
+def test_passes_of_a_step_add_up_to_it(data: Path, alone: Path, tmp_path: Path) -> None:
+    assert finished(run(TRAIN, data, tmp_path / "run", "--accumulate", "4")) == 0
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
+    assert furthest(tmp_path / "run", alone) < 5e-3
+
+
+def test_kills_at_any_step_leave_the_losses_and_weights_as_they_were(data: Path, alone: Path, tmp_path: Path) -> None:
+    """In the first epoch, at an epoch's first step, and in the second; the state is saved after every second step."""
+    out, options = tmp_path / "run", ["--save-steps", "2"]
+    for number, step in enumerate((3, 4, 7)):
+        resumed = ["--resume"] if number else []
+        assert finished(run(KILLED, data, out, *options, *resumed, KILLED_AT=str(step))) == -signal.SIGKILL
+    assert finished(run(TRAIN, data, out, *options, "--resume")) == 0
+    assert losses(out) == losses(alone) and furthest(out, alone) == 0.0
+
+
+def test_the_parts_of_a_batch_make_the_whole(data: Path) -> None:
+    batches = Batches(open_split(data / "train", Preprocessing(32)), 8, 10, 0, 0.0, False)
+    images, labels = batches.read(3)
+    parts = [batches.read(3, Workers(rank, 4).part(8)) for rank in range(4)]
+    assert (np.concatenate([part[0] for part in parts]) == images).all()
+    assert (np.concatenate([part[1] for part in parts]) == labels).all()
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a batch of 8 cannot be shared by 3 processes in 1 passes each"):
+        Workers(0, 3).require_shares(8, 1)
+
+
+def test_an_environment_that_torchrun_did_not_make_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT not set"),
+        join_workers(),
+    ):
+        pass
+
+
+def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with join_workers() as workers:
+        assert (workers.count, workers.mean(3.0), workers.is_first) == (1, 3.0, True)
+        workers.wait()

@@ -8,8 +8,9 @@ CUDA := 12.9 13
 
 .PHONY: test demo lint types runtime-test gpu-test gpu-bench clean
 
+# Two processes, each with whole files: most of the time goes into starting commands, which one core does.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 demo: .venv/installed
 	$(BIN)/python examples/digits/demo.py --out demo

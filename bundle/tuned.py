@@ -58,17 +58,24 @@ def write_tuned(engine: Path, record: StageRecord, tuned: Tuned, details: dict[s
 
     Raises UsageError where the manifest is missing or of another export.
     """
-    path = engine.parent / MANIFEST_NAME
-    if not path.is_file():
-        raise UsageError(f"{path} is missing: the gate is stored there. Copy it beside the engines")
-    manifest = read_manifest(engine.parent)
-    if manifest.get("graphs", {}).get("EE") != record.graph_sha256:
-        raise UsageError(
-            f"{path} is of another export than {engine.name}: the gate is stored there. Copy the right one"
-        )
+    path, manifest = engine.parent / MANIFEST_NAME, own_manifest(engine, record)
     entries = manifest.get("tuned")
     entries = dict(entries) if isinstance(entries, dict) else {}
     manifest["tuned"] = {**entries, record.precision: {**asdict(tuned), **details}}
     with written_whole(path) as partial:
         partial.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     return path
+
+
+def own_manifest(engine: Path, record: StageRecord) -> dict[str, Any]:
+    """The manifest that this engine's gate is stored in. Raises UsageError where it is missing or of another export."""
+    path = engine.parent / MANIFEST_NAME
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: the gate is stored there. Copy it beside the engines")
+    manifest = read_manifest(engine.parent)
+    graphs = manifest.get("graphs")
+    if not isinstance(graphs, dict) or graphs.get("EE") != record.graph_sha256:
+        raise UsageError(
+            f"{path} is of another export than {engine.name}: the gate is stored there. Copy the right one"
+        )
+    return manifest

@@ -64,9 +64,9 @@ def collect(
     """
     classes = int(pipeline.ee.outputs["logits"].shape[0])
     key = answers_key(pipeline, data, batch)
-    folder.mkdir(parents=True, exist_ok=True)
-    done = _open(folder, key, classes)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        done = _open(folder, key, classes)
         for start in range(done, data.count, batch):
             if start == done:
                 pictures = _decoded(data, done)
@@ -169,8 +169,10 @@ def _answer(
         track.finish()
         ee[good], sac[good] = track.logits[: len(good)], track.sac_logits[: len(good)]
         times[good] = track.ee_ms, track.sac_ms
-        if np.isnan(ee[good]).any() or np.isnan(sac[good]).any():
-            raise EngineError("the engines compute NaN; check their precision, and the export (sacvit-export)")
+        if not (np.isfinite(ee[good]).all() and np.isfinite(sac[good]).all()):
+            raise EngineError(
+                "the engines compute NaN or infinity; check their precision, and the export (sacvit-export)"
+            )
     return ee, sac, times
 
 

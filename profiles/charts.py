@@ -97,6 +97,7 @@ CHART_CSS = """\
 .chart .mark { stroke: var(--muted); stroke-width: 1.2; stroke-dasharray: 5 4; }
 @media (max-width: 600px) { .chart text { font-size: 15px; } }
 """
+MOST_DOTS = 60  # of a curve: more of them hide the line
 MOST_STRIPS = 110  # that tell values under the pointer
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -345,7 +346,8 @@ def curves(
             parts.append(path("".join(map(polyline, runs)), f"line {style}", f"{name}: {sum(map(len, runs))} points"))
             ends.append((*runs[-1][-1], name, style))
     for name, style, points in drawn:
-        parts += [_draw_point(axes, point, style, [name, x_label, y_label]) for point in points if point.is_usable]
+        if len(points) <= MOST_DOTS:
+            parts += [_draw_point(axes, point, style, [name, x_label, y_label]) for point in points if point.is_usable]
     caption, rise = draw_legend(y_label, [], rise)
     return svg(label, rise, parts + end_labels(axes, ends) + caption, PLOT_HEIGHT + 40, "", left_out)
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from .curve import Judged, Rule, draw_curve, judge_at
+from .curve import Judged, Rule, draw_curve
 
 RESAMPLES, SPLITS = 500, 100
 CONFIDENCE = 0.95
 
 
-def interval(judged: Judged, figure: Callable[[Judged], float], seed: int = 0) -> tuple[float, float]:
-    """The central 95 % of a figure over resampled images. Source: Efron's percentile interval."""
+def intervals(columns: Mapping[str, npt.NDArray[np.generic]], seed: int = 0) -> dict[str, tuple[float, float]]:
+    """The central 95 % of each column's mean over resampled images. columns: (N,) each. Efron's percentile interval."""
     rng = np.random.default_rng(seed)
-    values = [figure(judged.of(rng.integers(0, judged.count, judged.count))) for _ in range(RESAMPLES)]
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    count = len(next(iter(columns.values())))
+    means: dict[str, list[float]] = {name: [] for name in columns}
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(0, count, count)
+        for name, column in columns.items():
+            means[name].append(float(column[chosen].mean(dtype=np.float64)))
+    ends = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+    return {
+        name: (float(np.quantile(values, ends[0])), float(np.quantile(values, ends[1])))
+        for name, values in means.items()
+    }
 
 
 def self_deception(judged: Judged, rule: Rule, seed: int = 0) -> float:
@@ -32,5 +41,7 @@ def self_deception(judged: Judged, rule: Rule, seed: int = 0) -> float:
         curve = draw_curve(halves[0])
         place = rule(curve)
         if place is not None:
-            gains.append(float(curve.top1[place]) - judge_at(halves[1], curve.eta(place)).top1)
+            other = halves[1]
+            exits = other.confidence >= np.float32(curve.eta(place))
+            gains.append(float(curve.top1[place]) - float(np.where(exits, other.ee_right, other.sac_right).mean()))
     return float(np.mean(gains)) if gains else 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +53,9 @@ def open_labelled(path: Path, classes: int, class_names: Sequence[str] | None) -
     if path.is_dir() and (path / "images.npy").is_file():
         found = _arrays(path)
     elif path.is_dir():
-        found = _folders(path, class_names)
+        found = _folders(path, classes, class_names)
     elif path.suffix.lower() == ".csv" and path.is_file():
-        found = _list(path, class_names)
+        found = _list(path, classes, class_names)
     else:
         what = "is neither a folder nor a .csv file" if path.exists() else "does not exist"
         raise ImageError(
@@ -68,7 +69,7 @@ def open_labelled(path: Path, classes: int, class_names: Sequence[str] | None) -
     return found
 
 
-def _folders(folder: Path, class_names: Sequence[str] | None) -> Labelled:
+def _folders(folder: Path, classes: int, class_names: Sequence[str] | None) -> Labelled:
     below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not below:
         raise ImageError(
@@ -81,7 +82,7 @@ def _folders(folder: Path, class_names: Sequence[str] | None) -> Labelled:
             f"--data {folder}: no picture in {', '.join(empty[:SHOWN])}{' ...' if len(empty) > SHOWN else ''}:"
             f" remove empty classes, or fill them ({', '.join(SUFFIXES)})"
         )
-    numbers = _class_numbers(folder, list(by_class), class_names)
+    numbers = _class_numbers(folder, list(by_class), classes, class_names)
     paths = [path for name in by_class for path in by_class[name]]
     labels = np.array([numbers[name] for name in by_class for _ in by_class[name]], np.int64)
     names = [path.relative_to(folder).as_posix() for path in paths]
@@ -92,7 +93,7 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _list(path: Path, class_names: Sequence[str] | None) -> Labelled:
+def _list(path: Path, classes: int, class_names: Sequence[str] | None) -> Labelled:
     if path.stat().st_size > MAX_LIST_BYTES:
         raise ImageError(f"--data {path} has {path.stat().st_size} bytes; the limit is {MAX_LIST_BYTES}")
     home = path.resolve().parent
@@ -120,16 +121,16 @@ def _list(path: Path, class_names: Sequence[str] | None) -> Labelled:
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as reason:
         raise ImageError(f"--data {path} is no readable CSV: {reason}") from None
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise ImageError(
             f"--data {path}: {twice} stands there twice; in both halves it would be fitted and reported on"
         )
-    numbers = _class_numbers(path, list(dict.fromkeys(given)), class_names)
+    numbers = _class_numbers(path, list(dict.fromkeys(given)), classes, class_names)
     return _of_files(str(path), names, paths, np.array([numbers[label] for label in given], np.int64))
 
 
-def _class_numbers(path: Path, found: Sequence[str], class_names: Sequence[str] | None) -> dict[str, int]:
-    """A number for each label: by the model's names, else as numbers, else in order of the names."""
+def _class_numbers(path: Path, found: Sequence[str], classes: int, class_names: Sequence[str] | None) -> dict[str, int]:
+    """A number for each label: by the model's names, else as numbers, else in order of the names where all are there."""
     if class_names is not None:
         known = {name: index for index, name in enumerate(class_names)}
         if set(found) <= set(known):
@@ -142,6 +143,11 @@ def _class_numbers(path: Path, found: Sequence[str], class_names: Sequence[str] 
             )
     if all(_is_number(name) for name in found):
         return {name: int(name) for name in found}
+    if len(found) != classes:
+        raise ImageError(
+            f"--data {path}: {len(found)} names of classes, the model has {classes} and carries no names, so which is which"
+            f" is open. Give the names in the model's order: --labels FILE"
+        )
     return {name: index for index, name in enumerate(sorted(found))}
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Pieces = Callable[[], Iterator[tuple[Floats, npt.NDArray[np.int64]]]]  # logits (n, C) and labels (n,)
 
-COLDEST, HOTTEST = 0.05, 20.0
+COLDEST, HOTTEST = 0.25, 10.0  # a few images that are all right would ask for 0, and every confidence would be 1
 STEPS = 40  # of the golden section: the interval shrinks to a 10^8th
 BINS = 15  # of the calibration error, as in the paper
 GOLDEN = (math.sqrt(5) - 1) / 2

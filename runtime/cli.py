@@ -25,7 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--camera",
         metavar="SOURCE",
-        help="0, /dev/video0, csi://0, rtsp://..., http://... (MJPEG), a video, a picture, a folder or a glob",
+        action="append",
+        help="0, /dev/video0, csi://0, rtsp://..., http://... (MJPEG), a video, a picture, a folder or a glob; may come several"
+        " times",
     )
     parser.add_argument("--threshold", type=float, help="eta in [0, 1] instead of the stored one")
     parser.add_argument("--fit", choices=("crop", "stretch"), help="how a frame becomes square (default: as exported)")
@@ -40,6 +42,20 @@ def build_parser() -> argparse.ArgumentParser:
         "--overlap",
         action="store_true",
         help="plans: EE of a batch beside SAC of the last; more frames a second, later",
+    )
+    live = parser.add_argument_group("video")
+    live.add_argument(
+        "--deadline-ms", type=float, metavar="MS", help="answer with EE's where SAC would be later than this"
+    )
+    live.add_argument(
+        "--hysteresis",
+        type=float,
+        default=0.0,
+        metavar="H",
+        help="a stream keeps its path while doubt stays within 1 + H of 1 - eta, as 0.5",
+    )
+    live.add_argument(
+        "--shadow", type=float, default=0.0, metavar="SHARE", help="SAC on this share of exits too: drift alarm"
     )
     parser.add_argument("--num-frames", type=int, help="stop after this many")
     parser.add_argument("--loop", action="store_true", help="start files over at their end")
@@ -63,7 +79,6 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
     from .pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
     from .run import run_chain
-    from .sources.opening import open_source
     from .statistics import summary_lines
 
     stop_on_signals()
@@ -73,9 +88,10 @@ def run(options: argparse.Namespace) -> int:
     most = pipeline.ee.capacity or CHUNK
     if options.batch > most:
         raise UsageError(f"--batch {options.batch}: these engines take at most {most} images a pass")
+    use_policy(pipeline, options)
     tell_about(pipeline, options.threshold)
     keep_inputs(options)
-    source = open_source(options.camera, options.loop)
+    source = open_cameras(options, most)
     outcome = run_chain(
         pipeline,
         source,
@@ -91,6 +107,50 @@ def run(options: argparse.Namespace) -> int:
     if not outcome.summary["frames"] and (options.save or options.sheet):
         print("sacvit-run: no frame came: nothing was saved", file=sys.stderr)
     return EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
+
+
+def use_policy(pipeline: Pipeline, options: argparse.Namespace) -> None:
+    """A gate for video where an option asks for one. Raises UsageError for options that cannot be."""
+    if options.deadline_ms is None and not options.hysteresis and not options.shadow:
+        return
+    if options.deadline_ms is not None and options.overlap:
+        raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
+    from .live_gate import LiveGate
+
+    pipeline.gate = LiveGate(
+        pipeline.gate.threshold,
+        pipeline.gate.temperature,
+        hysteresis=options.hysteresis,
+        deadline_ms=options.deadline_ms,
+        shadow=options.shadow,
+    )
+
+
+def open_cameras(options: argparse.Namespace, most: int) -> Source:
+    """One source, or all of them as one."""
+    from .sources.opening import open_source
+
+    specs = options.camera
+    if len(specs) == 1:
+        return open_source(specs[0], options.loop)
+    if len(specs) > most:
+        raise UsageError(f"{len(specs)} cameras: these engines take at most {most} images a pass")
+    if options.batch != 1:
+        raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
+    if options.save is not None:
+        raise UsageError("--save: with several cameras, run one sacvit-run --save for each")
+    from .sources.camera import without_password
+    from .sources.several import Several
+
+    sources: list[Source] = []
+    try:
+        for spec in specs:
+            sources.append(open_source(spec, options.loop))  # noqa: PERF401  # those that opened are closed
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    return Several(sources, [without_password(spec) for spec in specs])
 
 
 def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
@@ -127,7 +187,7 @@ def keep_inputs(options: argparse.Namespace) -> None:
     """Raises UsageError when an output would take the place of an input, or of the other output."""
     from .sources.opening import files_of
 
-    inputs = {path.resolve(): "--camera" for path in files_of(options.camera)}
+    inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
     inputs |= {path.resolve(): "--engine" for path in options.engine}
     for option, path in (("--save", options.save), ("--sheet", options.sheet)):
         if path is not None and path.resolve() in inputs:
@@ -136,13 +196,15 @@ def keep_inputs(options: argparse.Namespace) -> None:
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:
     """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
+    from .sinks.lines import plain
+
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
     tuned = pipeline.tuned
     told = "" if given is not None or ee.threshold_fp32 is None or tuned else f" (FP32: {ee.threshold_fp32:g})"
     if tuned is not None:
         told = (
-            f" (tuned: {tuned.point}; temperature {tuned.temperature:g})"
+            f" (tuned: {plain(tuned.point)}; temperature {tuned.temperature:g})"
             if given is None
             else f", temperature {tuned.temperature:g}"
         )

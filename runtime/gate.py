@@ -17,6 +17,10 @@ class Gate:
     temperature: what EE's logits are divided by before the softmax; 1 takes the engine's own confidence.
     """
 
+    # Images of the last pass that SAC answered although they exit, and that exit although they are not sure: see LiveGate.
+    shadows: frozenset[int] = frozenset()
+    degraded: frozenset[int] = frozenset()
+
     def __init__(self, threshold: float, temperature: float = 1.0) -> None:
         if math.isnan(threshold) or not 0 <= threshold <= 1:
             raise UsageError(f"the threshold must lie in [0, 1], found {threshold}")
@@ -30,6 +34,9 @@ class Gate:
         if self.temperature != 1.0:
             scaled = (logits - logits.max(axis=1, keepdims=True)) / np.float32(self.temperature)
             confidence[:] = 1 / np.exp(scaled).sum(axis=1)
+
+    def learn(self, sac_ms: float, images: int) -> None:
+        """What a pass of SAC took: of no use to a gate without a deadline."""
 
     def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
         """Writes the indices of the images that go on to SAC into `row`, in order; returns how many there are.

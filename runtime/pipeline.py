@@ -5,6 +5,7 @@ Buffers are allocated when a batch size is first seen and stay where they are: a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..bundle.tuned import Tuned, read_tuned
 from .foreign import DeviceBatch, DeviceImage, is_foreign, unwrap
 from .gate import Gate
 from .stage import Provider, Stage, load_stage
-from .track import Track
+from .track import Track, places_for
 
 CHUNK = 64  # images that a pass takes at most when the engines do not say
 
@@ -28,8 +29,9 @@ CHUNK = 64  # images that a pass takes at most when the engines do not say
 class Result:
     """The chain's answer for one image.
 
-    ee_ms and sac_ms are the wall time of the passes that the image took part in, shared by its whole batch; sac_ms is
-    None for an image that exited.
+    degraded: EE answered without being sure, because SAC would have missed a deadline. agreed: of an exit that SAC answered
+    too, for the record: whether it gave the same class. ee_ms and sac_ms are the wall time of the passes that the image took
+    part in, shared by its whole batch; sac_ms is None for an image that exited.
     """
 
     index: int  # of the class
@@ -40,6 +42,8 @@ class Result:
     target_blocks: tuple[int, ...]  # row-major on the coarse grid, most attended first
     ee_ms: float
     sac_ms: float | None
+    degraded: bool = False
+    agreed: bool | None = None
 
     @property
     def exits_early(self) -> bool:
@@ -175,12 +179,33 @@ class Pipeline:
         track.start(count, on_device)
         track.gate(self.gate)
         track.finish()
+        if track.survivors:
+            self.gate.learn(track.sac_ms, track.survivors)
         return self.results(track)
+
+    def probe(self) -> None:
+        """A pass of SAC over the last batch's first image, for the gate to learn what one takes; nobody sees its answer."""
+        track = self.track(1) if self.ee.capacity is None else self.track(self.ee.capacity)
+        track.row[0] = 0
+        binding = track.sac_binding(places_for(1, self.sac.batches))
+        began = time.perf_counter()
+        binding.start()
+        binding.wait()
+        self.gate.learn(1e3 * (time.perf_counter() - began), 1)
 
     def results(self, track: Track) -> list[Result]:
         """What a finished track says of its images."""
         place_of = {int(image): place for place, image in enumerate(track.row[: track.survivors])}
-        return [self._result(track, image, place_of.get(image)) for image in range(track.count)]
+        results = []
+        for image in range(track.count):
+            place = place_of.get(image)
+            if place is not None and image in self.gate.shadows:
+                agrees = int(track.sac_logits[place].argmax()) == int(track.logits[image].argmax())
+                results.append(replace(self._result(track, image, None), agreed=agrees))
+            else:
+                result = self._result(track, image, place)
+                results.append(replace(result, degraded=True) if image in self.gate.degraded else result)
+        return results
 
     def _result(self, track: Track, image: int, place: int | None) -> Result:
         logits = track.logits[image] if place is None else track.sac_logits[place]

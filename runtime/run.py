@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,18 @@ from typing import Any
 from tqdm import tqdm
 
 from ..bundle.preprocess import ImageU8, Preprocessing
+from .drift import Drift
+from .live_gate import LiveGate
 from .overlap import Overlap
 from .pipeline import Pipeline, Result
 from .sinks.overlay import Running
 from .sinks.sink import Answer, Quit, Sink
 from .sources.frame import Frame, Source
+from .sources.several import Several
 from .statistics import RunStatistics
 
+PROBES = 8  # of SAC before a run with a deadline
+WATCHED_S = 1.0  # between frames of a camera that tell whether it has changed
 PLAIN_PROGRESS_S = 10.0  # between progress lines where there is no terminal
 
 
@@ -49,12 +54,19 @@ def run_chain(
     what was done.
     """
     statistics = RunStatistics()
+    watch = Watch(source.live) if isinstance(pipeline.gate, LiveGate) and pipeline.gate.shadow else None
     interrupted = False
     began = time.perf_counter()
     progress = Progress(source, num_frames)
     try:
         chain = Overlap(pipeline) if overlap else pipeline
-        for answer in answers(chain, pipeline, batches(source, num_frames, batch), source, statistics):
+        if isinstance(pipeline.gate, LiveGate) and pipeline.gate.deadline_ms is not None:
+            pipeline.run(1)  # what lies in the buffer: for the probes to have a hand-off, and SAC its first pass
+            pipeline.gate.forget()
+            for _ in range(PROBES):
+                pipeline.probe()
+        taken = rounds(source, num_frames) if isinstance(source, Several) else batches(source, num_frames, batch)
+        for answer in answers(chain, pipeline, taken, source, statistics, watch):
             for sink in sinks:
                 sink.write(answer)
             progress.step(answer.running)
@@ -70,6 +82,7 @@ def run_chain(
             ends.callback(progress.close)
             ends.callback(source.close)
     summary = statistics.summary(duration_s) | {"dropped": source.dropped, "skipped": len(source.faults)}
+    summary["drift"] = [] if watch is None else watch.alarms
     return Outcome(summary, list(source.faults), interrupted)
 
 
@@ -78,6 +91,38 @@ def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list
     frames = itertools.islice(source, num_frames)
     while taken := list(itertools.islice(frames, batch)):
         yield taken
+
+
+def rounds(source: Several, num_frames: int | None) -> Iterator[list[Frame]]:
+    """What every stream has, round by round, up to `num_frames` in all."""
+    left = num_frames
+    for frames in source.rounds():
+        taken = frames if left is None else frames[:left]
+        yield taken
+        left = None if left is None else left - len(taken)
+        if left == 0:
+            return
+
+
+class Watch:
+    """Tells once when the exit rate, or SAC's agreement with sure answers, is no longer what it was."""
+
+    def __init__(self, is_live: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s, self._clock = WATCHED_S if is_live else 0.0, clock
+        self._last: dict[int, float] = {}
+        self.exits, self.agreement = Drift("the exit rate"), Drift("SAC's agreement with exits")
+        self.alarms: list[str] = []
+
+    def observe(self, stream: int, result: Result) -> None:
+        """One frame; of a camera one a second counts, since its neighbours look the same."""
+        told = None if result.agreed is None else self.agreement.observe(result.agreed)
+        now = self._clock()
+        if now - self._last.get(stream, -1e9) >= self._every_s:
+            self._last[stream] = now
+            told = self.exits.observe(result.exits_early and not result.degraded) or told
+        if told is not None:
+            self.alarms.append(told)
+            print(f"drift: {told}: look at the camera, or tune again (sacvit-tune)", file=sys.stderr)
 
 
 @dataclass
@@ -95,20 +140,26 @@ def answers(
     taken: Iterable[list[Frame]],
     source: Source,
     statistics: RunStatistics,
+    watch: Watch | None = None,
 ) -> Iterator[Answer]:
     """An answer for every frame, in order; adds each to the statistics."""
     waiting: Prepared | None = None
+    gate = pipeline.gate
     for frames in taken:
+        if isinstance(gate, LiveGate):
+            gate.begin([frame.stream for frame in frames])
         prepared = prepare(chain.image_slots(len(frames)), frames, pipeline.preprocessing)
         if isinstance(chain, Pipeline):
-            yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics)
+            yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics, watch)
+            if isinstance(gate, LiveGate) and gate.wants_probe:
+                pipeline.probe()
             continue
         results = chain.submit(len(frames))
         if waiting is not None:
-            yield from told(waiting, results, pipeline, source, statistics)
+            yield from told(waiting, results, pipeline, source, statistics, watch)
         waiting = prepared
     if waiting is not None and not isinstance(chain, Pipeline):
-        yield from told(waiting, chain.flush(), pipeline, source, statistics)
+        yield from told(waiting, chain.flush(), pipeline, source, statistics, watch)
 
 
 def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -> Prepared:
@@ -121,11 +172,18 @@ def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -
 
 
 def told(
-    prepared: Prepared, results: list[Result], pipeline: Pipeline, source: Source, statistics: RunStatistics
+    prepared: Prepared,
+    results: list[Result],
+    pipeline: Pipeline,
+    source: Source,
+    statistics: RunStatistics,
+    watch: Watch | None,
 ) -> Iterator[Answer]:
     parts = zip(prepared.frames, prepared.slots, prepared.spent_ms, results, strict=True)
     for frame, view, spent_ms, result in parts:
-        statistics.add(spent_ms, result)
+        statistics.add(spent_ms, result, frame.stream)
+        if watch is not None:
+            watch.observe(frame.stream, result)
         frame_ms = spent_ms + result.ee_ms + (result.sac_ms or 0.0)
         yield Answer(
             frame=frame,

@@ -56,9 +56,25 @@ class RunStatistics:
     full_ms: deque[float] = field(default_factory=recent)
     frames: int = 0
     exits: int = 0
+    degraded: int = 0
+    shadows: int = 0
+    agreed: int = 0
+    pairs: int = 0  # of frames that follow each other in a stream
+    label_changes: int = 0
+    path_changes: int = 0
+    _last: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
-    def add(self, prepare_ms: float, result: Result) -> None:
+    def add(self, prepare_ms: float, result: Result, stream: int = 0) -> None:
         """One frame. The stage times of a batch count for each of its images: that is how long each one waited."""
+        before, self._last[stream] = self._last.get(stream), (result.index, result.exits_early)
+        if before is not None:
+            self.pairs += 1
+            self.label_changes += before[0] != result.index
+            self.path_changes += before[1] != result.exits_early
+        self.degraded += result.degraded
+        if result.agreed is not None:
+            self.shadows += 1
+            self.agreed += result.agreed
         self.prepare_ms.append(prepare_ms)
         self.ee_ms.append(result.ee_ms)
         total = prepare_ms + result.ee_ms
@@ -69,6 +85,16 @@ class RunStatistics:
         else:
             self.sac_ms.append(result.sac_ms)
             self.full_ms.append(total + result.sac_ms)
+
+    def live(self) -> dict[str, Any]:
+        """What concerns video: shares of frames that follow each other with another label or path, deadlines, shadows."""
+        return {
+            "label_flicker": round(self.label_changes / self.pairs, 4) if self.pairs else 0.0,
+            "path_flicker": round(self.path_changes / self.pairs, 4) if self.pairs else 0.0,
+            "degraded": self.degraded,
+            "shadows": self.shadows,
+            "shadow_agreement": round(self.agreed / self.shadows, 4) if self.shadows else None,
+        }
 
     @property
     def exit_rate(self) -> float:
@@ -81,6 +107,7 @@ class RunStatistics:
             "exit_rate": round(self.exit_rate, 4),
             "fps": round(self.frames / duration_s, 2) if duration_s > 0 else 0.0,
             "duration_s": round(duration_s, 3),
+            "live": self.live(),
             "stages": {
                 "prepare": summarise(self.prepare_ms),
                 "EE": summarise(self.ee_ms),
@@ -99,6 +126,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines = [
         f"{summary['frames']} frames in {summary['duration_s']:.2f} s ({summary['fps']:.1f} fps), {summary['exits']} exits"
         f" ({summary['exit_rate']:.1%}), {summary['dropped']} dropped, {summary['skipped']} skipped",
+        *live_lines(summary["live"]),
         f"{'':9}{'n':>7}{'median':>10}{'p90':>10}{'p95':>10}{'p99':>10}  ms",
     ]
     for group in ("stages", "paths"):
@@ -106,4 +134,16 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             if numbers["n"]:
                 cells = "".join(f"{numbers[key]:10.2f}" for key in ("median_ms", "p90_ms", "p95_ms", "p99_ms"))
                 lines.append(f"{name:9}{numbers['n']:7d}{cells}")
+    return lines
+
+
+def live_lines(live: dict[str, Any]) -> list[str]:
+    """Flicker, and what a deadline and shadows did, where there were any."""
+    lines = [
+        f"from frame to frame the label changes {live['label_flicker']:.1%} of the time, the path {live['path_flicker']:.1%}"
+    ]
+    if live["degraded"]:
+        lines.append(f"{live['degraded']} answers degraded: SAC would have missed the deadline")
+    if live["shadows"]:
+        lines.append(f"{live['shadows']} exits were shown to SAC too: it agrees with {live['shadow_agreement']:.1%}")
     return lines

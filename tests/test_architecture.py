@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "calibration": {"bundle"},
     "export": {"bundle", "model", "calibration", "runtime"},
     "runtime": {"bundle"},
-    "profiles": {"bundle", "model", "runtime"},
+    "profiles": {"bundle", "calibration", "model", "runtime"},
 }
 
 
@@ -108,7 +108,9 @@ def test_every_public_name_can_be_had():
         _ = sacvit.nothing
 
 
-@pytest.mark.parametrize("command", ["sacvit-build", "sacvit-export", "sacvit-profile", "sacvit-run", "sacvit-train"])
+@pytest.mark.parametrize(
+    "command", ["sacvit-build", "sacvit-export", "sacvit-profile", "sacvit-run", "sacvit-train", "sacvit-tune"]
+)
 def test_help_imports_nothing_heavy(command):
     """What keeps --help under 300 ms; the time itself depends on the machine."""
     module, _, function = PROJECT["project"]["scripts"][command].partition(":")

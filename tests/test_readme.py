@@ -74,7 +74,7 @@ def test_make_demo_is_what_is_tested_here():
 
 
 def test_there_are_commands_to_run():
-    assert len(commands()) == 18
+    assert len(commands()) == 22
 
 
 @pytest.mark.parametrize("command", commands())

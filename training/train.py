@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import sys
@@ -27,7 +28,7 @@ from ..model.config import ModelConfig
 from ..model.network import PlainViT, TwoStageViT, VisionTransformer
 from .dataset import Batches, Split, open_split
 from .evaluate import answer, plain_accuracy
-from .recipe import Recipe, decay_groups, learning_rate_at, two_stage_loss
+from .recipe import Recipe, average_decay, decay_groups, learning_rate_at, two_stage_loss
 from .workers import Workers
 
 SAVE_STEPS = 500  # DeiT-S on two cores: a quarter of an hour
@@ -58,13 +59,9 @@ def train(
     """
     workers.require_shares(recipe.batch, recipe.accumulate)
     training, validation = open_data(data, preprocessing, config)
-    torch.manual_seed(recipe.seed)
-    network = PlainViT if plain else TwoStageViT
-    model = network(config, preprocessing.mean, preprocessing.std)
-    if start is not None:
-        untouched = start_from(model, start)
-        print(f"started from {start}; left as initialised: {', '.join(untouched) or 'nothing'}", file=sys.stderr)
+    model = first_model(PlainViT if plain else TwoStageViT, config, preprocessing, recipe, start)
     optimizer = torch.optim.AdamW(decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
+    kept = copy.deepcopy(model) if recipe.average else model  # what is judged and written
     steps_per_epoch = max(1, len(training) // recipe.batch)
     steps = steps_per_epoch * recipe.epochs
     batches = Batches(training, recipe.batch, steps, recipe.seed, recipe.curriculum, recipe.augment)
@@ -72,9 +69,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if not resume and (out / "last.pth").exists():
         raise ConfigError(f"{out} holds a run already: go on with --resume, or give another --out")
-    place = restore(out / "last.pth", run, model, optimizer) if resume else Place()
+    place = restore(out / "last.pth", run, model, optimizer, kept) if resume else Place()
     workers.wait()  # before the first one writes what the others look for
-    learner: nn.Module = Learner(model)
+    learner: nn.Module = Learner(model, recipe.label_smoothing)
     if workers.count > 1:
         learner = DistributedDataParallel(learner)
     if resume and workers.is_first:
@@ -85,13 +82,15 @@ def train(
         if workers.is_first:
             with written_whole(out / "last.pth") as partial:
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **asdict(place)}
+                if kept is not model:
+                    state["average"] = kept.state_dict()
                 torch.save(state | run, partial)
 
     with (out / "metrics.jsonl").open("a" if resume else "w") if workers.is_first else nullcontext() as log:
         for epoch in range(place.epoch, recipe.epochs):
             began, first = time.monotonic(), place.step
             loss = train_epoch(
-                learner, optimizer, batches, recipe, epoch, steps_per_epoch, place, save_steps, save, workers
+                learner, optimizer, batches, recipe, epoch, steps_per_epoch, place, save_steps, save, workers, kept
             )
             duration_s = time.monotonic() - began
             place = Place(epoch + 1)
@@ -106,20 +105,18 @@ def train(
                 "images_per_s": round((steps_per_epoch - first) * recipe.batch / duration_s, 1),
                 "duration_s": round(duration_s, 1),
             }
-            metrics |= evaluate(model, validation)
+            metrics |= evaluate(kept, validation)
             note(log, metrics)
             save(place)
             workers.wait()
         if log is None:
             return {}
         if half:
-            round_to_half(model)
-        metrics |= {"final": True, "half": half} | evaluate(model, validation)
+            round_to_half(kept)
+        metrics |= {"final": True, "half": half} | evaluate(kept, validation)
         log.write(json.dumps(metrics) + "\n")
     entries = {} if plain else {"threshold": metrics["threshold"]}
-    save_checkpoint(
-        out / "model.pth", model.half() if half else model, preprocessing, labels=training.classes, **entries
-    )
+    save_checkpoint(out / "model.pth", kept.half() if half else kept, preprocessing, labels=training.classes, **entries)
     return metrics
 
 
@@ -132,6 +129,22 @@ def open_data(data: Path, preprocessing: Preprocessing, config: ModelConfig) -> 
     if len(training.classes) != config.classes:
         raise ConfigError(f"{data} has {len(training.classes)} classes, the model {config.classes}; they must agree")
     return training, validation
+
+
+def first_model(
+    network: type[TwoStageViT | PlainViT],
+    config: ModelConfig,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    start: Path | None,
+) -> TwoStageViT | PlainViT:
+    """The network as the recipe's seed makes it, and what `start` has of it in place of that."""
+    torch.manual_seed(recipe.seed)
+    model = network(config, preprocessing.mean, preprocessing.std)
+    if start is not None:
+        untouched = start_from(model, start)
+        print(f"started from {start}; left as initialised: {', '.join(untouched) or 'nothing'}", file=sys.stderr)
+    return model
 
 
 def round_to_half(model: nn.Module) -> None:
@@ -160,15 +173,15 @@ class Place:
 class Learner(nn.Module):
     """The network with its loss: one module, whose forward is what processes have to agree on."""
 
-    def __init__(self, network: TwoStageViT | PlainViT) -> None:
+    def __init__(self, network: TwoStageViT | PlainViT, label_smoothing: float) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.label_smoothing = network, label_smoothing
 
     def forward(self, images: Tensor, labels: Tensor, clustered: bool) -> Tensor:
         """The mean loss of the images."""
         if isinstance(self.network, TwoStageViT):
-            return two_stage_loss(self.network, images, labels, clustered)
-        return F.cross_entropy(self.network(images), labels)
+            return two_stage_loss(self.network, images, labels, clustered, self.label_smoothing)
+        return F.cross_entropy(self.network(images), labels, label_smoothing=self.label_smoothing)
 
 
 def train_epoch(
@@ -182,8 +195,12 @@ def train_epoch(
     save_steps: int,
     save: Callable[[Place], None],
     workers: Workers,
+    kept: nn.Module,
 ) -> float:
-    """What is left of one epoch; returns its mean loss. The next batch is read while the current one is trained on."""
+    """What is left of one epoch; returns its mean loss. kept: the moving average, where there is one.
+
+    The next batch is read while the current one is trained on.
+    """
     learner.train()
     clustered = epoch >= recipe.unclustered_epochs
     steps = range(epoch * steps_per_epoch + place.step, (epoch + 1) * steps_per_epoch)
@@ -206,11 +223,20 @@ def train_epoch(
                 raise SacvitError(f"the loss became {loss} at step {step}; lower --learning-rate")
             torch.nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip_norm)
             optimizer.step()
+            if recipe.average:
+                follow(kept, learner, average_decay(recipe, step))
             total += loss
             done = step + 1 - epoch * steps_per_epoch
             if done % save_steps == 0 and done < steps_per_epoch:
                 save(Place(epoch, done, total))
     return total / steps_per_epoch
+
+
+@torch.no_grad()
+def follow(kept: nn.Module, learner: nn.Module, decay: float) -> None:
+    """Moves the average towards the weights of now."""
+    for average, now in zip(kept.parameters(), learner.parameters(), strict=True):
+        average.lerp_(now, 1 - decay)
 
 
 def backward(learner: nn.Module, images: Tensor, labels: Tensor, clustered: bool, passes: int) -> float:
@@ -258,7 +284,9 @@ def evaluate(model: TwoStageViT | PlainViT, validation: Split) -> dict[str, Any]
     }
 
 
-def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer: torch.optim.Optimizer) -> Place:
+def restore(
+    path: Path, run: dict[str, Any], model: VisionTransformer, optimizer: torch.optim.Optimizer, kept: VisionTransformer
+) -> Place:
     """Puts a run back where last.pth left it; returns the place. Raises CheckpointError for another run's file."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
@@ -270,6 +298,8 @@ def restore(path: Path, run: dict[str, Any], model: VisionTransformer, optimizer
     fill(model, state)
     try:
         optimizer.load_state_dict(state.entries["optimizer"])
+        if kept is not model:
+            kept.load_state_dict(state.entries["average"])
         return Place(int(state.entries["epoch"]), int(state.entries["step"]), float(state.entries["total"]))
-    except (KeyError, ValueError, TypeError, AttributeError) as reason:
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as reason:
         raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None

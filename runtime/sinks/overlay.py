@@ -36,6 +36,8 @@ def stage_colour(result: Result) -> tuple[int, int, int]:
 
 def reason(result: Result, threshold: float) -> str:
     """Why this stage answered, in one phrase."""
+    if result.degraded:
+        return f"EE confidence {result.confidence:.2f}, no time for SAC"
     sign = ">=" if result.exits_early else "<"
     return f"EE confidence {result.confidence:.2f} {sign} {threshold:g}"
 

@@ -11,11 +11,12 @@ from ...bundle.preprocess import ImageU8
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name` says which one it is to a person."""
+    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name` says which one it is to a person; `stream`: of several cameras."""
 
     index: int
     name: str
     image: ImageU8
+    stream: int = 0
 
 
 class Source(Protocol):
@@ -24,8 +25,14 @@ class Source(Protocol):
     live: bool  # a camera: the newest frame counts, and it never ends by itself
     total: int | None  # frames to expect, None when unknown
     fps: float | None  # the source's own rate, None when it has none
-    dropped: int  # frames that were decoded but overtaken by a newer one
-    faults: list[str]  # what was skipped or missing so far, one line each
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were decoded but overtaken by a newer one."""
+
+    @property
+    def faults(self) -> list[str]:
+        """What was skipped or missing so far, one line each."""
 
     def __iter__(self) -> Iterator[Frame]: ...
 

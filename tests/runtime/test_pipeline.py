@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
-from sacvit.bundle.manifest import HAND_OFF
+from sacvit.bundle.manifest import HAND_OFF, MANIFEST_NAME
 from sacvit.runtime.pipeline import Pipeline
 
 # ONNX Runtime picks its kernels by size: a batch of one and a batch of ten sum in another order.
@@ -179,3 +182,71 @@ def test_a_wrong_threshold_is_told_before_anything_is_loaded():
 def test_a_fixed_engine_takes_no_more_than_its_batch(fixed):
     with pytest.raises(UsageError, match="takes 1 to 4 images a pass, found 5"):
         fixed.image_slots(5)
+
+
+# What sacvit-tune stored
+
+
+@pytest.fixture
+def tuned(bundles, tmp_path):
+    """A function that copies the bundle with an entry in its manifest, and returns the two engines."""
+
+    def store(entry, **changes):
+        folder = shutil.copytree(bundles / "bundle", tmp_path / "bundle")
+        manifest = json.loads((folder / MANIFEST_NAME).read_text()) | {"tuned": {"fp32": entry}} | changes
+        (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+        return folder / "ee.onnx", folder / "sac.onnx"
+
+    return store
+
+
+ENTRY = {"threshold": 0.33, "temperature": 2.5, "point": "balanced"}
+
+
+def test_a_tuned_gate_goes_before_the_exported_one(tuned):
+    chain = Pipeline.load(*tuned(ENTRY))
+    assert (chain.threshold, chain.gate.temperature, chain.tuned.point) == (0.33, 2.5, "balanced")
+
+
+def test_a_given_threshold_keeps_the_tuned_temperature(tuned):
+    chain = Pipeline.load(*tuned(ENTRY), threshold=0.25)
+    assert (chain.threshold, chain.gate.temperature) == (0.25, 2.5)
+
+
+def test_a_tuned_gate_of_another_precision_is_not_used(tuned):
+    chain = Pipeline.load(*tuned(None, tuned={"int8": ENTRY}))
+    assert (chain.threshold, chain.gate.temperature, chain.tuned) == (0.5, 1.0, None)
+
+
+def test_a_manifest_of_another_export_is_ignored(tuned):
+    chain = Pipeline.load(*tuned(ENTRY, graphs={"EE": "0" * 64, "SAC": "0" * 64}))
+    assert (chain.threshold, chain.gate.temperature, chain.tuned) == (0.5, 1.0, None)
+
+
+def test_engines_without_a_manifest_run_as_they_were_exported(tuned):
+    ee, sac = tuned(ENTRY)
+    (ee.parent / MANIFEST_NAME).unlink()
+    assert Pipeline.load(ee, sac).threshold == 0.5
+
+
+def test_a_damaged_tuned_gate_is_told(tuned):
+    with pytest.raises(EngineError, match=r"what sacvit-tune stored is damaged \(threshold 7"):
+        Pipeline.load(*tuned(ENTRY | {"threshold": 7}))
+
+
+def test_confidences_are_those_of_the_tuned_temperature(tuned, pipeline, pictures):
+    chain = Pipeline.load(*tuned(ENTRY))
+    chain(pictures[:8])
+    logits = chain.track(8).logits[:8].astype(np.float64) / 2.5
+    expected = np.exp(logits).max(1) / np.exp(logits).sum(1)
+    found = [result.confidence for result in chain(pictures[:8])]
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # FP32 sums of 5 terms
+
+
+def test_the_gate_compares_the_calibrated_confidence(tuned, pictures):
+    results = Pipeline.load(*tuned(ENTRY))(pictures)
+    assert [result.exits_early for result in results] == [result.confidence >= np.float32(0.33) for result in results]
+
+
+def test_some_leave_and_some_go_on_at_the_tuned_gate(tuned, pictures):
+    assert {result.stage for result in Pipeline.load(*tuned(ENTRY))(pictures)} == {"EE", "SAC"}

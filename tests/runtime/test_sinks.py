@@ -123,6 +123,9 @@ def test_json_lines_carry_everything(capsys):
         "prepare_ms": 0.4,
         "ee_ms": 2.5,
         "sac_ms": 4.5,
+        "degraded": False,
+        "agreed": None,
+        "stream": 0,
         "dropped": 3,
     }
 

@@ -115,3 +115,32 @@ def test_help_answers_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "" and "usage: sacvit-train" in done.stdout
+
+
+def recipe_for(data: Path, *arguments: str) -> Any:
+    from sacvit.training.cli import recipe_of
+
+    return recipe_of(build_parser().parse_args(["--data", str(data), *arguments]))
+
+
+def test_a_named_recipe_is_taken_and_options_go_before_it(data: Path) -> None:
+    assert recipe_for(data, "--recipe", "finetune").learning_rate == 1e-4
+    changed = recipe_for(data, "--recipe", "finetune", "--learning-rate", "2e-4", "--epochs", "5")
+    assert (changed.learning_rate, changed.epochs, changed.average) == (2e-4, 5, 0.999)
+
+
+def test_the_paper_s_recipe_keeps_its_share_of_unclustered_epochs(data: Path) -> None:
+    assert recipe_for(data, "--recipe", "paper", "--epochs", "70").unclustered_epochs == 40
+
+
+def test_without_a_recipe_nothing_has_changed(data: Path) -> None:
+    recipe = recipe_for(data)
+    found = (
+        recipe.epochs,
+        recipe.unclustered_epochs,
+        recipe.batch,
+        recipe.learning_rate,
+        recipe.augment,
+        recipe.average,
+    )
+    assert found == (350, 200, 128, 8e-4, False, 0.0)

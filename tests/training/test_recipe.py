@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sacvit.bundle.errors import ConfigError
 from sacvit.model.config import preset
 from sacvit.model.network import PlainViT, TwoStageViT
-from sacvit.training.recipe import Recipe, decay_groups, learning_rate_at, two_stage_loss
+from sacvit.training import recipe as recipe_module
+from sacvit.training.recipe import Recipe, average_decay, decay_groups, learning_rate_at, two_stage_loss
 
 CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=16, classes=3)
 
@@ -104,7 +105,7 @@ def test_the_unclustered_loss_takes_every_block_as_target(model: TwoStageViT, im
 def test_the_teacher_is_detached(
     model: TwoStageViT, images: Any, clustered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(F, "cross_entropy", lambda logits, labels: logits.sum() * 0)  # the distillation alone
+    monkeypatch.setattr(F, "cross_entropy", lambda logits, labels, **named: logits.sum() * 0)  # the distillation alone
     two_stage_loss(model, images, LABELS, clustered).backward()
     assert model.pos_embed_list[1].grad is not None and not model.pos_embed_list[1].grad.any()  # only SAC uses it
 
@@ -135,3 +136,22 @@ def test_every_parameter_is_in_one_group() -> None:
 
 def test_the_groups_carry_their_decay() -> None:
     assert [group["weight_decay"] for group in decay_groups(TwoStageViT(CONFIG), 0.05)] == [0.05, 0.0]
+
+
+def test_label_smoothing_is_torch_s_of_the_sac_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    whole = recipe_module.F.cross_entropy
+
+    def watch(*arguments: Any, **named: Any) -> torch.Tensor:
+        seen.append(named)
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(recipe_module.F, "cross_entropy", watch)
+    config = preset("demo", image_size=32, patch_size=4, width=16, depth=4, heads=2, hidden=32, classes=5)
+    two_stage_loss(TwoStageViT(config), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.tensor([0, 1]), True, 0.1)
+    assert seen == [{"label_smoothing": 0.1}]
+
+
+def test_the_average_s_decay_begins_low_and_ends_at_the_recipe_s() -> None:
+    recipe = Recipe(average=0.99)
+    assert average_decay(recipe, 0) == 0.1 and average_decay(recipe, 10_000) == 0.99

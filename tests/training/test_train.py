@@ -221,9 +221,9 @@ def test_the_second_phase_begins_after_the_unclustered_epochs(
 ) -> None:
     phases, whole = [], train_module.two_stage_loss
 
-    def watch(model: Any, images: Any, labels: Any, clustered: bool) -> torch.Tensor:
+    def watch(model: Any, images: Any, labels: Any, clustered: bool, *rest: Any) -> torch.Tensor:
         phases.append(clustered)
-        return whole(model, images, labels, clustered)
+        return whole(model, images, labels, clustered, *rest)
 
     monkeypatch.setattr(train_module, "two_stage_loss", watch)
     train(data, tmp_path, CONFIG, RULE, RECIPE)
@@ -242,3 +242,24 @@ def test_every_epoch_goes_on_with_the_steps_of_the_run(
     monkeypatch.setattr(train_module, "learning_rate_at", watch)
     train(data, tmp_path, CONFIG, RULE, RECIPE)
     assert seen[::2] == [(step, 6) for step in range(6)]  # twice: decayed and other parameters
+
+
+def test_the_moving_average_is_what_is_judged_and_written(data: Path, tmp_path: Path) -> None:
+    """With a decay near 1 and a start that is learnt from, it lies between the first weights and the last."""
+    train(data, tmp_path / "last", CONFIG, RULE, RECIPE)
+    train(data, tmp_path / "mean", CONFIG, RULE, replace(RECIPE, average=0.9))
+    torch.manual_seed(RECIPE.seed)
+    first = train_module.TwoStageViT(CONFIG, RULE.mean, RULE.std).state_dict()["head.weight"]
+    last, mean = weights(tmp_path / "last")["head.weight"], weights(tmp_path / "mean")["head.weight"]
+    assert 0 < float((mean - first).norm()) < float((last - first).norm())
+
+
+def test_a_resumed_run_goes_on_with_its_average(data: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, average=0.9)
+    train(data, tmp_path / "whole", CONFIG, RULE, recipe)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupted_after(1, patch)
+        train(data, tmp_path / "parts", CONFIG, RULE, recipe)
+    train(data, tmp_path / "parts", CONFIG, RULE, recipe, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []

@@ -1,0 +1,115 @@
+"""A gate for video: it may remember what a stream did, keep a deadline, and have SAC look at some sure images as well."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.errors import UsageError
+from .gate import Gate
+from .statistics import percentile
+
+KEPT_PASSES = 64  # of SAC, whose 95th percentile must fit
+PROBE_S = 2.0  # without a pass of SAC: one is run after the answer, to learn whether it would fit again
+
+
+class LiveGate(Gate):
+    """See `Gate`. One object a run: it remembers.
+
+    hysteresis h: a stream that exited may doubt (1 - eta) * (1 + h) and still exits, one that went on must doubt no more than
+    (1 - eta) / (1 + h) to exit again: at eta 0.95 and h 0.5, 0.925 and 0.967. deadline_ms: from `begin` to an answer; where
+    SAC's rolling 95th percentile does not fit into what is left, EE's answer stands, degraded. shadow: share of the exits that
+    SAC answers too, for `agreed` alone.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        temperature: float = 1.0,
+        *,
+        hysteresis: float = 0.0,
+        deadline_ms: float | None = None,
+        shadow: float = 0.0,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(threshold, temperature)
+        if not 0 <= hysteresis <= 10:
+            raise UsageError(f"--hysteresis {hysteresis:g}: give a number from 0 to 10, as 0.5")
+        if deadline_ms is not None and not 0 < deadline_ms < float("inf"):
+            raise UsageError(f"--deadline-ms {deadline_ms:g}: give a time above 0")
+        if not 0 <= shadow <= 1:
+            raise UsageError(f"--shadow {shadow:g}: give a share from 0 to 1")
+        self.hysteresis, self.deadline_ms, self.shadow = hysteresis, deadline_ms, shadow
+        self._clock, self._random = clock, np.random.default_rng(seed)
+        self._exited: dict[int, bool] = {}  # by stream: whether its last image was sure
+        self._sac_ms: dict[int, deque[float]] = {}  # by number of images in the pass
+        self._streams: Sequence[int] = ()
+        self._began = self._learnt_at = clock()
+
+    def begin(self, streams: Sequence[int]) -> None:
+        """The images of the next pass are here: their streams, in the order of the slots. The deadline runs from now."""
+        self._streams, self._began = streams, self._clock()
+
+    def forget(self) -> None:
+        """What SAC took so far counts no more: a first pass is slower than the others."""
+        self._sac_ms.clear()
+
+    def learn(self, sac_ms: float, images: int) -> None:
+        """What a pass of SAC over so many images took. After a pause what was learnt before it is stale, and forgotten."""
+        if self._clock() - self._learnt_at > PROBE_S:
+            self._sac_ms.clear()
+        self._sac_ms.setdefault(images, deque(maxlen=KEPT_PASSES)).append(sac_ms)
+        self._learnt_at = self._clock()
+
+    def expected_ms(self, images: int) -> float:
+        """The 95th percentile of the last passes over so many images, or over the nearest number of them; 0 at first."""
+        if not self._sac_ms:
+            return 0.0
+        nearest = min((known for known in self._sac_ms if known >= images), default=max(self._sac_ms))
+        return percentile(self._sac_ms[nearest], 95) * max(1.0, images / nearest)
+
+    @property
+    def wants_probe(self) -> bool:
+        """SAC has been left out for so long that nobody knows what it takes now."""
+        return bool(self.degraded) and self._clock() - self._learnt_at > PROBE_S
+
+    def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
+        """See `Gate`. Rows behind the survivors' are of shadows; `shadows` and `degraded` name their images."""
+        self.shadows, self.degraded = frozenset(), frozenset()
+        count = self._unsure(confidence, row)
+        if self.deadline_ms is not None and count:
+            left_ms = self.deadline_ms - 1e3 * (self._clock() - self._began)
+            if self.expected_ms(count) > left_ms:
+                self.degraded = frozenset(int(image) for image in row[:count])
+                return 0
+        going = set(row[:count].tolist())
+        if self.shadow and self.deadline_ms is None:  # what a deadline leaves is not spent on curiosity
+            shadows = [
+                image for image in range(len(confidence)) if image not in going and self._random.random() < self.shadow
+            ]
+            row[count : count + len(shadows)] = shadows
+            self.shadows = frozenset(shadows)
+            count += len(shadows)
+        return count
+
+    def _unsure(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
+        """The images that go on, each stream by its own memory."""
+        if not self.hysteresis:
+            return super().survivors(confidence, row)
+        super().survivors(confidence, row)  # tells of NaN
+        count = 0
+        for image, value in enumerate(confidence):
+            stream = self._streams[image] if image < len(self._streams) else 0
+            before = self._exited.get(stream)
+            factor = 1.0 if before is None else 1 + self.hysteresis if before else 1 / (1 + self.hysteresis)
+            exits = bool(value >= np.float32(max(1 - (1 - self.threshold) * factor, 0.0)))
+            self._exited[stream] = exits
+            if not exits:
+                row[count] = image
+                count += 1
+        return count

@@ -1,0 +1,103 @@
+"""Several cameras or files as one source: at most one frame of each a round, and whose turn is first goes round."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from .frame import Frame, Source
+
+END_S = 5.0  # for a reader to end
+
+
+class Several:
+    """See `Source`. A thread a source holds its next frame; live ones drop what is overtaken before it is asked for.
+
+    `rounds` gives what is there: a slow camera holds up nobody. A source that fails ends alone, and is told in `faults`.
+    """
+
+    def __init__(self, sources: Sequence[Source], names: Sequence[str]) -> None:
+        self._sources, self._names = sources, names
+        self.live = any(source.live for source in sources)
+        totals = [source.total for source in sources]
+        self.total = None if None in totals else sum(total for total in totals if total is not None)
+        self.fps: float | None = None
+        self._changed = threading.Condition()
+        self._waiting: dict[int, Frame] = {}
+        self._running = len(sources)
+        self._failed: list[BaseException] = []
+        self._own_faults: list[str] = []
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._read, args=(stream,), name=f"stream-{stream}", daemon=True)
+            for stream in range(len(sources))
+        ]
+
+    @property
+    def dropped(self) -> int:
+        return sum(source.dropped for source in self._sources)
+
+    @property
+    def faults(self) -> list[str]:
+        told = [
+            f"{name}: {fault}" for name, one in zip(self._names, self._sources, strict=True) for fault in one.faults
+        ]
+        return told + self._own_faults
+
+    def __iter__(self) -> Iterator[Frame]:
+        return itertools.chain.from_iterable(self.rounds())
+
+    def rounds(self) -> Iterator[list[Frame]]:
+        """One list after the other: a frame of each stream that has one, the first place going round. Ends with all sources.
+
+        Raises what the first source raised when none of them gave a frame.
+        """
+        for thread in self._threads:
+            thread.start()
+        first, index = 0, 0
+        while True:
+            with self._changed:
+                while not self._waiting and self._running:
+                    self._changed.wait()
+                if not self._waiting:
+                    break
+                order = sorted(self._waiting, key=lambda stream: (stream - first) % len(self._sources))
+                frames = [self._waiting.pop(stream) for stream in order]
+                self._changed.notify_all()
+            first = (first + 1) % len(self._sources)
+            numbered = [replace(frame, index=index + place) for place, frame in enumerate(frames)]
+            index += len(frames)
+            yield numbered
+        if not index and self._failed:
+            raise self._failed[0]
+
+    def _read(self, stream: int) -> None:
+        try:
+            for frame in self._sources[stream]:
+                with self._changed:
+                    while stream in self._waiting and not self._closed:
+                        self._changed.wait()
+                    if self._closed:
+                        return
+                    self._waiting[stream] = replace(frame, name=f"{stream}: {frame.name}", stream=stream)
+                    self._changed.notify_all()
+        except BaseException as fault:  # told with the others' answers; raised when there are none
+            self._failed.append(fault)
+            self._own_faults.append(f"{self._names[stream]}: {fault}")
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends every source and its reader."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for source in self._sources:
+            source.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(END_S)

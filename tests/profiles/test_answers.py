@@ -1,0 +1,370 @@
+"""Answers that are kept: the same after any interruption, refused when anything changed, read in pieces."""
+
+from __future__ import annotations
+
+import errno
+import json
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sacvit.bundle.errors import EngineError, ImageError, SacvitError, UsageError
+from sacvit.profiles import answers as module
+from sacvit.profiles.answers import FILES, KEY_NAME, Answers, collect
+from sacvit.profiles.labelled import Labelled, open_labelled
+from sacvit.profiles.tune import judge
+from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.track import Track
+
+BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
+COUNT = 22
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return Pipeline.load(BUNDLES / "bundle" / "ee.onnx", BUNDLES / "bundle" / "sac.onnx")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """22 pictures of two classes, 40 x 40: smooth fields."""
+    rng = np.random.default_rng(3)
+    for index in range(COUNT):
+        path = tmp_path / "data" / ("ant", "bee")[index % 2] / f"{index:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        field = cv2.resize(rng.uniform(0, 255, (4, 4, 3)).astype(np.float32), (40, 40))
+        assert cv2.imwrite(str(path), field.astype(np.uint8))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def data(folders, pipeline):
+    return open_labelled(folders, 5, pipeline.labels)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How many images each pass of EE took."""
+    taken: list[int] = []
+    real = Track.start
+
+    def start(self, count, on_device=False):
+        taken.append(count)
+        real(self, count, on_device)
+
+    monkeypatch.setattr(Track, "start", start)
+    return taken
+
+
+def quiet(done, total):
+    pass
+
+
+def logits_of(found: Answers) -> np.ndarray:
+    """(2, N, C)"""
+    parts = [(ee, sac) for _, ee, sac in found.logits()]
+    return np.stack([np.concatenate(stage) for stage in zip(*parts, strict=True)])
+
+
+def stop_after(count):
+    def progress(done, total):
+        if done >= count:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+# What is answered
+
+
+def test_both_stages_answer_every_image(pipeline, data, tmp_path):
+    found = logits_of(collect(pipeline, data, tmp_path / "a", 1, quiet))
+    view = pipeline.preprocessing.apply(data.read(5))
+    track = pipeline.track(1)
+    track.images[0] = view
+    track.start(1)
+    track.gate(module.SendAll())
+    track.finish()
+    assert np.array_equal(found[:, 5], [track.logits[0], track.sac_logits[0]])
+
+
+def test_a_batch_of_4_gives_what_single_images_give(pipeline, data, tmp_path):
+    # ONNX Runtime sums in another order for another size.
+    one, four = (logits_of(collect(pipeline, data, tmp_path / str(size), size, quiet)) for size in (1, 4))
+    np.testing.assert_allclose(four, one, atol=1e-5)
+
+
+def test_every_image_of_a_pass_has_the_time_of_the_pass(pipeline, data, tmp_path):
+    found = collect(pipeline, data, tmp_path, 4, quiet)
+    assert all(len(set(found.ee_ms[at : at + 4])) == 1 for at in range(0, COUNT, 4)) and (found.sac_ms > 0).all()
+
+
+def test_progress_ends_with_all_images(pipeline, data, tmp_path):
+    told = []
+    collect(pipeline, data, tmp_path, 4, lambda done, total: told.append((done, total)))
+    assert told[0] == (4, COUNT) and told[-1] == (COUNT, COUNT)
+
+
+# Going on
+
+
+def test_a_second_call_runs_nothing(pipeline, data, tmp_path, passes):
+    first = logits_of(collect(pipeline, data, tmp_path, 4, quiet))
+    passes.clear()
+    again = logits_of(collect(pipeline, data, tmp_path, 4, quiet))
+    assert passes == [] and np.array_equal(first, again)
+
+
+def test_after_a_kill_only_the_rest_is_answered(pipeline, data, tmp_path, passes):
+    with pytest.raises(KeyboardInterrupt):
+        collect(pipeline, data, tmp_path, 4, stop_after(12))
+    passes.clear()
+    collect(pipeline, data, tmp_path, 4, quiet)
+    assert passes == [4, 4, 2]
+
+
+def test_after_a_kill_the_answers_are_those_of_one_run(pipeline, data, tmp_path):
+    whole = logits_of(collect(pipeline, data, tmp_path / "whole", 4, quiet))
+    with pytest.raises(KeyboardInterrupt):
+        collect(pipeline, data, tmp_path / "cut", 4, stop_after(12))
+    assert np.array_equal(logits_of(collect(pipeline, data, tmp_path / "cut", 4, quiet)), whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_row_that_a_kill_cut_is_answered_again(name, pipeline, data, tmp_path):
+    whole = logits_of(collect(pipeline, data, tmp_path, 4, quiet))
+    path = tmp_path / name
+    with path.open("ab") as file:
+        file.truncate(path.stat().st_size // 2 + 3)
+    assert np.array_equal(logits_of(collect(pipeline, data, tmp_path, 4, quiet)), whole)
+
+
+def test_after_a_cut_passes_hold_the_images_that_they_held_before(pipeline, data, tmp_path, passes):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    with (tmp_path / "ee.f32").open("ab") as file:
+        file.truncate(11 * 4 * 5)  # 11 images; two whole passes
+    passes.clear()
+    collect(pipeline, data, tmp_path, 4, quiet)
+    assert passes == [4, 4, 4, 2]
+
+
+def test_a_file_that_is_gone_is_written_again(pipeline, data, tmp_path):
+    whole = logits_of(collect(pipeline, data, tmp_path, 4, quiet))
+    (tmp_path / "sac.f32").unlink()
+    assert np.array_equal(logits_of(collect(pipeline, data, tmp_path, 4, quiet)), whole)
+
+
+def test_answers_without_their_key_are_not_trusted(pipeline, data, tmp_path, passes):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    (tmp_path / KEY_NAME).unlink()
+    passes.clear()
+    collect(pipeline, data, tmp_path, 4, quiet)
+    assert sum(passes) == COUNT
+
+
+# What changed
+
+
+def changed(fault) -> str:
+    return str(fault.value).partition("something else: ")[2].partition(" changed since")[0]
+
+
+def test_a_picture_that_changed_is_told(pipeline, data, folders, tmp_path):
+    collect(pipeline, data, tmp_path / "a", 1, quiet)
+    path = folders / "ant" / "00.png"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(UsageError) as fault:
+        collect(pipeline, open_labelled(folders, 5, pipeline.labels), tmp_path / "a", 1, quiet)
+    assert changed(fault) == "data" and "Give another --out" in str(fault.value)
+
+
+def test_a_picture_that_came_is_told(pipeline, data, folders, tmp_path):
+    collect(pipeline, data, tmp_path / "a", 1, quiet)
+    (folders / "ant" / "new.png").write_bytes((folders / "ant" / "00.png").read_bytes())
+    with pytest.raises(UsageError) as fault:
+        collect(pipeline, open_labelled(folders, 5, pipeline.labels), tmp_path / "a", 1, quiet)
+    assert changed(fault) == "data, images"
+
+
+def test_other_engines_are_told(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path / "a", 1, quiet)
+    other = Pipeline.load(BUNDLES / "typed" / "ee.int8.onnx", BUNDLES / "typed" / "sac.int8.onnx")
+    with pytest.raises(UsageError) as fault:
+        collect(other, data, tmp_path / "a", 1, quiet)
+    assert changed(fault) == "ee, sac"
+
+
+def test_another_batch_is_told(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path / "a", 1, quiet)
+    with pytest.raises(UsageError) as fault:
+        collect(pipeline, data, tmp_path / "a", 4, quiet)
+    assert changed(fault) == "batch"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 1}'])
+def test_a_damaged_key_is_no_reason_to_overwrite(content, pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path / "a", 1, quiet)
+    (tmp_path / "a" / KEY_NAME).write_text(content)
+    with pytest.raises(UsageError, match="holds answers of something else"):
+        collect(pipeline, data, tmp_path / "a", 1, quiet)
+    assert (tmp_path / "a" / "ee.f32").stat().st_size == 4 * 5 * COUNT
+
+
+# Faults
+
+
+def spoil(folders, count):
+    for path in sorted(folders.rglob("*.png"))[:count]:
+        path.write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_corrupt_picture_is_left_out_and_the_others_are_answered(batch, pipeline, data, folders, tmp_path):
+    whole = logits_of(collect(pipeline, data, tmp_path / "whole", batch, quiet))
+    (folders / "bee" / "05.png").write_bytes(b"no picture")
+    spoilt = open_labelled(folders, 5, pipeline.labels)
+    found = collect(pipeline, spoilt, tmp_path / "spoilt", batch, quiet)
+    (place,) = np.flatnonzero(~found.readable)
+    assert spoilt.names[place] == "bee/05.png" and np.isnan(logits_of(found)[:, place]).all()
+    # A batch of three sums in another order than one of four.
+    np.testing.assert_allclose(logits_of(found)[:, found.readable], whole[:, found.readable], atol=1e-5)
+
+
+def test_a_pass_without_a_single_picture_is_skipped(pipeline, data, folders, tmp_path, passes):
+    spoil(folders, 4)
+    found = collect(pipeline, open_labelled(folders, 5, pipeline.labels), tmp_path / "a", 4, quiet)
+    assert int((~found.readable).sum()) == 4 and sum(passes) == COUNT - 4
+
+
+def test_mostly_corrupt_pictures_are_a_fault(pipeline, data, folders, tmp_path):
+    spoil(folders, 12)
+    with pytest.raises(ImageError, match="12 of 22 images cannot be read"):
+        collect(pipeline, open_labelled(folders, 5, pipeline.labels), tmp_path / "a", 4, quiet)
+
+
+class FullDisk:
+    """Opens files for appending that take `room` bytes in all, and then none."""
+
+    def __init__(self, monkeypatch, room):
+        self.room, real = room, Path.open
+        disk = self
+
+        def open_path(path, mode="r", *arguments, **named):
+            file = real(path, mode, *arguments, **named)
+            if "a" not in mode:
+                return file
+            write = file.write
+
+            class Watched:
+                def __enter__(self):
+                    return self
+
+                def __exit__(self, *_):
+                    file.close()
+
+                def write(self, content):
+                    write(content[: disk.room])
+                    disk.room -= len(content)
+                    if disk.room < 0:
+                        disk.room = 0
+                        raise OSError(errno.ENOSPC, "No space left on device")
+
+                def truncate(self, size):
+                    return file.truncate(size)
+
+            return Watched()
+
+        monkeypatch.setattr(Path, "open", open_path)
+
+
+def test_a_full_disk_is_told_and_what_was_answered_stays(pipeline, data, tmp_path, passes):
+    whole = logits_of(collect(pipeline, data, tmp_path / "whole", 4, quiet))
+    with pytest.MonkeyPatch.context() as patch:
+        FullDisk(patch, 2 * 4 * (20 + 20 + 8) + 30)  # two passes, and a part of a row
+        with pytest.raises(SacvitError, match=r"cannot be written: No space left on device\. What was answered stays"):
+            collect(pipeline, data, tmp_path / "full", 4, quiet)
+    passes.clear()
+    assert np.array_equal(logits_of(collect(pipeline, data, tmp_path / "full", 4, quiet)), whole)
+    assert sum(passes) == COUNT - 8
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(pipeline, data, tmp_path, monkeypatch):
+    def full(path, *arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(SacvitError, match="cannot be written: No space left on device"):
+        collect(pipeline, data, tmp_path / "a", 4, quiet)
+
+
+def test_engines_that_compute_nan_are_told_and_nothing_of_it_is_kept(pipeline, data, tmp_path, monkeypatch):
+    real = Track.finish
+
+    def finish(self):
+        real(self)
+        self.sac_logits[0, 0] = np.nan
+
+    monkeypatch.setattr(Track, "finish", finish)
+    with pytest.raises(EngineError, match="the engines compute NaN"):
+        collect(pipeline, data, tmp_path, 4, quiet)
+    assert not (tmp_path / "ee.f32").exists() or (tmp_path / "ee.f32").stat().st_size == 0
+
+
+def test_the_key_names_what_answers_depend_on(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    assert set(json.loads((tmp_path / KEY_NAME).read_text())) == {
+        "format", "ee", "sac", "backend", "preprocessing", "data", "images", "batch",
+    }  # fmt: skip
+
+
+# Memory
+
+MANY, CLASSES = 3000, 1000
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Answers of 3 000 images and 1 000 classes, 24 MB, as `collect` leaves them."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for name in ("ee.f32", "sac.f32"):
+        rng.standard_normal((MANY, CLASSES), np.float32).tofile(folder / name)
+    ms = np.ones(MANY, np.float32)
+    labels = rng.integers(0, CLASSES, MANY)
+    data = Labelled("many", [str(index) for index in range(MANY)], labels, "", lambda index: None)
+    return Answers(folder, MANY, CLASSES, ms, ms, np.ones(MANY, bool)), data
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 8000 * 7, 1])
+def test_pieces_are_no_larger_than_the_limit_or_one_image(limit, many, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", limit)
+    sizes = [ee.nbytes + sac.nbytes for _, ee, sac in many[0].logits()]
+    assert max(sizes) <= max(limit, 8 * CLASSES) and sum(sizes) == 8 * CLASSES * MANY
+
+
+def test_pieces_are_the_whole_in_order(many, monkeypatch):
+    whole = logits_of(many[0])
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1 << 20)
+    rows = np.concatenate([np.arange(MANY)[rows] for rows, _, _ in many[0].logits()])
+    assert np.array_equal(logits_of(many[0]), whole) and np.array_equal(rows, np.arange(MANY))
+
+
+def test_judging_in_small_pieces_gives_the_same(many, monkeypatch):
+    whole = judge(*many, 1.3)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 100_000)
+    small = judge(*many, 1.3)
+    assert all(np.array_equal(getattr(whole, name), getattr(small, name)) for name in whole.__dataclass_fields__)
+
+
+def test_judging_never_holds_all_logits(many, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1 << 20)
+    tracemalloc.start()
+    try:
+        judge(*many, 1.3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 << 20  # a piece of 1 MiB, EE's half of it in float64 some times over, and the one before; not 24 MB

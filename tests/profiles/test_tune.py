@@ -1,0 +1,568 @@
+"""sacvit-tune: a synthetic pair whose eta and temperature are known, and the command as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from sacvit.bundle.errors import GuardError, UsageError
+from sacvit.profiles import honesty
+from sacvit.profiles import tune as module
+from sacvit.profiles.answers import Answers
+from sacvit.profiles.curve import cheapest_with, fastest_within, most_accurate, with_exit_rate
+from sacvit.profiles.labelled import Labelled, open_labelled
+from sacvit.profiles.temperature import confidences
+from sacvit.profiles.tune import fit_half, judge, rule_of, tune
+from sacvit.profiles.tune_cli import main
+from sacvit.runtime.pipeline import Pipeline
+
+BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
+NAMES = ["ant", "bee", "cat", "dog", "emu"]
+EE_MS, SAC_MS = 1.0, 3.0
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """How many there are is test_honesty.py's."""
+    monkeypatch.setattr(honesty, "RESAMPLES", 20)
+    monkeypatch.setattr(honesty, "SPLITS", 5)
+
+
+# A synthetic pair
+
+
+class Synthetic:
+    """Logits in the place of engines: `tune` finds what these arrays hold."""
+
+    def __init__(self, folder, monkeypatch, ee, sac, labels):
+        count, classes = ee.shape
+        ee.astype(np.float32).tofile(folder / "ee.f32")
+        sac.astype(np.float32).tofile(folder / "sac.f32")
+        self.ee, self.folder = ee.astype(np.float32), folder
+        ms = np.full(count, EE_MS, np.float32), np.full(count, SAC_MS, np.float32)
+        self.answers = Answers(folder, count, classes, *ms, np.ones(count, bool))
+        self.data = Labelled("made up", [f"{index}.png" for index in range(count)], labels, "", lambda index: None)
+        self.fitted = fit_half(self.data)
+        monkeypatch.setattr(module, "open_labelled", lambda *_: self.data)
+        monkeypatch.setattr(module, "collect", lambda *_: self.answers)
+
+    def tune(self, **options):
+        def stage(name):
+            record = SimpleNamespace(stage=name, precision="fp32")
+            logits = {"logits": SimpleNamespace(shape=(self.answers.classes,))}
+            return SimpleNamespace(outputs=logits, record=record, path=Path(name), backend="none")
+
+        pipeline = SimpleNamespace(ee=stage("EE"), sac=stage("SAC"), labels=None)
+        return tune(pipeline, Path("made up"), self.folder, **options)
+
+
+@pytest.fixture
+def stepped(tmp_path, monkeypatch):
+    """EE is right where its first logit is 2 or more, and wrong below; SAC is always right. 600 images.
+
+    Whatever the temperature, the surest are those with the highest first logit: the right eta parts them at 2.
+    """
+    rng = np.random.default_rng(0)
+    margin = rng.uniform(0.5, 4, 600)
+    ee = np.zeros((600, 5))
+    ee[:, 1] = margin
+    labels = np.where(margin >= 2, 1, 3)
+    return Synthetic(tmp_path, monkeypatch, ee, np.eye(5)[labels] * 5, labels), margin
+
+
+def test_the_most_accurate_eta_parts_right_from_wrong_on_the_split_that_it_was_fitted_on(stepped):
+    made, margin = stepped
+    found = made.tune(rule=("accurate", most_accurate)).chosen
+    exits = confidences(made.ee, found.temperature) >= np.float32(found.threshold)
+    assert np.array_equal(exits[made.fitted], margin[made.fitted] >= 2)
+
+
+def test_fit_is_told_of_one_half_and_report_of_the_other(stepped):
+    made, margin = stepped
+    found = made.tune(rule=("accurate", most_accurate))
+    point, other = found.result["points"]["accurate"], ~made.fitted
+    exits = confidences(made.ee, found.chosen.temperature) >= np.float32(found.chosen.threshold)
+    right = np.where(exits, margin >= 2, True)
+    assert point["fit"]["top1"] == 1.0
+    assert point["report"]["top1"] == pytest.approx(right[other].mean(), abs=1e-6)  # six digits are stored
+    assert point["report"]["exit_rate"] == pytest.approx(exits[other].mean(), abs=1e-6)
+    assert [found.result["data"][key] for key in ("images_fit", "images_report")] == [made.fitted.sum(), other.sum()]
+
+
+def test_times_follow_from_the_exits(stepped):
+    point = stepped[0].tune().result["points"]["balanced"]
+    expected = EE_MS + SAC_MS * (1 - point["report"]["exit_rate"])
+    assert point["report"]["mean_ms"] == pytest.approx(expected, abs=1e-5)  # six digits of the rate, times 3
+    assert point["time_saved"] == pytest.approx(1 - expected / (EE_MS + SAC_MS), abs=1e-5)
+
+
+def test_what_exited_wrong_is_listed_by_name_surest_first(stepped):
+    made, margin = stepped
+    found = made.tune(rule=("all exit", with_exit_rate(1.0)))
+    wrong = np.flatnonzero((margin < 2) & ~made.fitted)
+    expected = [f"{index}.png" for index in wrong[np.argsort(-margin[wrong])]]
+    listed = found.result["exited_wrong"]
+    assert listed["count"] == len(wrong) and [one["image"] for one in listed["images"]] == expected
+
+
+def test_what_sac_breaks_is_listed(tmp_path, monkeypatch):
+    labels = np.ones(100, int)
+    ee = np.eye(3)[np.where(np.arange(100) < 60, 1, 2)] * np.linspace(1, 2, 100)[:, None]
+    sac = np.eye(3)[np.where(np.arange(100) < 10, 2, 1)] * 5
+    made = Synthetic(tmp_path, monkeypatch, ee, sac, labels)
+    found = made.tune(rule=("none exits", with_exit_rate(0.0))).result["broken_by_sac"]
+    assert {one["image"] for one in found["images"]} == {
+        f"{index}.png" for index in range(10) if not made.fitted[index]
+    }
+
+
+def test_no_rule_chooses_nothing(stepped):
+    found = stepped[0].tune()
+    assert found.chosen is None and found.result["chosen"] is None
+
+
+def test_a_rule_that_no_eta_keeps_tells_the_best_that_can_be_had(stepped):
+    made, _ = stepped
+    with pytest.raises(
+        GuardError, match=r"no eta gives a mean of 0.5 ms .* best that can be had: top-1 100.00 % at eta"
+    ):
+        made.tune(rule=("mean of 0.5 ms", fastest_within(0.5)))
+
+
+def test_a_known_temperature_is_found_within_5_percent_and_calibrates(tmp_path, monkeypatch):
+    """4 000 images a half: the estimate scatters by 1.7 %; 5 % is three times that."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, (8000, 10))
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    labels = (rng.random((8000, 1)) > shares.cumsum(-1)).sum(-1).clip(0, 9)
+    result = Synthetic(tmp_path, monkeypatch, logits * 2.5, logits, labels).tune().result
+    assert result["temperature"] == pytest.approx(2.5, rel=0.05)
+    assert result["calibration_error"]["before"] > 0.15 and result["calibration_error"]["after"] < 0.04
+
+
+def test_mistakes_of_which_ee_is_certain_leave_points_without_an_eta(tmp_path, monkeypatch):
+    """FP32 rounds a confidence to 1 and equality exits: no eta sends these on, and so nothing comes near SAC's top-1."""
+    labels = np.tile([0, 1], 50)
+    ee = np.eye(2)[1 - labels] * 1e6
+    found = Synthetic(tmp_path, monkeypatch, ee, np.eye(2)[labels], labels).tune().result
+    assert list(found["points"]) == ["accurate"] and found["exited_wrong"]["eta"] == found["points"]["accurate"]["eta"]
+
+
+def test_a_curve_goes_from_no_exits_to_all(stepped):
+    drawn = stepped[0].tune().result["curves"]["report"]
+    assert (drawn[0]["exit_rate"], drawn[-1]["exit_rate"]) == (0.0, 1.0) and len(drawn) == 200
+
+
+def test_both_ends_are_told(stepped):
+    made, margin = stepped
+    ends = made.tune().result["always"]
+    assert ends["SAC"]["top1"] == 1.0 and ends["SAC"]["mean_ms"] == EE_MS + SAC_MS
+    assert ends["EE"]["top1"] == pytest.approx((margin >= 2)[~made.fitted].mean(), abs=1e-6)
+
+
+def test_a_row_that_cannot_be_read_is_right_nowhere(tmp_path, monkeypatch):
+    """Not by accident either: the largest of five NaN is the first, and a label may be 0."""
+    rows = np.full((4, 5), np.nan)
+    made = Synthetic(tmp_path, monkeypatch, rows, rows, np.zeros(4, int))
+    found = judge(made.answers, made.data, 1.0)
+    assert not any(getattr(found, name).any() for name in ("ee_right", "sac_right", "ee_top5", "sac_top5"))
+
+
+def test_top5_counts_the_five_largest(tmp_path, monkeypatch):
+    logits = np.tile(np.arange(8.0), (8, 1))
+    made = Synthetic(tmp_path, monkeypatch, logits, logits, np.arange(8))
+    found = judge(made.answers, made.data, 1.0)
+    assert found.ee_top5.tolist() == [False] * 3 + [True] * 5 and found.ee_right.tolist() == [False] * 7 + [True]
+
+
+# Halves
+
+
+def named(*names) -> Labelled:
+    return Labelled("", names, np.zeros(len(names), int), "", lambda index: None)
+
+
+def test_an_image_stays_in_its_half_when_others_come():
+    few = [f"cat/{index}.jpg" for index in range(0, 300, 3)]
+    many = [f"cat/{index}.jpg" for index in range(300)]
+    assert np.array_equal(fit_half(named(*many))[::3], fit_half(named(*few)))
+
+
+def test_halves_are_halves():
+    # 8 000 coins: 45 of standard deviation, 3 % of a half is 2.7 of them.
+    share = fit_half(named(*(f"{index}.jpg" for index in range(8000)))).mean()
+    assert share == pytest.approx(0.5, abs=0.017)
+
+
+def test_a_half_without_images_is_told(stepped):
+    made, _ = stepped
+    one = next(name for name in made.data.names if fit_half(named(name))[0])
+    made.data = named(one, one)
+    made.answers = Answers(made.folder, 2, 5, *np.ones((2, 2), np.float32), np.ones(2, bool))
+    with pytest.raises(UsageError, match="one of the halves is empty; give more images, or --report-data"):
+        made.tune()
+
+
+# Rules by option
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((None, 101, None, None), "--min-top1 101: give percent"),
+        ((None, float("nan"), None, None), "--min-top1 nan"),
+        ((None, None, 0, None), "--max-ms 0: give a time above 0"),
+        ((None, None, float("inf"), None), "--max-ms inf"),
+        ((None, None, None, 2), "--exit-rate 2: give a share, 0 to 1"),
+    ],
+)
+def test_rules_that_cannot_be_meant_are_told(given, words):
+    with pytest.raises(UsageError, match=words):
+        rule_of(*given)
+
+
+def test_rules_have_names_for_people():
+    given = [("fast", None, None, None), (None, 75, None, None), (None, None, 2.5, None), (None, None, None, 0.4)]
+    assert [rule_of(*one)[0] for one in given] == ["fast", "top-1 of 75 %", "mean of 2.5 ms", "exit rate of 0.4"]
+
+
+def test_percent_are_shares_for_the_curve(stepped):
+    made, _ = stepped
+    found = made.tune(rule=("x", cheapest_with(0.9))).result["points"]["x"]["fit"]
+    assert 0.9 <= found["top1"] < 0.91 and rule_of(None, 90, None, None)[0] == "top-1 of 90 %"
+
+
+# The command
+
+
+def view(seed) -> np.ndarray:
+    """(32, 32, 3) uint8 BGR: a smooth field."""
+    field = np.random.default_rng(seed).uniform(0, 255, (5, 5, 3)).astype(np.float32)
+    return np.clip(cv2.resize(field, (32, 32)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """60 pictures in folders of what SAC takes them for, but each tenth in another: SAC-always has 90 %."""
+    from sacvit.profiles.contenders import SendAll
+
+    pipeline = Pipeline.load(BUNDLES / "typed" / "ee.onnx", BUNDLES / "typed" / "sac.onnx")
+    folder = tmp_path_factory.mktemp("photos")
+    pipeline.gate = SendAll()
+    for index in range(60):
+        image = view(index)
+        answer = pipeline(pipeline.preprocessing.apply(image)).index
+        name = NAMES[(answer + (index % 10 == 0)) % 5]
+        (folder / name).mkdir(exist_ok=True)
+        assert cv2.imwrite(str(folder / name / f"{index:02}.png"), image)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return shutil.copytree(BUNDLES / "typed", tmp_path / "bundle")
+
+
+@pytest.fixture
+def command(bundle, photos, tmp_path):
+    """The arguments of a call that writes into tmp_path/out."""
+    engines = ["--engine", str(bundle / "ee.onnx"), str(bundle / "sac.onnx")]
+    return [*engines, "--data", str(photos), "--out", str(tmp_path / "out"), "--provider", "cpu"]
+
+
+def manifest_of(bundle):
+    return json.loads((bundle / "sacvit.json").read_text())
+
+
+def fails(arguments, code, *words, capsys):
+    assert main([str(argument) for argument in arguments]) == code
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fails the test when a picture is answered."""
+
+    def answered(*_):
+        pytest.fail("a picture was answered before the fault was told")
+
+    monkeypatch.setattr(module, "collect", answered)
+
+
+def test_the_table_has_every_point_and_both_ends(command, capsys):
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    for name in ("fast", "balanced", "accurate", "always EE", "always SAC"):
+        assert re.search(rf"^{name} .*\d\.\d{{3}}", out, re.MULTILINE)
+    assert "tuned on the report itself it would have looked" in out and "temperature" in out
+
+
+def test_without_a_rule_nothing_is_stored(command, bundle, capsys):
+    before = (bundle / "sacvit.json").read_bytes()
+    assert main(command) == 0
+    assert (bundle / "sacvit.json").read_bytes() == before and "nothing was stored" in capsys.readouterr().err
+
+
+def test_json_is_the_result_and_nothing_else_on_stdout(command, tmp_path, capsys):
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "tune.json").read_text())
+
+
+def test_table_page_and_picture_are_written(command, tmp_path, capsys):
+    assert main([*command, "--min-top1", "50"]) == 0
+    text = (tmp_path / "out" / "tune.html").read_text()
+    body = ET.fromstring(text[text.index("<body>") : text.index("</html>")].replace("&nbsp;", " "))
+    labels = {element.get("aria-label") for element in body.iter() if element.tag.endswith("svg")}
+    assert {"Accuracy over time", "Exits and accuracy over eta", "The gate"} <= labels
+    assert "<script" not in text and "top-1 of 50 %" in text
+    assert (tmp_path / "out" / "tune.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (["--point", "fast"], "fast"),
+        (["--point", "balanced"], "balanced"),
+        (["--point", "accurate"], "accurate"),
+        (["--min-top1", "50"], "top-1 of 50 %"),
+        (["--max-ms", "1000"], "mean of 1000 ms"),
+        (["--exit-rate", "0.5"], "exit rate of 0.5"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_rule_s_gate_is_stored_and_loaded(rule, name, command, bundle, tmp_path):
+    assert main([*command, *rule]) == 0
+    result = json.loads((tmp_path / "out" / "tune.json").read_text())
+    (stored,) = manifest_of(bundle)["tuned"].items()
+    chain = Pipeline.load(bundle / "ee.onnx", bundle / "sac.onnx")
+    assert stored[0] == "fp32" and stored[1]["point"] == name
+    assert chain.threshold == stored[1]["threshold"] == result["points"][name]["eta"]
+    assert chain.gate.temperature == stored[1]["temperature"] == result["temperature"]
+
+
+def test_a_variant_s_gate_is_stored_beside_fp32_s(command, bundle, tmp_path):
+    assert main([*command, "--point", "fast"]) == 0
+    before = manifest_of(bundle)["tuned"]["fp32"]
+    int8 = ["--engine", str(bundle / "ee.int8.onnx"), str(bundle / "sac.int8.onnx"), *command[3:5]]
+    assert main([*int8, "--out", str(tmp_path / "int8"), "--exit-rate", "0.3"]) == 0
+    tuned = manifest_of(bundle)["tuned"]
+    assert set(tuned) == {"fp32", "int8"} and tuned["fp32"] == before
+
+
+def test_sacvit_run_uses_what_was_stored(command, bundle, photos, capsys):
+    from sacvit.runtime.cli import main as run
+
+    assert main([*command, "--exit-rate", "0.5"]) == 0
+    stored = manifest_of(bundle)["tuned"]["fp32"]
+    capsys.readouterr()
+    assert run([*command[:3], "--camera", str(photos / "ant"), "--json"]) == 0
+    told = capsys.readouterr()
+    answers = [json.loads(line) for line in told.out.splitlines()]
+    assert (
+        f"threshold {stored['threshold']:g} (tuned: exit rate of 0.5; temperature {stored['temperature']:g})"
+        in told.err
+    )
+    sides = [(answer["stage"] == "EE") == (answer["confidence"] >= stored["threshold"]) for answer in answers]
+    assert answers and all(sides)
+
+
+def test_a_second_call_with_another_rule_answers_nothing_again(command, monkeypatch):
+    from sacvit.runtime.track import Track
+
+    assert main([*command, "--point", "fast"]) == 0
+    monkeypatch.setattr(Track, "start", lambda *_: pytest.fail("an image was answered again"))
+    assert main([*command, "--point", "accurate"]) == 0
+
+
+def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, capsys):
+    before = (bundle / "sacvit.json").read_bytes()
+    fails(
+        [*command, "--min-top1", "100"], 3, "no eta gives a top-1 of 100 %", "The best that can be had", capsys=capsys
+    )
+    assert (bundle / "sacvit.json").read_bytes() == before
+
+
+def test_what_others_named_cannot_become_markup_or_steer_the_terminal(bundle, photos, tmp_path, capsys):
+    evil = tmp_path / "<b>\x1b[31m"
+    shutil.copytree(photos, evil)
+    command = ["--engine", str(bundle / "ee.onnx"), str(bundle / "sac.onnx"), "--data", str(evil)]
+    spoilt = next(evil.rglob("*.png"))
+    spoilt.write_bytes(b"")
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert "1 images cannot be read and are left out, " + spoilt.relative_to(evil).as_posix() in told.err
+    assert "\x1b" not in told.out and "\x1b" not in told.err
+    assert "<b>\x1b" not in (tmp_path / "out" / "tune.html").read_text()
+
+
+def test_names_that_are_no_text_are_shown(command, photos, tmp_path):
+    data = shutil.copytree(photos, tmp_path / "data")
+    for path in sorted(data.rglob("*.png")):
+        path.rename(os.fsdecode(os.fsencode(str(path.parent)) + b"/\xff" + path.name.encode()))
+    assert main([*command, "--data", str(data), "--exit-rate", "1"]) == 0
+    assert "\\udcff" in (tmp_path / "out" / "tune.html").read_text()
+
+
+def test_a_list_of_paths_and_another_set_to_report_on(command, photos, tmp_path, capsys):
+    data = shutil.copytree(photos, tmp_path / "data")
+    paths = sorted(path.relative_to(data) for path in data.rglob("*.png"))
+    for name, chosen in (("fit.csv", paths[:35]), ("report.csv", paths[35:])):
+        (data / name).write_text("path,label\n" + "".join(f"{path},{path.parent}\n" for path in chosen))
+    command = [*command, "--data", str(data / "fit.csv"), "--report-data", str(data / "report.csv"), "--json"]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)["data"]
+    assert (told["images_fit"], told["images_report"]) == (35, 25) and told["report"].endswith("report.csv")
+
+
+def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(command, monkeypatch, capsys):
+    from sacvit.runtime.track import Track
+
+    real, taken = Track.start, []
+
+    def start(self, count, on_device=False):
+        taken.append(count)
+        if len(taken) == 30:
+            raise KeyboardInterrupt
+        real(self, count, on_device)
+
+    monkeypatch.setattr(Track, "start", start)
+    fails(command, 130, "interrupted", capsys=capsys)
+    assert main(command) == 0 and len(taken) == 30 + 31
+
+
+def test_answers_in_batches_are_a_run_of_their_own(command, capsys):
+    assert main([*command, "--batch", "4"]) == 0
+    fails(command, 2, "batch changed since they were written. Give another --out", capsys=capsys)
+
+
+# Energy, the plain ViT
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory):
+    from sacvit.profiles.cli import main as profile
+
+    folder = tmp_path_factory.mktemp("profile")
+    engines = ["--engine", str(BUNDLES / "typed" / "ee.onnx"), str(BUNDLES / "typed" / "sac.onnx")]
+    assert profile([*engines, "--power", "none", "--iterations", "3", "--warmup-ms", "1", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_a_profile_without_energy_is_refused_before_any_work(command, profiled, no_work, capsys):
+    fails([*command, "--profile", profiled], 1, "holds no energy of an image by path", capsys=capsys)
+
+
+def test_a_profile_that_is_none_is_told(command, tmp_path, no_work, capsys):
+    fails([*command, "--profile", tmp_path / "nowhere"], 1, "cannot be read", capsys=capsys)
+
+
+def test_energy_follows_from_the_exits(command, profiled, tmp_path, capsys):
+    profile = json.loads((profiled / "profile.json").read_text())
+    for name, mj in (("always exit", 2.0), ("never exit", 10.0)):
+        rails = {"total": {"gross": {"value": mj, "plus_minus": 0.1}, "above_idle": None}}
+        profile["modes"][-1]["contenders"][name]["energy"] = {"mj_per_image": rails, "reason": None}
+    (tmp_path / "profile.json").write_text(json.dumps(profile))
+    assert main([*command, "--profile", str(tmp_path / "profile.json"), "--json"]) == 0
+    point = json.loads(capsys.readouterr().out)["points"]["balanced"]["report"]
+    assert point["mj"] == pytest.approx(10 - 8 * point["exit_rate"], abs=1e-5)  # six digits are stored
+
+
+def test_the_plain_vit_is_a_point(plain_bundle, tmp_path, images, capsys):
+    for index, image in enumerate(images):
+        (tmp_path / "data" / str(index % 7)).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "data" / str(index % 7) / f"{index}.png"), image)
+    command = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--json"]
+    command += ["--plain", str(plain_bundle / "plain.onnx"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--data", str(tmp_path / "data")]) == 0
+    plain = json.loads(capsys.readouterr().out)["plain"]
+    text = (tmp_path / "out" / "tune.html").read_text()
+    assert 0 <= plain["top1"] <= 1 and plain["mean_ms"] > 0 and "plain ViT" in text
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--max-ms", "0"], 2, "--max-ms 0: give a time above 0"),
+        (["--exit-rate", "2"], 2, "--exit-rate 2: give a share"),
+        (["--min-top1", "-1"], 2, "--min-top1 -1: give percent"),
+        (["--batch", "0"], 2, "--batch 0: these engines take 1 to 64"),
+        (["--batch", "65"], 2, "--batch 65: these engines take 1 to 64"),
+        (["--data", "nowhere"], 1, "--data nowhere does not exist"),
+        (["--labels", "nowhere.txt"], 2, "--labels nowhere.txt is not readable"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_cannot_be_are_told_before_any_work(options, code, words, command, no_work, capsys):
+    fails([*command, *options], code, words, capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"ant\nbee\n", "--labels names 2 classes, the model has 5"),
+        (b"", "--labels names 0 classes, the model has 5"),
+        (b"caf\xe9\n", "is not readable"),
+        (b"a\nb\nc\nd\ne\n", "are no class of the model, as 'ant'"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told_before_any_work(content, words, command, tmp_path, no_work, capsys):
+    (tmp_path / "names.txt").write_bytes(content)
+    assert main([*command, "--labels", str(tmp_path / "names.txt")]) in (1, 2)
+    assert words in capsys.readouterr().err
+
+
+def test_given_labels_go_before_the_engine_s(command, tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("emu\ndog\ncat\nbee\nant\n")
+    assert main([*command, "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)["always"]["SAC"]["top1"]
+    options = ["--labels", str(tmp_path / "names.txt"), "--out", str(tmp_path / "other"), "--json"]
+    assert main([*command, *options]) == 0
+    assert own > 0.7 > json.loads(capsys.readouterr().out)["always"]["SAC"]["top1"]
+
+
+def test_an_out_that_is_a_file_is_told(command, tmp_path, no_work, capsys):
+    (tmp_path / "f").write_text("")
+    fails([*command, "--out", tmp_path / "f"], 2, "is a file; give a folder", capsys=capsys)
+
+
+def test_engines_without_a_manifest_are_refused_before_any_work_when_a_gate_is_to_be_stored(
+    command, bundle, no_work, capsys
+):
+    (bundle / "sacvit.json").unlink()
+    fails([*command, "--point", "fast"], 2, "sacvit.json is missing: the gate is stored there", capsys=capsys)
+
+
+def test_a_manifest_of_another_export_is_refused_before_any_work(command, bundle, no_work, capsys):
+    shutil.copy(BUNDLES / "stranger" / "sacvit.json", bundle / "sacvit.json")
+    fails([*command, "--point", "fast"], 2, "is of another export than ee.onnx", capsys=capsys)
+
+
+def test_engines_without_a_manifest_can_be_looked_at(command, bundle):
+    (bundle / "sacvit.json").unlink()
+    assert main(command) == 0
+
+
+def test_a_changed_picture_is_told(command, photos, tmp_path, capsys):
+    data = shutil.copytree(photos, tmp_path / "data")
+    assert main([*command, "--data", str(data)]) == 0
+    os.utime(next(data.rglob("*.png")), ns=(1, 1))
+    fails([*command, "--data", data], 2, "data changed since they were written", capsys=capsys)
+
+
+def test_half_of_sixty_is_never_judged_by_what_it_was_fitted_on(photos):
+    data = open_labelled(photos, 5, NAMES)
+    assert 0 < fit_half(data).sum() < data.count

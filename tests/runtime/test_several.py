@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from sacvit.bundle.errors import DeviceError
+from sacvit.runtime.cli import main
+from sacvit.runtime.sources.frame import Frame
+from sacvit.runtime.sources.several import Several
+
+
+class Listed:
+    """A source of so many frames; `gate` lets each of them come when it is set."""
+
+    live, fps, dropped = False, None, 0
+
+    def __init__(self, count, gate=None, fault=None):
+        self.total, self.faults, self._gate, self._fault = count, [], gate, fault
+        self.is_closed = False
+
+    def __iter__(self):
+        for index in range(self.total):
+            if self._gate is not None:
+                self._gate.wait(5)
+            yield Frame(index, f"f{index}", np.zeros((4, 4, 3), np.uint8))
+        if self._fault is not None:
+            raise self._fault
+
+    def close(self):
+        self.is_closed = True
+        if self._gate is not None:
+            self._gate.set()
+
+
+def several(*sources):
+    return Several(sources, [f"camera {number}" for number in range(len(sources))])
+
+
+def test_every_frame_of_every_stream_comes_once_and_in_its_order():
+    source = several(Listed(5), Listed(3), Listed(4))
+    by_stream = {}
+    for frame in source:
+        by_stream.setdefault(frame.stream, []).append(frame.name)
+    source.close()
+    assert by_stream == {stream: [f"{stream}: f{i}" for i in range(count)] for stream, count in enumerate((5, 3, 4))}
+
+
+def test_a_round_has_at_most_one_frame_of_a_stream():
+    source = several(Listed(20), Listed(20))
+    for frames in source.rounds():
+        assert len({frame.stream for frame in frames}) == len(frames)
+    source.close()
+
+
+def test_whose_turn_is_first_goes_round():
+    source = several(*[Listed(30) for _ in range(3)])
+    first = []
+    for frames in source.rounds():
+        while len(source._waiting) + (3 - source._running) < 3:  # every stream that has not ended has a frame ready
+            pass
+        first.append((len(frames), frames[0].stream))
+    source.close()
+    full = [stream for count, stream in first if count == 3]
+    assert len(full) > 20 and all(full.count(stream) >= len(full) // 3 - 1 for stream in range(3))
+
+
+def test_a_camera_that_is_stuck_holds_up_nobody():
+    gate = threading.Event()
+    source = several(Listed(1, gate), Listed(50))
+    taken = []
+    for frames in source.rounds():
+        taken += [frame.stream for frame in frames]
+        if taken.count(1) == 50:
+            gate.set()
+    source.close()
+    assert taken.count(1) == 50 and taken.count(0) == 1
+
+
+def test_a_camera_that_fails_ends_alone_and_is_told():
+    source = several(Listed(2, fault=DeviceError("unplugged")), Listed(6))
+    frames = list(source)
+    source.close()
+    assert len(frames) == 8 and source.faults == ["camera 0: unplugged"]
+
+
+def test_when_no_camera_gives_a_frame_the_reason_is_raised():
+    source = several(Listed(0, fault=DeviceError("unplugged")), Listed(0, fault=DeviceError("busy")))
+    with pytest.raises(DeviceError):
+        list(source)
+    source.close()
+
+
+def test_closing_ends_all_sources_and_their_threads():
+    sources = [Listed(1000), Listed(1000)]
+    source = several(*sources)
+    next(iter(source.rounds()))
+    source.close()
+    assert all(one.is_closed for one in sources) and not any(thread.is_alive() for thread in source._threads)
+
+
+def test_frames_are_numbered_through():
+    source = several(Listed(4), Listed(4))
+    assert [frame.index for frame in source] == list(range(8))
+    source.close()
+
+
+@pytest.fixture
+def folders(tmp_path, pictures):
+    import cv2
+
+    for name, part in (("a", pictures[:5]), ("b", pictures[5:12])):
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(part):
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), picture[..., ::-1])
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_several_cameras_answer_as_each_alone(engines, folders, capsys):
+    command = ["--engine", *map(str, engines), "--threshold", "0.5", "--json"]
+    alone = {}
+    for stream, folder in enumerate(folders):
+        assert main([*command, "--camera", str(folder)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        alone |= {f"{stream}: {json.loads(line)['name']}": json.loads(line) for line in lines}
+    assert main([*command, "--camera", str(folders[0]), "--camera", str(folders[1])]) == 0
+    together = {json.loads(line)["name"]: json.loads(line) for line in capsys.readouterr().out.splitlines()}
+    assert set(together) == set(alone)
+    for name, line in together.items():
+        assert (line["label"], line["stage"]) == (alone[name]["label"], alone[name]["stage"])
+        assert line["stream"] == int(name[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--batch", "2"], "--batch: with several cameras"), (["--save", "x.mp4"], "--save: with several cameras")],
+)
+def test_options_that_do_not_go_with_several_cameras_are_told(engines, folders, capsys, options, words, tmp_path):
+    cameras = ["--camera", str(folders[0]), "--camera", str(folders[1])]
+    assert main(["--engine", *map(str, engines), *cameras, *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_num_frames_counts_all_cameras(engines, folders, capsys):
+    command = ["--engine", *map(str, engines), "--json", "--num-frames", "5"]
+    assert main([*command, "--camera", str(folders[0]), "--camera", str(folders[1])]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_video_options_reach_the_run(engines, folders, capsys):
+    command = ["--engine", *map(str, engines), "--threshold", "0.5", "--camera", str(folders[1])]
+    assert main([*command, "--shadow", "1", "--hysteresis", "0.05"]) == 0
+    err = capsys.readouterr().err
+    assert "exits were shown to SAC too: it agrees with" in err and "the label changes" in err
+    assert main([*command, "--deadline-ms", "0.0001"]) == 0
+    assert "answers degraded: SAC would have missed the deadline" in capsys.readouterr().err

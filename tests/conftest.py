@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -53,6 +54,15 @@ def load_golden(name: str) -> Golden:
 @pytest.fixture(params=GOLDEN_NAMES)
 def golden(request: pytest.FixtureRequest) -> Golden:
     return load_golden(request.param)
+
+
+@pytest.fixture(autouse=True)
+def keep_handlers() -> Iterator[None]:
+    """Commands take SIGTERM and SIGHUP for themselves."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 # Run by .ci/run, or by the demo's own test below; they cannot run inside the tests that they run.
 RUN_ELSEWHERE = ("make test", "make demo", "pip install", "sudo apt", "python3 -m venv", ". .venv/bin/activate")
 SHORTENED = {
-    "python benchmarks/chain.py": " --rounds 1 --images 2 --batch 1",
+    "python benchmarks/chain.py": " --preset deit-ti --rounds 1 --images 2 --batch 1",
     "python benchmarks/startup.py": " --runs 1",
     "python benchmarks/profiler.py": " --rounds 2 --window-s 0.1 --out cost.json",
     "sacvit-profile --engine build/measured/ee.onnx build/measured/sac.onnx --plain": " --duration-s 0.3",

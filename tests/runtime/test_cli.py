@@ -15,15 +15,6 @@ from mjpeg_server import MjpegServer
 from sacvit.runtime.cli import main
 
 
-@pytest.fixture(autouse=True)
-def keep_handlers():
-    """main() takes SIGTERM and SIGHUP for itself."""
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
-
-
 def run(engines, *words: object) -> int:
     return main(["--engine", *engines, *map(str, words)])
 
@@ -182,7 +173,9 @@ def test_check_camera_of_a_file_is_fine(video, capsys):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, stop):
     camera = MjpegServer()
-    code = "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    # Under nohup SIGHUP is ignored, by children too, and sacvit-run leaves it at that.
+    heed = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    code = heed + "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--save", "out.mp4", "--json"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -197,6 +190,14 @@ def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, sto
     assert process.returncode == 130
     assert " frames in " in err and "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_what_nohup_started_outlives_its_terminal():
+    from sacvit.bundle.command import stop_on_signals
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop_on_signals()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
 
 
 def test_help_needs_neither_opencv_nor_onnx_runtime():

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..bundle.files import written_whole
 from ..runtime.buffers import Buffer
 from ..runtime.cuda import Cuda
 from ..runtime.onnx_stage import OnnxStage, make_session
@@ -95,9 +94,3 @@ def layer_rows(times: LayerTimes) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def write_layers(times: LayerTimes, path: Path) -> None:
-    """The file of trtexec's --exportProfile."""
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(layer_rows(times), indent=1) + "\n", "utf-8")

@@ -118,6 +118,7 @@ def profile_pair(
     if switcher is not None:
         switcher.require(request.power_modes)
     with switcher.restored() if switcher is not None else nullcontext():
+        is_apart_done = False
         wanted: list[int | None] = [*request.power_modes] or [None]
         for mode in wanted:
             if mode is not None and switcher is not None:
@@ -130,8 +131,9 @@ def profile_pair(
             _measure_mode(
                 request, store, contenders, mode, report, tell, lambda: open_source(request.power, on_gpu=on_gpu)
             )
-            if mode == wanted[0]:  # still in it
+            if not is_apart_done:  # still in the first mode that could be set
                 _measure_apart(request, store, pipeline, images, thresholds[0], report, tell)
+                is_apart_done = True
     return store
 
 

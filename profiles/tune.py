@@ -101,9 +101,9 @@ def tune(
     if not fitted.any() or not reported.any():
         raise UsageError(f"{data}: one of the halves is empty; give more images, or --report-data")
     temperature = fit_temperature(lambda: _pieces(answers[0], sets[0], fitted))
-    fit = judge(answers[0], sets[0], temperature).of(fitted)
-    whole = judge(answers[-1], sets[-1], temperature)
-    report = whole.of(reported)
+    judged = [judge(found, images, temperature) for found, images in zip(answers, sets, strict=True)]
+    whole = judged[-1]  # the same as judged[0] where the halves of one set are fitted and reported on
+    fit, report = judged[0].of(fitted), whole.of(reported)
     cold = judge(answers[-1], sets[-1], 1.0).of(reported)
     curve = draw_curve(fit)
     rules: dict[str, Rule] = {**POINTS, **({} if rule is None else {rule[0]: rule[1]})}

@@ -14,28 +14,33 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 
 
 def read_picture(path: Path) -> ImageU8:
-    """A picture as (H, W, 3) uint8 BGR; grey and 16-bit ones are converted, alpha is dropped, EXIF turns it upright.
-
-    Raises ImageError, with the reason, for what is no picture, is cut short, or is too large.
-    """
-    import cv2
-
+    """The picture in a file, as `decode_picture` gives it. Raises ImageError, also for what is not readable."""
     try:
         if path.stat().st_size > MAX_PICTURE_BYTES:
             raise ImageError(f"{path} has {path.stat().st_size >> 20} MiB; the limit is {MAX_PICTURE_BYTES >> 20} MiB")
         content = path.read_bytes()
     except OSError as reason:
         raise ImageError(f"{path} is not readable: {reason.strerror or reason}") from None
+    return decode_picture(content, str(path))
+
+
+def decode_picture(content: bytes, name: str) -> ImageU8:
+    """A picture as (H, W, 3) uint8 BGR; grey and 16-bit ones are converted, alpha is dropped, EXIF turns it upright.
+
+    name: what a message calls it. Raises ImageError, with the reason, for what is no picture, is cut short, or is too large.
+    """
+    import cv2
+
     if not content:
-        raise ImageError(f"{path} is empty")
+        raise ImageError(f"{name} is empty")
     if content.startswith(b"\xff\xd8") and content.find(b"\xff\xd9", first_scan(content)) < 0:
-        raise ImageError(f"{path} is a JPEG that was cut short: it has no end marker")  # OpenCV would give a grey rest
+        raise ImageError(f"{name} is a JPEG that was cut short: it has no end marker")  # OpenCV would give a grey rest
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as reason:
-        raise ImageError(f"{path} cannot be decoded: {str(reason).strip().splitlines()[-1]}") from None
+        raise ImageError(f"{name} cannot be decoded: {str(reason).strip().splitlines()[-1]}") from None
     if picture is None:
-        raise ImageError(f"{path} is no picture that OpenCV can decode, or is damaged")
+        raise ImageError(f"{name} is no picture that OpenCV can decode, or is damaged")
     return picture  # type: ignore[return-value]  # uint8: IMREAD_COLOR without ANYDEPTH
 
 

@@ -7,6 +7,7 @@ cannot say comes from the caller's overrides, then from the file's `config` entr
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import pickle
 import re
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bundle.errors import CheckpointError, ConfigError, nearest
+from ..bundle.errors import CheckpointError, ConfigError, SacvitError, nearest
 from ..bundle.files import sha256_of, written_whole
 from ..bundle.preprocess import Preprocessing
 from .config import HEAD_WIDTH, ModelConfig
@@ -138,8 +139,19 @@ def save_checkpoint(path: Path, model: VisionTransformer, preprocessing: Preproc
         "preprocessing": preprocessing.to_dict(),
         **entries,
     }
-    with written_whole(path) as partial:
-        torch.save(content, partial)
+    write_pth(path, content)
+
+
+def write_pth(path: Path, content: dict[str, Any]) -> None:
+    """Writes a .pth whole or not at all: on a full disk the file before stays. Raises SacvitError with the reason."""
+    buffer = io.BytesIO()  # torch turns a failed write into a remark on positions in its archive
+    torch.save(content, buffer)
+    try:
+        with written_whole(path) as partial:
+            partial.write_bytes(buffer.getbuffer())
+    except OSError as reason:
+        kept = "; the file before is kept" if path.exists() else ""
+        raise SacvitError(f"{path} cannot be written: {reason.strerror or reason}{kept}") from None
 
 
 def read_state_dict(path: Path) -> StateDict:

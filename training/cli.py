@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("sacvit-train", "Train a two-stage early-exit vision transformer with the paper's recipe.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and val/: class folders or arrays")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with train/ and val/: class folders, .tar shards or arrays"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/train"), help="where the files go (default: %(default)s)"
     )
@@ -55,6 +57,16 @@ def build_parser() -> argparse.ArgumentParser:
         default=None,
         help="random crops and mirrored pictures (recipes: on, for pictures)",
     )
+    parser.add_argument(
+        "--colour-jitter", type=float, metavar="SHARE", help="of brightness, contrast, saturation (0; paper: 0.4)"
+    )
+    parser.add_argument(
+        "--erase", type=float, metavar="PROBABILITY", help="of a box of noise in an image (0; paper: 0.25)"
+    )
+    parser.add_argument(
+        "--mixup", type=float, metavar="ALPHA", help="blends pairs of images and labels (0; paper: 0.8)"
+    )
+    parser.add_argument("--cutmix", type=float, metavar="ALPHA", help="swaps boxes between pairs (0; paper: 1)")
     parser.add_argument("--label-smoothing", type=float, metavar="SHARE", help="of the true class (0; recipes: 0.1)")
     parser.add_argument(
         "--average",
@@ -62,10 +74,19 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DECAY",
         help="keep the weights' moving average (0: the last ones; finetune: 0.999)",
     )
+    parser.add_argument(
+        "--mixed",
+        action="store_true",
+        help="mixed precision: bfloat16 where that is safe (GPUs from Ampere on, newer CPUs)",
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="a GPU where there is one (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of the batches (%(default)s)")
     parser.add_argument("--start", type=Path, help="checkpoint to start from; a plain DeiT/timm ViT will do")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
     parser.add_argument("--save-steps", type=int, default=500, help="steps between two last.pth (%(default)s)")
+    parser.add_argument("--tensorboard", action="store_true", help="curves into OUT/tensorboard")
     parser.add_argument(
         "--plain", action="store_true", help="train the single-stage ViT of the same size: the baseline"
     )
@@ -90,7 +111,7 @@ def train_command(options: argparse.Namespace) -> int:
     recipe = recipe_of(options)
     if options.save_steps < 1:
         raise ConfigError(f"--save-steps {options.save_steps}: give 1 or more")
-    with join_workers() as workers:
+    with join_workers(options.device) as workers:
         train(
             options.data,
             options.out,
@@ -102,6 +123,7 @@ def train_command(options: argparse.Namespace) -> int:
             resume=options.resume,
             half=options.half,
             save_steps=options.save_steps,
+            tensorboard=options.tensorboard,
             workers=workers,
         )
     if not workers.is_first:
@@ -115,7 +137,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     from .recipe import RECIPES, Recipe
 
     base = Recipe() if options.recipe is None else RECIPES[options.recipe]
-    names = ("epochs", "batch", "learning_rate", "augment", "label_smoothing", "average")
+    names = ["epochs", "batch", "learning_rate", "augment", "label_smoothing", "average"]
+    names += ["colour_jitter", "erase", "mixup", "cutmix"]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if "augment" not in given and (options.data / "train" / "images.npy").is_file():
         given["augment"] = False  # arrays are used as they are
@@ -130,6 +153,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         accumulate=options.accumulate,
         weight_decay=options.weight_decay,
         curriculum=options.curriculum,
+        mixed=options.mixed,
         seed=options.seed,
     )
 

@@ -1,8 +1,9 @@
 """Training and validation images from a data folder.
 
-Two layouts, told apart by what is there:
+Three layouts, told apart by what is there:
 
     DIR/{train,val}/images.npy labels.npy [difficulty.npy] [classes.txt]     arrays, memory-mapped
+    DIR/{train,val}/*.tar [classes.txt]                                      pictures in shards, see `shards`
     DIR/{train,val}/CLASS/*.{jpg,png,...}                                    pictures in class folders
 
 `images.npy` is (N, S, S, 3) uint8 RGB, `labels.npy` (N,) integers, `difficulty.npy` (N,) floats for the curriculum.
@@ -10,9 +11,12 @@ Two layouts, told apart by what is there:
 
 from __future__ import annotations
 
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,54 +25,115 @@ from ..bundle.arrays import load_array
 from ..bundle.errors import ConfigError, ImageError
 from ..bundle.pictures import SUFFIXES, read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
+from .augment import Augmentation, Mixing
+from .shards import Shards, open_shards
 
-DECODE_THREADS = 4
-SMALLEST_CROP = 0.35  # share of the picture's area that a random crop keeps at least
+Labels = npt.NDArray[np.int64]
+Generators = list[np.random.Generator]
+UNTOUCHED, UNMIXED = Augmentation(), Mixing()
+TOLERATED_SHARE = 0.01  # of a split's pictures that may be unreadable; above it, something else is wrong
+TOLERATED = 10  # of a small split
+ORDER, DRAW, IMAGE, PAIR = range(4)  # what a generator is for: part of its seed
+TRIES = 16  # pictures in a row that may be unreadable before one takes their place
+
+
+@dataclass
+class Files:
+    """Pictures in class folders."""
+
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> ImageU8:
+        """The decoded picture (H, W, 3) BGR. Raises ImageError."""
+        return read_picture(self.paths[index])
 
 
 @dataclass
 class Split:
     """Images and labels of one split. `difficulty` is None where the data does not grade its images."""
 
-    labels: npt.NDArray[np.int64]
+    labels: Labels
     classes: list[str]
     difficulty: npt.NDArray[np.float32] | None
-    images: npt.NDArray[np.uint8] | None  # (N, S, S, 3), or None when `paths` holds pictures
-    paths: list[Path]
+    images: npt.NDArray[np.uint8] | Files | Shards  # an array is (N, S, S, 3), used as it is
     preprocessing: Preprocessing
+    faults: dict[int, str] = field(default_factory=dict)  # of unreadable pictures, by their indices
+
+    def __post_init__(self) -> None:
+        # Local processes share the cores; a picture's thread leaves Python's lock while OpenCV decodes.
+        cores = len(os.sched_getaffinity(0)) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        self.pool = ThreadPoolExecutor(max(2, min(cores, 16)), "picture")
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, indices: npt.NDArray[np.int64], crops: npt.NDArray[np.float64] | None = None) -> ImageU8:
-        """The images at `indices`, (len, S, S, 3) uint8; with `crops` (len, 4) in [0, 1], cropped and mirrored pictures."""
-        if self.images is not None:
-            order = np.argsort(indices, kind="stable")  # a memory map is read forward
-            out = np.empty((len(indices), *self.images.shape[1:]), np.uint8)
-            out[order] = self.images[indices[order]]
-            return out
-        cuts = [None] * len(indices) if crops is None else list(crops)
-        with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            return np.stack(list(pool.map(self._picture, indices, cuts)))
+    def view(self, index: int, augmentation: Augmentation, rng: np.random.Generator | None) -> ImageU8:
+        """One image (S, S, 3) RGB; with a generator, augmented. Raises ImageError."""
+        if isinstance(self.images, np.ndarray):
+            return self.images[index] if rng is None else augmentation.recolour(self.images[index], rng)
+        picture = self.images.read(index)
+        return (
+            self.preprocessing.apply(picture) if rng is None else augmentation.apply(picture, self.preprocessing, rng)
+        )
 
-    def _picture(self, index: int, crop: npt.NDArray[np.float64] | None) -> ImageU8:
-        picture = read_picture(self.paths[index])
-        if crop is None:
-            return self.preprocessing.apply(picture)
-        height, width = picture.shape[:2]
-        side = int(min(height, width) * (SMALLEST_CROP + (1 - SMALLEST_CROP) * crop[0]) ** 0.5)
-        top, left = int((height - side) * crop[1]), int((width - side) * crop[2])
-        view = picture[top : top + side, left : left + side]
-        whole = Preprocessing(self.preprocessing.image_size, fit="stretch")
-        return whole.apply(np.ascontiguousarray(view[:, ::-1]) if crop[3] < 0.5 else view)
+    def read(self, indices: Labels) -> tuple[ImageU8, Labels]:
+        """The images at `indices`, (K, S, S, 3) uint8, as the preprocessing rule gives them, and which ones they are:
+        (K,) of `indices`, without those that cannot be read. Raises ImageError when those are too many."""
+        views = list(self.pool.map(self._readable, indices))
+        kept = [number for number, view in enumerate(views) if view is not None]
+        if not kept:
+            raise ImageError(f"no picture can be read: {self.faults[int(indices[0])]}")
+        return np.stack([view for view in views if view is not None]), indices[kept]
+
+    def read_augmented(
+        self, indices: Labels, augmentation: Augmentation, generators: Generators
+    ) -> tuple[ImageU8, Labels]:
+        """As many images as indices, and which ones they are: the next readable one takes an unreadable one's place."""
+        pairs = list(self.pool.map(lambda *some: self._replaced(augmentation, *some), indices, generators))
+        return np.stack([view for view, _ in pairs]), np.array([index for _, index in pairs], np.int64)
+
+    def _replaced(self, augmentation: Augmentation, index: int, rng: np.random.Generator) -> tuple[ImageU8, int]:
+        for following in range(TRIES):
+            taken = int((index + following) % len(self))
+            if (view := self._readable(taken, augmentation, rng)) is not None:
+                return view, taken
+        raise ImageError(f"{TRIES} pictures in a row cannot be read: {self.faults[int(index)]}")
+
+    def _readable(
+        self, index: int, augmentation: Augmentation = UNTOUCHED, rng: np.random.Generator | None = None
+    ) -> ImageU8 | None:
+        if index in self.faults:
+            return None
+        try:
+            return self.view(int(index), augmentation, rng)
+        except ImageError as fault:
+            self.faults[int(index)] = str(fault)
+            print(f"passed over: {fault}", file=sys.stderr, flush=True)
+            if len(self.faults) > max(TOLERATED, TOLERATED_SHARE * len(self)):
+                raise ImageError(
+                    f"{len(self.faults)} of {len(self)} pictures cannot be read, at last: {fault}"
+                ) from None
+            return None
+
+    def order(self, rng: np.random.Generator) -> Labels:
+        """All indices, (N,), in a random order; of shards, one that reads them one after the other."""
+        return self.images.order(rng) if isinstance(self.images, Shards) else rng.permutation(len(self))
 
 
 def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
-    """The split that lies in `folder`. Raises ImageError when it holds neither layout, or arrays that do not fit."""
+    """The split that lies in `folder`. Raises ImageError when it holds no known layout, or one that does not fit."""
     if (folder / "images.npy").is_file():
         return _open_arrays(folder, preprocessing)
     if not folder.is_dir():
-        raise ImageError(f"{folder} is missing: a data folder has train/ and val/, with arrays or class folders inside")
+        raise ImageError(
+            f"{folder} is missing: a data folder has train/ and val/, with arrays, .tar shards or class folders inside"
+        )
+    if any(folder.glob("*.tar")):
+        shards, numbers = open_shards(folder)
+        return Split(numbers, _class_names(folder, int(numbers.max()) + 1), None, shards, preprocessing)
     names = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     paths, labels = [], []
     for label, name in enumerate(names):
@@ -76,8 +141,26 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
         paths += found
         labels += [label] * len(found)
     if not paths:
-        raise ImageError(f"{folder} holds neither images.npy nor class folders with pictures")
-    return Split(np.array(labels, np.int64), names, None, None, paths, preprocessing)
+        raise ImageError(f"{folder} holds neither images.npy, nor .tar shards, nor class folders with pictures")
+    if empty := sorted(set(names) - {names[label] for label in labels}):
+        raise ImageError(
+            f"{folder} has classes without a picture: {', '.join(empty[:5])}. Add some, or remove the folder"
+        )
+    return Split(np.array(labels, np.int64), names, None, Files(paths), preprocessing)
+
+
+def _class_names(folder: Path, count: int) -> list[str]:
+    """The lines of classes.txt, or numbers where nobody names the classes."""
+    names = folder / "classes.txt"
+    if not names.is_file():
+        return [str(index) for index in range(count)]
+    try:
+        classes = names.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as reason:
+        raise ImageError(f"{names} is no UTF-8 text: {reason}") from None
+    if len(classes) < count:
+        raise ImageError(f"{names} names {len(classes)} classes, but a label is {count - 1}")
+    return classes
 
 
 def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
@@ -95,41 +178,77 @@ def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
     if difficulty is not None and (difficulty.shape != labels.shape or difficulty.dtype.kind not in "iuf"):
         found = f"{difficulty.dtype} {difficulty.shape}"
         raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {found}")
-    names = folder / "classes.txt"
-    count = int(labels.max()) + 1
-    try:
-        classes = names.read_text("utf-8").splitlines() if names.is_file() else [str(index) for index in range(count)]
-    except UnicodeDecodeError as reason:
-        raise ImageError(f"{names} is no UTF-8 text: {reason}") from None
-    if len(classes) < count:
-        raise ImageError(f"{names} names {len(classes)} classes, but labels.npy has label {count - 1}")
+    classes = _class_names(folder, int(labels.max()) + 1)
     graded = None if difficulty is None else difficulty.astype(np.float32)
-    return Split(labels.astype(np.int64), classes, graded, images, [], preprocessing)
+    return Split(labels.astype(np.int64), classes, graded, images, preprocessing)
 
 
+@dataclass
 class Batches:
-    """Random batches for training: the batch of a step depends on the seed and the step alone, so a run resumes.
+    """Batches for training, each image once an epoch. The batch of a step depends on the seed and the step alone, so a
+    run resumes, and a part of it on its place alone, so that processes share it.
 
-    With a curriculum, the easiest `CURRICULUM_START` of the images come first, and the share grows to all of them over
-    the first `curriculum` of the steps.
+    With a curriculum (see `grade`), batches are drawn with replacement: first from the easiest `CURRICULUM_START` of the
+    images, and the share grows to all of them.
     """
 
-    CURRICULUM_START = 0.3
+    split: Split
+    batch: int
+    seed: int = 0
+    augmentation: Augmentation = UNTOUCHED
+    mixing: Mixing = UNMIXED
 
-    def __init__(self, split: Split, batch: int, steps: int, seed: int, curriculum: float, augment: bool) -> None:
-        if curriculum and split.difficulty is None:
+    CURRICULUM_START: ClassVar[float] = 0.3
+
+    def __post_init__(self) -> None:
+        if self.augmentation.crop and isinstance(self.split.images, np.ndarray):
+            raise ConfigError("--augment works on pictures; arrays are used as they are")
+        self.shuffled: tuple[int, Labels] | None = None  # an epoch and its order
+        self.graded: tuple[float, Labels] | None = (
+            None  # of a curriculum: steps until all images are in, and their order
+        )
+
+    def grade(self, steps: float) -> None:
+        """Turns the curriculum on: all images are in after that many steps."""
+        if self.split.difficulty is None:
             raise ConfigError("a curriculum needs difficulty.npy in the training folder")
-        if augment and split.images is not None:
-            raise ConfigError("--augment works on class folders of pictures; arrays are used as they are")
-        self.split, self.batch, self.steps, self.seed, self.augment = split, batch, steps, seed, augment
-        self.curriculum = curriculum
-        self.order = np.arange(len(split)) if split.difficulty is None else np.argsort(split.difficulty, kind="stable")
+        self.graded = steps, np.argsort(self.split.difficulty, kind="stable")
 
-    def read(self, step: int, part: slice = slice(None)) -> tuple[ImageU8, npt.NDArray[np.int64]]:
-        """Images (batch, S, S, 3) uint8 and labels (batch,) of a step, or a part of them: all parts make the whole."""
-        rng = np.random.default_rng((self.seed, step))
-        ramp = min(1.0, step / (self.curriculum * self.steps)) if self.curriculum else 1.0
-        share = self.CURRICULUM_START + (1 - self.CURRICULUM_START) * ramp
-        indices = self.order[rng.integers(max(1, int(share * len(self.order))), size=self.batch)]
-        crops = rng.random((self.batch, 4))[part] if self.augment else None
-        return self.split.read(indices[part], crops), self.split.labels[indices[part]]
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, len(self.split) // self.batch)
+
+    def read(self, step: int, part: slice = slice(None)) -> tuple[ImageU8, npt.NDArray[np.int64 | np.float32]]:
+        """Images (batch, S, S, 3) uint8 and labels of a step, or a part of them: all parts make the whole.
+
+        The labels are (batch,) int64, or where pairs are mixed, (batch, classes) float32 that add up to 1.
+        """
+        indices = (self._next(step) if self.graded is None else self._drawn(step, *self.graded))[part]
+        places = range(self.batch)[part]
+        images, taken = self.split.read_augmented(
+            indices, self.augmentation, [np.random.default_rng((self.seed, IMAGE, step, place)) for place in places]
+        )
+        labels = self.split.labels[taken]
+        if not self.mixing.is_on:
+            return images, labels
+        shares = np.eye(len(self.split.classes), dtype=np.float32)[labels]
+        for first in range(0, len(images) - 1, 2):  # neighbours are pairs: no process needs another's images
+            both = slice(first, first + 2)
+            rng = np.random.default_rng((self.seed, PAIR, step, places[first]))
+            images[both], kept = self.mixing.apply(images[both], rng)
+            shares[both] = kept * shares[both] + (1 - kept) * shares[both][::-1]
+        return images, shares
+
+    def _drawn(self, step: int, steps: float, easiest: Labels) -> Labels:
+        share = self.CURRICULUM_START + (1 - self.CURRICULUM_START) * min(1.0, step / steps)
+        rng = np.random.default_rng((self.seed, DRAW, step))
+        return easiest[rng.integers(max(1, int(share * len(easiest))), size=self.batch)]
+
+    def _next(self, step: int) -> Labels:
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if self.shuffled is None or self.shuffled[0] != epoch:
+            self.shuffled = epoch, self.split.order(np.random.default_rng((self.seed, ORDER, epoch)))
+        order, start = self.shuffled[1], number * self.batch
+        if isinstance(self.split.images, Shards):
+            self.split.images.expect(order, start)
+        return np.resize(order[start:], self.batch) if len(order) < self.batch else order[start : start + self.batch]

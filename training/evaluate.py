@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..model.network import PlainViT, TwoStageViT
 from .dataset import Split
@@ -35,20 +37,24 @@ class Answers:
         return next((eta for eta in grid if self.at(eta)[0] >= goal), 1.0)
 
 
+def read_in_turn(split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every readable image of a split, (K, S, S, 3) uint8, with its label (K,)."""
+    for start in range(0, len(split), EVALUATION_BATCH):
+        images, indices = split.read(np.arange(start, min(start + EVALUATION_BATCH, len(split))))
+        yield torch.from_numpy(images).to(device), torch.from_numpy(split.labels[indices]).to(device)
+
+
 @torch.no_grad()
 def answer(model: TwoStageViT, split: Split) -> Answers:
     """Runs both stages, clustered, over every image of the split."""
     model.eval()
     ee_right, sac_right, confidence = [], [], []
-    for start in range(0, len(split), EVALUATION_BATCH):
-        indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
-        images = torch.from_numpy(split.read(indices))
-        labels = torch.from_numpy(split.labels[indices])
+    for images, labels in read_in_turn(split, model.cls_token.device):
         ee = model.ee(images)
         sac = model.sac(images, ee.target_index, ee.target_context, ee.non_target)
-        ee_right.append((ee.logits.argmax(-1) == labels).numpy())
-        sac_right.append((sac.argmax(-1) == labels).numpy())
-        confidence.append(ee.confidence.double().numpy())
+        ee_right.append((ee.logits.argmax(-1) == labels).cpu().numpy())
+        sac_right.append((sac.argmax(-1) == labels).cpu().numpy())
+        confidence.append(ee.confidence.double().cpu().numpy())
     return Answers(np.concatenate(ee_right), np.concatenate(sac_right), np.concatenate(confidence))
 
 
@@ -56,9 +62,8 @@ def answer(model: TwoStageViT, split: Split) -> Answers:
 def plain_accuracy(model: PlainViT, split: Split) -> float:
     """Top-1 accuracy of the single-stage network, in [0, 1]."""
     model.eval()
-    right = 0
-    for start in range(0, len(split), EVALUATION_BATCH):
-        indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
-        logits = model(torch.from_numpy(split.read(indices)))
-        right += int((logits.argmax(-1).numpy() == split.labels[indices]).sum())
-    return right / len(split)
+    right = count = 0
+    for images, labels in read_in_turn(split, model.cls_token.device):
+        right += int((model(images).argmax(-1) == labels).sum())
+        count += len(labels)
+    return right / count

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..bundle.errors import ConfigError
 from ..model.network import TwoStageViT
+from .augment import Augmentation, Mixing
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,13 @@ class Recipe:
     clip_norm: float = 1.0
     curriculum: float = 0.0
     augment: bool = False
+    colour_jitter: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     label_smoothing: float = 0.0
     average: float = 0.0  # decay of the weights' moving average, which is judged and kept; 0 keeps the last weights
+    mixed: bool = False  # passes in bfloat16 where that is safe; weights, gradients' sums and losses in FP32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,16 +58,39 @@ class Recipe:
             raise ConfigError(
                 f"label smoothing and average must lie in [0, 1), found {self.label_smoothing} and {self.average}"
             )
+        if not 0 <= self.colour_jitter <= 1 or not 0 <= self.erase <= 1:
+            raise ConfigError(
+                f"colour jitter and erase must lie in [0, 1], found {self.colour_jitter} and {self.erase}"
+            )
+        if not 0 <= self.mixup < float("inf") or not 0 <= self.cutmix < float("inf"):
+            raise ConfigError(f"mixup and cutmix must be at least 0, found {self.mixup} and {self.cutmix}")
         if self.seed < 0:
             raise ConfigError(f"the seed must be at least 0, found {self.seed}")
         if not self.learning_rate > 0:
             raise ConfigError(f"the learning rate must be above 0, found {self.learning_rate}")
 
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.augment, self.colour_jitter, self.erase)
+
+    @property
+    def mixing(self) -> Mixing:
+        return Mixing(self.mixup, self.cutmix)
+
 
 RECIPES = {  # of --recipe; what an option says goes before it
-    # arXiv 2503.00060: 350 epochs, the first 200 unclustered; CF-ViT's public code and DeiT's for the rest
+    # arXiv 2503.00060: 350 epochs, the first 200 unclustered; CF-ViT's public code, which has DeiT's, for the rest
     "paper": Recipe(
-        epochs=350, unclustered_epochs=200, batch=1024, learning_rate=1e-3, label_smoothing=0.1, augment=True
+        epochs=350,
+        unclustered_epochs=200,
+        batch=1024,
+        learning_rate=1e-3,
+        label_smoothing=0.1,
+        augment=True,
+        colour_jitter=0.4,
+        erase=0.25,
+        mixup=0.8,
+        cutmix=1.0,
     ),
     # From a trained checkpoint (--start): short, clustered from the start, a tenth of the learning rate
     "finetune": Recipe(
@@ -89,7 +118,8 @@ def two_stage_loss(
 ) -> Tensor:
     """CE(SAC, labels) + KL(SAC || EE), the SAC side detached: SAC learns the task, EE learns to agree with SAC.
 
-    images: (B, S, S, 3) uint8; labels: (B,). Unclustered, every block is a target and attention is global.
+    images: (B, S, S, 3) uint8; labels: (B,), or (B, C) shares of mixed images. Unclustered, every block is a target and
+    attention is global.
     """
     if clustered:
         ee = model.ee(images)
@@ -98,6 +128,7 @@ def two_stage_loss(
     else:
         ee_logits, context = model.ee_of_all_blocks(images)
         sac_logits = model.sac_of_all_blocks(images, context)
+    ee_logits, sac_logits = ee_logits.float(), sac_logits.float()
     teacher = sac_logits.detach().softmax(-1)
     distillation = F.kl_div(ee_logits.log_softmax(-1), teacher, reduction="batchmean")
     return F.cross_entropy(sac_logits, labels, label_smoothing=label_smoothing) + distillation

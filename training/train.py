@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,15 +18,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from ..bundle.errors import CheckpointError, ConfigError, SacvitError
-from ..bundle.files import written_whole
+from ..bundle.errors import ConfigError, SacvitError
 from ..bundle.preprocess import Preprocessing
-from ..model.checkpoint import fill, read_state_dict, save_checkpoint, start_from
+from ..model.checkpoint import save_checkpoint, start_from
 from ..model.config import ModelConfig
-from ..model.network import PlainViT, TwoStageViT, VisionTransformer
+from ..model.network import PlainViT, TwoStageViT
 from .dataset import Batches, Split, open_split
 from .evaluate import answer, plain_accuracy
+from .loader import Loader
+from .log import Log
 from .recipe import Recipe, average_decay, decay_groups, learning_rate_at, two_stage_loss
+from .resume import Place, State, require_no_run
 from .workers import Workers
 
 SAVE_STEPS = 500  # DeiT-S on two cores: a quarter of an hour
@@ -48,6 +48,7 @@ def train(
     resume: bool = False,
     half: bool = False,
     save_steps: int = SAVE_STEPS,
+    tensorboard: bool = False,
     workers: Workers = ALONE,
 ) -> dict[str, Any]:
     """Trains a two-stage network (or the plain baseline) and returns the last line of its metrics.
@@ -55,67 +56,52 @@ def train(
     data: a folder with train/ and val/, see `dataset`. out: where the files go. start: a checkpoint to begin from.
     resume: go on from out/last.pth, which must come from the same recipe. half: store model.pth as FP16; the last
     metrics are measured after that rounding. save_steps: last.pth is written after every so many steps, besides the end of
-    an epoch. workers: of the processes that share each batch; the first one judges and writes, and the others return {}.
+    an epoch. tensorboard: curves into out/tensorboard. workers: of the processes that share each batch; the first one judges
+    and writes, and the others return {}.
     """
-    workers.require_shares(recipe.batch, recipe.accumulate)
+    workers.require_shares(recipe.batch, recipe.accumulate, recipe.mixing.is_on)
     training, validation = open_data(data, preprocessing, config)
-    model = first_model(PlainViT if plain else TwoStageViT, config, preprocessing, recipe, start)
+    model = first_model(PlainViT if plain else TwoStageViT, config, preprocessing, recipe, start).to(workers.device)
     optimizer = torch.optim.AdamW(decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
     kept = copy.deepcopy(model) if recipe.average else model  # what is judged and written
-    steps_per_epoch = max(1, len(training) // recipe.batch)
-    steps = steps_per_epoch * recipe.epochs
-    batches = Batches(training, recipe.batch, steps, recipe.seed, recipe.curriculum, recipe.augment)
+    batches = Batches(training, recipe.batch, recipe.seed, recipe.augmentation, recipe.mixing)
+    steps = batches.steps_per_epoch * recipe.epochs
+    if recipe.curriculum:
+        batches.grade(recipe.curriculum * steps)
     run = {"recipe": asdict(recipe), "config": config.to_dict(), "plain": plain}
+    state = State(run, model, optimizer, kept)
     out.mkdir(parents=True, exist_ok=True)
-    if not resume and (out / "last.pth").exists():
-        raise ConfigError(f"{out} holds a run already: go on with --resume, or give another --out")
-    place = restore(out / "last.pth", run, model, optimizer, kept) if resume else Place()
+    if not resume:
+        require_no_run(out)
+    place = state.restore(out / "last.pth") if resume else Place()
     workers.wait()  # before the first one writes what the others look for
-    learner: nn.Module = Learner(model, recipe.label_smoothing)
+    learner: nn.Module = Learner(model, recipe.label_smoothing, recipe.mixed)
     if workers.count > 1:
         learner = DistributedDataParallel(learner)
-    if resume and workers.is_first:
-        forget_lines(out / "metrics.jsonl", place.epoch)
+    trainer = Trainer(recipe, learner, state, batches, workers, steps)
     metrics: dict[str, Any] = {}
 
     def save(place: Place) -> None:
         if workers.is_first:
-            with written_whole(out / "last.pth") as partial:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **asdict(place)}
-                if kept is not model:
-                    state["average"] = kept.state_dict()
-                torch.save(state | run, partial)
+            state.save(out / "last.pth", place)
 
-    with (out / "metrics.jsonl").open("a" if resume else "w") if workers.is_first else nullcontext() as log:
+    with Log(out, place.epoch if resume else None, tensorboard) if workers.is_first else nullcontext() as log:
         for epoch in range(place.epoch, recipe.epochs):
-            began, first = time.monotonic(), place.step
-            loss = train_epoch(
-                learner, optimizer, batches, recipe, epoch, steps_per_epoch, place, save_steps, save, workers, kept
-            )
-            duration_s = time.monotonic() - began
+            metrics = trainer.epoch(place, save_steps, save)
             place = Place(epoch + 1)
-            if log is None:
-                workers.wait()
-                continue
-            metrics = {
-                "epoch": epoch + 1,
-                "clustered": not plain and epoch >= recipe.unclustered_epochs,
-                "loss": round(loss, 4),
-                "learning_rate": round(optimizer.param_groups[0]["lr"], 7),
-                "images_per_s": round((steps_per_epoch - first) * recipe.batch / duration_s, 1),
-                "duration_s": round(duration_s, 1),
-            }
-            metrics |= evaluate(kept, validation)
-            note(log, metrics)
+            if log is not None:
+                metrics |= evaluate(kept, validation) | told_faults(training, validation)
+                log.note(metrics)
             save(place)
             workers.wait()
         if log is None:
             return {}
         if half:
             round_to_half(kept)
-        metrics |= {"final": True, "half": half} | evaluate(kept, validation)
-        log.write(json.dumps(metrics) + "\n")
+        metrics |= {"epoch": recipe.epochs, "final": True, "half": half} | evaluate(kept, validation)
+        log.note(metrics, quiet=True)
     entries = {} if plain else {"threshold": metrics["threshold"]}
+    kept = kept.cpu()
     save_checkpoint(out / "model.pth", kept.half() if half else kept, preprocessing, labels=training.classes, **entries)
     return metrics
 
@@ -154,88 +140,86 @@ def round_to_half(model: nn.Module) -> None:
             parameter.copy_(parameter.half())
 
 
-def note(log: TextIO, metrics: dict[str, Any]) -> None:
-    """A line into the log and onto stderr."""
-    log.write(json.dumps(metrics) + "\n")
-    log.flush()
-    print(" ".join(f"{key}={value}" for key, value in metrics.items()), file=sys.stderr, flush=True)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run is: epochs done, and of the next one the steps and the sum of their losses."""
-
-    epoch: int = 0
-    step: int = 0
-    total: float = 0.0
+def told_faults(*splits: Split) -> dict[str, int]:
+    """The number of pictures that could not be read, where there are any."""
+    count = sum(len(split.faults) for split in splits)
+    return {"unreadable": count} if count else {}
 
 
 class Learner(nn.Module):
     """The network with its loss: one module, whose forward is what processes have to agree on."""
 
-    def __init__(self, network: TwoStageViT | PlainViT, label_smoothing: float) -> None:
+    def __init__(self, network: TwoStageViT | PlainViT, label_smoothing: float, mixed: bool = False) -> None:
         super().__init__()
-        self.network, self.label_smoothing = network, label_smoothing
+        self.network, self.label_smoothing, self.mixed = network, label_smoothing, mixed
 
     def forward(self, images: Tensor, labels: Tensor, clustered: bool) -> Tensor:
-        """The mean loss of the images."""
-        if isinstance(self.network, TwoStageViT):
-            return two_stage_loss(self.network, images, labels, clustered, self.label_smoothing)
-        return F.cross_entropy(self.network(images), labels, label_smoothing=self.label_smoothing)
+        """The mean loss of the images (B, S, S, 3) uint8; labels: (B,), or (B, C) shares."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
+            if isinstance(self.network, TwoStageViT):
+                return two_stage_loss(self.network, images, labels, clustered, self.label_smoothing)
+            return F.cross_entropy(self.network(images).float(), labels, label_smoothing=self.label_smoothing)
 
 
-def train_epoch(
-    learner: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Batches,
-    recipe: Recipe,
-    epoch: int,
-    steps_per_epoch: int,
-    place: Place,
-    save_steps: int,
-    save: Callable[[Place], None],
-    workers: Workers,
-    kept: nn.Module,
-) -> float:
-    """What is left of one epoch; returns its mean loss. kept: the moving average, where there is one.
+class Trainer:
+    """One process's share of a run, epoch by epoch."""
 
-    The next batch is read while the current one is trained on.
-    """
-    learner.train()
-    clustered = epoch >= recipe.unclustered_epochs
-    steps = range(epoch * steps_per_epoch + place.step, (epoch + 1) * steps_per_epoch)
-    total, part = place.total, workers.part(recipe.batch)
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(batches.read, steps[0], part)
-        for step in tqdm(
-            steps,
-            desc=f"epoch {epoch + 1}/{recipe.epochs}",
-            disable=not (sys.stderr.isatty() and workers.is_first),
+    def __init__(
+        self, recipe: Recipe, learner: nn.Module, state: State, batches: Batches, workers: Workers, steps: int
+    ) -> None:
+        self.recipe, self.learner, self.state = recipe, learner, state
+        self.batches, self.workers, self.steps = batches, workers, steps
+
+    def epoch(self, place: Place, save_steps: int, save: Callable[[Place], None]) -> dict[str, Any]:
+        """What is left of one epoch; returns its metrics. The next batches are read while one is trained on."""
+        recipe, per_epoch = self.recipe, self.batches.steps_per_epoch
+        begin, end = place.epoch * per_epoch, (place.epoch + 1) * per_epoch
+        part = self.workers.part(recipe.batch)
+        loader = Loader(self.batches, range(begin + place.step, end), part, self.workers.device)
+        clustered = place.epoch >= recipe.unclustered_epochs
+        began, total = time.monotonic(), place.total
+        self.learner.train()
+        for step, images, labels in tqdm(
+            loader,
+            desc=f"epoch {place.epoch + 1}/{recipe.epochs}",
+            total=len(loader.steps),
+            disable=not (sys.stderr.isatty() and self.workers.is_first),
             leave=False,
         ):
-            images, labels = (torch.from_numpy(array) for array in ahead.result())
-            ahead = reader.submit(batches.read, step + 1, part)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(recipe, step, batches.steps)
-            optimizer.zero_grad()
-            loss = workers.mean(backward(learner, images, labels, clustered, recipe.accumulate))
-            if not math.isfinite(loss):
-                raise SacvitError(f"the loss became {loss} at step {step}; lower --learning-rate")
-            torch.nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip_norm)
-            optimizer.step()
-            if recipe.average:
-                follow(kept, learner, average_decay(recipe, step))
-            total += loss
-            done = step + 1 - epoch * steps_per_epoch
-            if done % save_steps == 0 and done < steps_per_epoch:
-                save(Place(epoch, done, total))
-    return total / steps_per_epoch
+            total += self.step(step, images, labels, clustered)
+            done = step + 1 - begin
+            if done % save_steps == 0 and done < per_epoch:
+                save(Place(place.epoch, done, total))
+        duration_s = time.monotonic() - began
+        return {
+            "epoch": place.epoch + 1,
+            "clustered": isinstance(self.state.model, TwoStageViT) and clustered,
+            "loss": round(total / per_epoch, 4),
+            "learning_rate": round(self.state.optimizer.param_groups[0]["lr"], 7),
+            **loader.pace(duration_s, self.workers.count),
+            "duration_s": round(duration_s, 1),
+        }
+
+    def step(self, step: int, images: Tensor, labels: Tensor, clustered: bool) -> float:
+        """One step of the optimizer; returns the loss, the mean over all processes."""
+        optimizer, recipe = self.state.optimizer, self.recipe
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(recipe, step, self.steps)
+        optimizer.zero_grad()
+        loss = self.workers.mean(backward(self.learner, images, labels, clustered, recipe.accumulate))
+        if not math.isfinite(loss):
+            raise SacvitError(f"the loss became {loss} at step {step}; lower --learning-rate")
+        torch.nn.utils.clip_grad_norm_(self.learner.parameters(), recipe.clip_norm)
+        optimizer.step()
+        if recipe.average:
+            follow(self.state.kept, self.state.model, average_decay(recipe, step))
+        return loss
 
 
 @torch.no_grad()
-def follow(kept: nn.Module, learner: nn.Module, decay: float) -> None:
+def follow(kept: nn.Module, model: nn.Module, decay: float) -> None:
     """Moves the average towards the weights of now."""
-    for average, now in zip(kept.parameters(), learner.parameters(), strict=True):
+    for average, now in zip(kept.parameters(), model.parameters(), strict=True):
         average.lerp_(now, 1 - decay)
 
 
@@ -252,22 +236,6 @@ def backward(learner: nn.Module, images: Tensor, labels: Tensor, clustered: bool
     return total
 
 
-def forget_lines(path: Path, epochs: int) -> None:
-    """Leaves the metrics of the epochs that are done: a kill may have come between a line and its state."""
-    if path.is_file():
-        lines = [line for line in path.read_text("utf-8").splitlines() if _is_of(line, epochs)]
-        with written_whole(path) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-
-
-def _is_of(line: str, epochs: int) -> bool:
-    try:
-        content = json.loads(line)
-        return bool(content["epoch"] <= epochs and "final" not in content)
-    except (ValueError, KeyError, TypeError):
-        return False  # cut by a kill
-
-
 def evaluate(model: TwoStageViT | PlainViT, validation: Split) -> dict[str, Any]:
     """Validation metrics, accuracies in [0, 1]."""
     if isinstance(model, PlainViT):
@@ -282,24 +250,3 @@ def evaluate(model: TwoStageViT | PlainViT, validation: Split) -> dict[str, Any]
         "val_top1": round(top1, 4),
         "exit_rate": round(exit_rate, 4),
     }
-
-
-def restore(
-    path: Path, run: dict[str, Any], model: VisionTransformer, optimizer: torch.optim.Optimizer, kept: VisionTransformer
-) -> Place:
-    """Puts a run back where last.pth left it; returns the place. Raises CheckpointError for another run's file."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
-    state = read_state_dict(path)
-    for key, value in run.items():
-        if state.entries.get(key) != value:
-            found = state.entries.get(key)
-            raise CheckpointError(f"{path} comes from another run: its {key} is {found}, this run's is {value}")
-    fill(model, state)
-    try:
-        optimizer.load_state_dict(state.entries["optimizer"])
-        if kept is not model:
-            kept.load_state_dict(state.entries["average"])
-        return Place(int(state.entries["epoch"]), int(state.entries["step"]), float(state.entries["total"]))
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as reason:
-        raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None

@@ -1,4 +1,4 @@
-"""Processes that train one model together, as torchrun starts them: on one machine or on many, over gloo."""
+"""Processes that train one model together, as torchrun starts them: on one machine or many, over NCCL or gloo."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from ..bundle.errors import ConfigError
+from ..bundle.errors import ConfigError, DeviceError, SacvitError
 
+CPU = torch.device("cpu")
 SILENT = timedelta(minutes=30)  # without a word from another process: longer than rank 0 takes to judge ImageNet's val
 
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among `count` of them; the first one writes and judges."""
+    """This process among `count` of them, and where it computes; the first one writes and judges."""
 
     rank: int = 0
     count: int = 1
+    device: torch.device = CPU
 
     @property
     def is_first(self) -> bool:
@@ -32,16 +34,23 @@ class Workers:
         share = size // self.count
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def require_shares(self, batch: int, passes: int) -> None:
-        """Raises ConfigError unless every process gets as many images in every pass: means of means must be the mean."""
+    def require_shares(self, batch: int, passes: int, pairs: bool) -> None:
+        """Raises ConfigError unless every process gets as many images in every pass: means of means must be the mean.
+
+        pairs: images are mixed two by two, so that each process needs an even number of them.
+        """
         if batch % (passes * self.count):
             raise ConfigError(f"a batch of {batch} cannot be shared by {self.count} processes in {passes} passes each")
+        if pairs and batch // self.count % 2:
+            raise ConfigError(
+                f"mixup and cutmix take pairs: a batch of {batch} gives {batch // self.count} images to each process"
+            )
 
     def mean(self, value: float) -> float:
         """Of all processes' values."""
         if self.count == 1:
             return value
-        total = torch.tensor(value, dtype=torch.float64)
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return float(total / self.count)
 
@@ -52,17 +61,57 @@ class Workers:
 
 
 @contextmanager
-def join_workers() -> Iterator[Workers]:
-    """The processes that torchrun started, or this one alone. Raises ConfigError for another's environment."""
+def join_workers(device: str = "auto") -> Iterator[Workers]:
+    """The processes that torchrun started, or this one alone. device: auto, cpu or cuda.
+
+    Raises ConfigError for another's environment, DeviceError without the GPU that was asked for, and SacvitError when
+    another process is gone.
+    """
     count = os.environ.get("WORLD_SIZE", "1")
+    local = os.environ.get("LOCAL_RANK", "0")
+    place = choose_device(device, int(local) if local.isdecimal() else 0)
     if not count.isdecimal() or count == "1":
-        yield Workers()
+        yield Workers(device=place)
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise ConfigError(f"WORLD_SIZE is {count}, but {', '.join(missing)} not set: start with torchrun")
-    dist.init_process_group("gloo", timeout=SILENT)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+        dist.init_process_group("nccl", timeout=SILENT, device_id=place)
+    else:
+        dist.init_process_group("gloo", timeout=SILENT)
+    rank = dist.get_rank()
     try:
-        yield Workers(dist.get_rank(), dist.get_world_size())
+        yield Workers(rank, dist.get_world_size(), place)
+    except RuntimeError as reason:
+        if not is_of_another(reason):
+            raise
+        first = str(reason).splitlines()[0]
+        raise SacvitError(
+            f"process {rank} of {count} lost another one: {first}. What that one says, if it was not killed, tells why;"
+            f" the same command with --resume goes on from the last save"
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def is_of_another(reason: RuntimeError) -> bool:
+    """Whether an error of torch tells of another process: gloo raises plain RuntimeErrors, NCCL its own."""
+    return isinstance(reason, dist.DistError) or any(word in str(reason) for word in ("gloo", "NCCL", "peer"))
+
+
+def choose_device(name: str, local_rank: int) -> torch.device:
+    """The GPU of this process among those of its machine, or the CPU. Raises DeviceError."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "--device cuda: torch finds no GPU here. nvidia-smi tells whether the driver does; --device cpu"
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise DeviceError(
+            f"process {local_rank} of this machine has no GPU: {torch.cuda.device_count()} are visible."
+            f" Start with torchrun --nproc-per-node {torch.cuda.device_count()}"
+        )
+    return torch.device("cuda", local_rank)

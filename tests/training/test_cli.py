@@ -80,6 +80,13 @@ def test_four_sevenths_of_the_epochs_are_unclustered_by_default(data: Path, monk
         (["--classes", "0"], 2, "classes must be a positive whole number, found 0"),
         (["--epochs", "0"], 2, "epochs and batch must be at least 1"),
         (["--curriculum", "0.5"], 2, "a curriculum needs difficulty.npy"),
+        (["--erase", "1.5"], 2, "colour jitter and erase must lie in [0, 1], found 0.0 and 1.5"),
+        (["--mixup", "-1"], 2, "mixup and cutmix must be at least 0, found -1.0 and 0.0"),
+        (
+            ["--mixup", "1", "--batch", "3"],
+            2,
+            "mixup and cutmix take pairs: a batch of 3 gives 3 images to each process",
+        ),
         (["--crop-ratio", "2"], 2, "crop ratio must lie in (0, 1], found 2.0"),
         (["--resume"], 1, "there is nothing to resume. Run without --resume"),
         (["--start", "gone.pth"], 1, "gone.pth does not exist"),
@@ -144,3 +151,20 @@ def test_without_a_recipe_nothing_has_changed(data: Path) -> None:
         recipe.average,
     )
     assert found == (350, 200, 128, 8e-4, False, 0.0)
+
+
+def test_options_of_augmentation_and_precision_reach_the_recipe(data: Path) -> None:
+    options = ["--colour-jitter", "0.2", "--erase", "0.1", "--mixup", "0.3", "--cutmix", "0.5", "--mixed"]
+    recipe = recipe_for(data, "--recipe", "paper", *options)
+    assert (recipe.colour_jitter, recipe.erase, recipe.mixup, recipe.cutmix, recipe.mixed) == (0.2, 0.1, 0.3, 0.5, True)
+
+
+def test_the_paper_s_recipe_is_deit_s(data: Path) -> None:
+    recipe = recipe_for(data, "--recipe", "paper")
+    assert (recipe.mixup, recipe.cutmix, recipe.erase, recipe.label_smoothing, recipe.batch) == (
+        0.8,
+        1.0,
+        0.25,
+        0.1,
+        1024,
+    )

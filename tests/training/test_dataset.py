@@ -11,6 +11,7 @@ import pytest
 
 from sacvit.bundle.errors import ConfigError, ImageError
 from sacvit.bundle.preprocess import Preprocessing
+from sacvit.training.augment import Augmentation, Mixing
 from sacvit.training.dataset import Batches, Split, open_split
 
 RULE = Preprocessing(16)
@@ -35,6 +36,11 @@ def write_pictures(folder: Path, *names: str, size: tuple[int, int] = (20, 30)) 
     return folder
 
 
+def augmented(split: Split, indices: np.ndarray) -> np.ndarray:
+    generators = [np.random.default_rng(place) for place in range(len(indices))]
+    return split.read_augmented(indices, Augmentation(crop=True), generators)[0]
+
+
 def refusal(folder: Path) -> str:
     with pytest.raises(ImageError) as fault:
         open_split(folder, RULE)
@@ -46,7 +52,7 @@ def refusal(folder: Path) -> str:
 
 def test_arrays_come_in_the_order_of_the_indices(tmp_path: Path) -> None:
     split = open_split(write_arrays(tmp_path), RULE)
-    assert split.read(np.array([7, 2, 2, 9]))[:, 0, 0, 0].tolist() == [7, 2, 2, 9]
+    assert split.read(np.array([7, 2, 2, 9]))[0][:, 0, 0, 0].tolist() == [7, 2, 2, 9]
 
 
 def test_arrays_keep_their_labels(tmp_path: Path) -> None:
@@ -69,7 +75,7 @@ def test_the_last_line_of_classes_txt_may_lack_its_newline(tmp_path: Path) -> No
 
 def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
     (write_arrays(tmp_path) / "classes.txt").write_text("cat\ndog\n")
-    assert "classes.txt names 2 classes, but labels.npy has label 2" in refusal(tmp_path)
+    assert "classes.txt names 2 classes, but a label is 2" in refusal(tmp_path)
 
 
 def test_difficulty_is_read(tmp_path: Path) -> None:
@@ -78,7 +84,7 @@ def test_difficulty_is_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_refused_with_the_layout(tmp_path: Path) -> None:
-    wanted = "train is missing: a data folder has train/ and val/, with arrays or class folders inside"
+    wanted = "train is missing: a data folder has train/ and val/, with arrays, .tar shards or class folders inside"
     assert wanted in refusal(tmp_path / "train")
 
 
@@ -146,7 +152,10 @@ def test_class_folders_give_their_names_in_order(tmp_path: Path) -> None:
 
 def test_class_folders_give_each_picture_its_label(tmp_path: Path) -> None:
     split = open_split(write_pictures(tmp_path, "dog/1.png", "cat/1.png", "cat/2.JPG"), RULE)
-    pairs = [(path.relative_to(tmp_path).as_posix(), int(i)) for path, i in zip(split.paths, split.labels, strict=True)]
+    pairs = [
+        (path.relative_to(tmp_path).as_posix(), int(i))
+        for path, i in zip(split.images.paths, split.labels, strict=True)
+    ]
     assert pairs == [("cat/1.png", 0), ("cat/2.JPG", 0), ("dog/1.png", 1)]
 
 
@@ -159,12 +168,12 @@ def test_pictures_are_read_by_the_preprocessing_rule(tmp_path: Path) -> None:
     write_pictures(tmp_path, "cat/1.png", "dog/1.png")
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / "dog" / "1.png"), picture)
-    np.testing.assert_array_equal(open_split(tmp_path, RULE).read(np.array([1]))[0], RULE.apply(picture))
+    np.testing.assert_array_equal(open_split(tmp_path, RULE).read(np.array([1]))[0][0], RULE.apply(picture))
 
 
 def test_random_crops_of_one_colour_keep_it(tmp_path: Path) -> None:
     split = open_split(write_pictures(tmp_path, "cat/1.png", "cat/2.png", "cat/3.png"), RULE)
-    batch = split.read(np.array([2, 0, 1]), np.random.default_rng(0).random((3, 4)))
+    batch = augmented(split, np.array([2, 0, 1]))
     np.testing.assert_array_equal(batch, np.array([20, 0, 10])[:, None, None, None] * np.ones((1, 16, 16, 3)))
 
 
@@ -172,29 +181,14 @@ def test_random_crops_differ_and_are_mirrored(tmp_path: Path) -> None:
     write_pictures(tmp_path, "cat/1.png")
     slope = np.tile(np.arange(0, 240, 6, np.uint8)[None, :, None], (40, 1, 3))
     assert cv2.imwrite(str(tmp_path / "cat" / "1.png"), slope)
-    batch = open_split(tmp_path, RULE).read(np.zeros(20, int), np.random.default_rng(0).random((20, 4))).astype(int)
+    batch = augmented(open_split(tmp_path, RULE), np.zeros(20, int)).astype(int)
     rises = batch[:, 8, -1, 0] > batch[:, 8, 0, 0]
     assert 0 < rises.sum() < 20 and len({view.tobytes() for view in batch}) > 10
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
-    assert f"{tmp_path} holds neither images.npy nor class folders with pictures" in refusal(tmp_path)
-
-
-def test_a_damaged_picture_is_refused_by_name(tmp_path: Path) -> None:
-    (write_pictures(tmp_path, "cat/1.png") / "cat" / "2.png").write_bytes(b"no picture")
-    split = open_split(tmp_path, RULE)
-    with pytest.raises(ImageError, match=r"cat/2\.png is no picture that OpenCV can decode, or is damaged"):
-        split.read(np.array([0, 1]))
-
-
-def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
-    write_pictures(tmp_path, "cat/1.jpg", "cat/2.jpg", size=(300, 300))
-    noise = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))[1].tobytes()
-    (tmp_path / "cat" / "2.jpg").write_bytes(noise[: len(noise) // 2])
-    with pytest.raises(ImageError, match=r"cat/2\.jpg is a JPEG that was cut short"):
-        open_split(tmp_path, RULE).read(np.array([1]))
+    assert f"{tmp_path} holds neither images.npy, nor .tar shards, nor class folders with pictures" in refusal(tmp_path)
 
 
 # Batches
@@ -202,33 +196,32 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
 
 def a_split(count: int = 100, **changes: Any) -> Split:
     images = np.zeros((count, 1, 1, 3), np.uint8)
-    fields = {"labels": np.arange(count), "classes": ["x"], "difficulty": None, "images": images, "paths": []}
+    fields = {"labels": np.arange(count), "classes": ["x"], "difficulty": None, "images": images}
     return Split(**(fields | {"preprocessing": RULE} | changes))
 
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone() -> None:
-    first, second = (Batches(a_split(), 8, 50, seed=3, curriculum=0, augment=False) for _ in range(2))
+    first, second = (Batches(a_split(), 8, seed=3) for _ in range(2))
     first.read(0), first.read(1)
     assert first.read(7)[1].tolist() == second.read(7)[1].tolist()
 
 
 def test_batches_differ_between_steps_and_seeds() -> None:
-    drawn = [
-        Batches(a_split(), 8, 50, seed, 0, False).read(step)[1].tolist() for seed, step in ((0, 0), (0, 1), (1, 0))
-    ]
+    drawn = [Batches(a_split(), 8, seed).read(step)[1].tolist() for seed, step in ((0, 0), (0, 1), (1, 0))]
     assert drawn[0] != drawn[1] and drawn[0] != drawn[2]
 
 
 def test_images_and_labels_of_a_batch_belong_together() -> None:
     images = np.arange(100, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 1, 3), np.uint8)
-    batch, labels = Batches(a_split(images=images), 16, 50, 0, 0, False).read(4)
+    batch, labels = Batches(a_split(images=images), 16).read(4)
     assert batch[:, 0, 0, 0].tolist() == labels.tolist()
 
 
-def graded_batches(**changes: Any) -> Batches:
-    """Of 100 images, number 99 is the easiest; the curriculum lasts 50 of 100 steps."""
-    options = {"batch": 2000, "steps": 100, "seed": 0, "curriculum": 0.5, "augment": False}
-    return Batches(a_split(difficulty=np.arange(100, 0, -1).astype(np.float32)), **(options | changes))
+def graded_batches(steps: float = 50) -> Batches:
+    """Of 100 images, number 99 is the easiest; all are in after so many steps."""
+    batches = Batches(a_split(difficulty=np.arange(100, 0, -1).astype(np.float32)), 2000)
+    batches.grade(steps)
+    return batches
 
 
 @pytest.mark.parametrize(("step", "images"), [(0, 30), (50, 100), (99, 100)])
@@ -242,28 +235,120 @@ def test_half_way_a_curriculum_draws_from_half_of_what_was_kept_back() -> None:
     assert hardest in (35, 36)  # 65 images, or 64: the share is a rounding error below 0.65
 
 
-def test_without_a_curriculum_all_images_come_from_the_start() -> None:
-    assert len(set(graded_batches(curriculum=0).read(0)[1].tolist())) == 100
+def test_without_a_curriculum_an_epoch_has_every_image_once() -> None:
+    batches = Batches(a_split(), 10)
+    epochs = [np.concatenate([batches.read(step)[1] for step in range(start, start + 10)]) for start in (0, 10)]
+    assert [sorted(epoch.tolist()) for epoch in epochs] == [list(range(100))] * 2 and (epochs[0] != epochs[1]).any()
+
+
+def test_a_batch_larger_than_the_split_is_filled_up() -> None:
+    assert np.bincount(Batches(a_split(3), 7).read(5)[1]).tolist() in ([3, 2, 2], [2, 3, 2], [2, 2, 3])
 
 
 def test_a_curriculum_of_very_few_images_still_draws() -> None:
     split = a_split(2, difficulty=np.array([1, 0], np.float32))
-    assert set(Batches(split, 9, 100, 0, 1.0, False).read(0)[1].tolist()) == {1}
+    batches = Batches(split, 9)
+    batches.grade(100)
+    assert set(batches.read(0)[1].tolist()) == {1}
 
 
 def test_a_curriculum_without_difficulties_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"a curriculum needs difficulty\.npy in the training folder"):
-        Batches(a_split(), 8, 50, 0, 0.5, False)
+        Batches(a_split(), 8).grade(50)
 
 
 def test_augmentation_of_arrays_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--augment works on class folders of pictures; arrays are used as they are"):
-        Batches(a_split(), 8, 50, 0, 0, True)
+    with pytest.raises(ConfigError, match="--augment works on pictures; arrays are used as they are"):
+        Batches(a_split(), 8, augmentation=Augmentation(crop=True))
 
 
 def test_augmented_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
     write_pictures(tmp_path, "cat/1.png")
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / "cat" / "1.png"), picture)
-    first, second = (Batches(open_split(tmp_path, RULE), 4, 9, 0, 0, True).read(2)[0] for _ in range(2))
+    first, second = (
+        Batches(open_split(tmp_path, RULE), 4, augmentation=Augmentation(True, 0.4, 0.5)).read(2)[0] for _ in range(2)
+    )
     np.testing.assert_array_equal(first, second)
+
+
+# Pictures that cannot be read
+
+
+def with_faults(folder: Path, *damaged: int, count: int = 8) -> Split:
+    """Pictures of two classes, the i-th filled with 10 * i; some are no pictures at all."""
+    names = [f"{'dog' if index % 2 else 'cat'}/{index // 2}.png" for index in range(count)]
+    write_pictures(folder, *names)
+    for index in damaged:
+        (folder / names[index]).write_bytes(b"no picture")
+    return open_split(folder, RULE)
+
+
+def test_the_next_picture_takes_an_unreadable_one_s_place_with_its_own_label(tmp_path: Path) -> None:
+    split = with_faults(tmp_path, 6)  # the last cat, in front of the first dog
+    images, labels = Batches(split, 8).read(0)
+    found = sorted(zip(images[:, 0, 0, 0].tolist(), labels.tolist(), strict=True))
+    assert found == [(0, 0), (10, 1), (10, 1), (20, 0), (30, 1), (40, 0), (50, 1), (70, 1)]
+
+
+def test_an_unreadable_picture_is_told_once_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    batches = Batches(with_faults(tmp_path, 2), 8)
+    for step in range(3):
+        batches.read(step)
+    assert capsys.readouterr().err.splitlines() == [
+        f"passed over: {tmp_path}/cat/1.png is no picture that OpenCV can decode, or is damaged"
+    ]
+
+
+def test_a_truncated_jpeg_is_unreadable(tmp_path: Path) -> None:
+    split = open_split(write_pictures(tmp_path, "cat/1.jpg", "cat/2.jpg", size=(300, 300)), RULE)
+    noise = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))[1].tobytes()
+    (tmp_path / "cat" / "2.jpg").write_bytes(noise[: len(noise) // 2])
+    assert split.read(np.array([0, 1]))[1].tolist() == [0] and "JPEG that was cut short" in split.faults[1]
+
+
+def test_a_batch_with_unreadable_pictures_does_not_depend_on_who_reads_which_part(tmp_path: Path) -> None:
+    whole = Batches(with_faults(tmp_path, 1, 4), 8, augmentation=Augmentation(True, 0.4, 0.5))
+    parts = [Batches(open_split(tmp_path, RULE), 8, augmentation=whole.augmentation) for _ in range(2)]
+    halves = [batches.read(3, part) for batches, part in zip(parts, (slice(0, 4), slice(4, 8)), strict=True)]
+    images, labels = whole.read(3)
+    assert (np.concatenate([half[0] for half in halves]) == images).all()
+    assert (np.concatenate([half[1] for half in halves]) == labels).all()
+
+
+def test_too_many_unreadable_pictures_end_it_with_their_number(tmp_path: Path) -> None:
+    batches = Batches(with_faults(tmp_path, *range(0, 24, 2), count=26), 26)
+    with pytest.raises(ImageError, match=r"1[12] of 26 pictures cannot be read, at last: .*png is no picture"):
+        batches.read(0)
+
+
+def test_a_split_without_a_readable_picture_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"16 pictures in a row cannot be read: .*cat/0\.png is no picture"):
+        Batches(with_faults(tmp_path, 0, count=1), 1).read(0)
+
+
+def test_a_class_without_a_picture_is_refused_by_name(tmp_path: Path) -> None:
+    (write_pictures(tmp_path, "cat/1.png") / "dog").mkdir()
+    assert "has classes without a picture: dog. Add some, or remove the folder" in refusal(tmp_path)
+
+
+# Mixed pairs
+
+
+def test_mixed_labels_tell_how_much_of_each_image_is_left() -> None:
+    """Image i has the value i and the class i: what is left of each can be read off the mean."""
+    images = np.arange(100, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
+    split = a_split(images=images, classes=[str(index) for index in range(100)])
+    for mixing in (Mixing(0.8), Mixing(0, 1.0), Mixing(0.8, 1.0)):
+        batch, shares = Batches(split, 20, mixing=mixing).read(1)
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
+        np.testing.assert_allclose(batch.mean((1, 2, 3)), shares @ np.arange(100), atol=0.5)  # rounded to whole pixels
+        assert ((shares > 0).sum(1) == 2).sum() > 10
+
+
+def test_a_part_of_a_mixed_batch_is_that_part() -> None:
+    split = a_split(images=np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), np.uint8), classes=["x"] * 100)
+    batches = Batches(split, 12, mixing=Mixing(0.8, 1.0))
+    images, shares = batches.read(2)
+    some, some_shares = batches.read(2, slice(4, 8))
+    assert (some == images[4:8]).all() and (some_shares == shares[4:8]).all()

@@ -30,7 +30,7 @@ def some_answers(*rows: tuple[bool, bool, float]) -> Answers:
 def split() -> Split:
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (7, 32, 32, 3), np.uint8), rng.integers(0, 3, 7)
-    return Split(labels, ["a", "b", "c"], None, images, [], Preprocessing(32))
+    return Split(labels, ["a", "b", "c"], None, images, Preprocessing(32))
 
 
 def a_model(kind: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -57,14 +58,14 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 def interrupted_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The epoch after `epochs` meets Ctrl-C."""
-    whole = train_module.train_epoch
+    whole = train_module.Trainer.epoch
 
-    def stop(*arguments: Any) -> float:
-        if arguments[4] == epochs:
+    def stop(self: Any, place: Any, *rest: Any) -> dict[str, Any]:
+        if place.epoch == epochs:
             raise KeyboardInterrupt
-        return whole(*arguments)
+        return whole(self, place, *rest)
 
-    monkeypatch.setattr(train_module, "train_epoch", stop)
+    monkeypatch.setattr(train_module.Trainer, "epoch", stop)
 
 
 def test_a_run_writes_its_three_files(trained: Path) -> None:
@@ -263,3 +264,58 @@ def test_a_resumed_run_goes_on_with_its_average(data: Path, tmp_path: Path) -> N
     train(data, tmp_path / "parts", CONFIG, RULE, recipe, resume=True)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []
+
+
+def test_mixed_precision_learns_what_fp32_does_and_keeps_fp32_weights(data: Path, tmp_path: Path) -> None:
+    """bfloat16 has 8 bits: losses agree to a percent, and not to the last digit."""
+    train(data, tmp_path / "whole", CONFIG, RULE, RECIPE)
+    train(data, tmp_path / "mixed", CONFIG, RULE, replace(RECIPE, mixed=True))
+    whole, mixed = ([line["loss"] for line in lines(tmp_path / name)[:2]] for name in ("whole", "mixed"))
+    assert mixed == pytest.approx(whole, rel=0.02) and mixed != whole
+    assert {value.dtype for value in weights(tmp_path / "mixed").values()} == {torch.float32}
+
+
+def test_mixed_precision_computes_its_matrices_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, whole = set(), torch.nn.functional.linear
+
+    def watch(*arguments: Any) -> torch.Tensor:
+        result = whole(*arguments)
+        seen.add(result.dtype)
+        return result
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watch)
+    learner = train_module.Learner(train_module.TwoStageViT(CONFIG), 0.1, mixed=True)
+    loss = learner(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), True)
+    assert seen == {torch.bfloat16} and loss.dtype == torch.float32
+
+
+def test_changed_and_mixed_images_are_trained_on(data: Path, trained: Path, tmp_path: Path) -> None:
+    """Labels that are shared out cost more: the loss of an even guess is no longer the least."""
+    changes = {"mixup": 0.8, "cutmix": 1.0, "erase": 0.5, "colour_jitter": 0.4}
+    train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1, **changes))
+    assert 0.9 < lines(tmp_path)[0]["loss"] < 2 and lines(tmp_path)[0]["loss"] != lines(trained)[0]["loss"]
+
+
+def test_a_mixed_batch_s_loss_is_the_mean_of_both_labels_losses() -> None:
+    learner = train_module.Learner(train_module.TwoStageViT(CONFIG), 0.1)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
+    shares = torch.tensor([[0.3, 0.7, 0], [0, 0.3, 0.7]])
+    one, other = (learner(images, torch.tensor(labels), True) for labels in ([0, 1], [1, 2]))
+    assert learner(images, shares, True).item() == pytest.approx((0.3 * one + 0.7 * other).item(), rel=1e-5)
+
+
+def test_every_line_tells_the_pace_of_loader_and_step(trained: Path) -> None:
+    for line in lines(trained):
+        assert line["loader_images_per_s"] > 0 and line["step_images_per_s"] >= line["images_per_s"]
+        assert 0 <= line["waited"] <= 1
+
+
+def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        for index in range(12):
+            path = tmp_path / "data" / name / str(index % 3) / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), np.full((40, 40, 3), 20 * index, np.uint8))
+        (tmp_path / "data" / name / "0" / "3.png").write_bytes(b"no picture")
+    train(tmp_path / "data", tmp_path / "out", CONFIG, RULE, replace(RECIPE, epochs=1, batch=12))
+    assert lines(tmp_path / "out")[0]["unreadable"] == 2

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from sacvit.bundle.errors import ConfigError
+from sacvit.bundle.errors import ConfigError, DeviceError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.training.dataset import Batches, open_split
-from sacvit.training.workers import Workers, join_workers
+from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
 
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
 TRAIN = "import sys; from sacvit.training.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -28,7 +28,7 @@ import os, signal, sys
 from sacvit.training import train
 real = train.learning_rate_at
 def at(recipe, step, steps):
-    if step == int(os.environ["KILLED_AT"]):
+    if step == int(os.environ["KILLED_AT"]) and os.environ.get("RANK", "0") == os.environ.get("KILLED_RANK", "0"):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(recipe, step, steps)
 train.learning_rate_at = at
@@ -90,16 +90,31 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_two_processes_train_what_one_does(data: Path, alone: Path, tmp_path: Path) -> None:
-    """To FP32's rounding, which AdamW's first steps make larger: a sum of eight is another than two sums of four."""
+def two(code: str, data: Path, out: Path, *options: str, **variables: str) -> list[subprocess.Popen[str]]:
+    """As `torchrun --nproc-per-node 2` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    both = [run(TRAIN, data, tmp_path / "run", RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
-    assert [finished(process) for process in both] == [0, 0]
+    variables |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [run(code, data, out, *options, RANK=str(rank), LOCAL_RANK=str(rank), **variables) for rank in range(2)]
+
+
+def test_two_processes_train_what_one_does(data: Path, alone: Path, tmp_path: Path) -> None:
+    """To FP32's rounding, which AdamW's first steps make larger: a sum of eight is another than two sums of four."""
+    assert [finished(process) for process in two(TRAIN, data, tmp_path / "run")] == [0, 0]
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
     assert furthest(tmp_path / "run", alone) < 5e-3
+
+
+def test_a_killed_process_is_told_by_the_other_and_the_run_goes_on(data: Path, alone: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first, second = two(KILLED, data, out, "--save-steps", "2", KILLED_AT="5", KILLED_RANK="1")
+    _, message = first.communicate()
+    assert finished(second) == -signal.SIGKILL and first.returncode == 1
+    assert message.splitlines()[-1].startswith("sacvit-train: process 0 of 2 lost another one: ")
+    assert "the same command with --resume goes on from the last save" in message and "Traceback" not in message
+    assert [finished(process) for process in two(TRAIN, data, out, "--save-steps", "2", "--resume")] == [0, 0]
+    assert losses(out) == pytest.approx(losses(alone), abs=2e-3)
 
 
 def test_passes_of_a_step_add_up_to_it(data: Path, alone: Path, tmp_path: Path) -> None:
@@ -119,7 +134,7 @@ def test_kills_at_any_step_leave_the_losses_and_weights_as_they_were(data: Path,
 
 
 def test_the_parts_of_a_batch_make_the_whole(data: Path) -> None:
-    batches = Batches(open_split(data / "train", Preprocessing(32)), 8, 10, 0, 0.0, False)
+    batches = Batches(open_split(data / "train", Preprocessing(32)), 8)
     images, labels = batches.read(3)
     parts = [batches.read(3, Workers(rank, 4).part(8)) for rank in range(4)]
     assert (np.concatenate([part[0] for part in parts]) == images).all()
@@ -128,7 +143,7 @@ def test_the_parts_of_a_batch_make_the_whole(data: Path) -> None:
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match="a batch of 8 cannot be shared by 3 processes in 1 passes each"):
-        Workers(0, 3).require_shares(8, 1)
+        Workers(0, 3).require_shares(8, 1, pairs=False)
 
 
 def test_an_environment_that_torchrun_did_not_make_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +162,27 @@ def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     with join_workers() as workers:
         assert (workers.count, workers.mean(3.0), workers.is_first) == (1, 3.0, True)
         workers.wait()
+
+
+def test_pairs_that_would_be_torn_apart_are_refused() -> None:
+    with pytest.raises(ConfigError, match="mixup and cutmix take pairs: a batch of 6 gives 3 images to each process"):
+        Workers(0, 2).require_shares(6, 1, pairs=True)
+
+
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(DeviceError, match="--device cuda: torch finds no GPU here"):
+        choose_device("cuda", 0)
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto", 1) == torch.device("cuda", 1)
+    with pytest.raises(DeviceError, match=r"process 2 of this machine has no GPU: 2 are visible. Start with torchrun"):
+        choose_device("auto", 2)
+
+
+def test_another_error_of_torch_is_not_taken_for_a_lost_process() -> None:
+    assert not is_of_another(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -1,0 +1,39 @@
+"""A state on a disk that is full."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from sacvit.bundle.errors import SacvitError
+from sacvit.model.config import preset
+from sacvit.model.network import PlainViT
+from sacvit.training.resume import Place, State
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 64 KiB: the system refuses the write in the middle, as it does on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_the_state_before_and_nothing_half(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    model = PlainViT(preset("demo", image_size=32, classes=3))
+    state = State({}, model, torch.optim.AdamW(model.parameters()), model)
+    path = tmp_path / "last.pth"
+    state.save(path, Place(1))
+    before = path.read_bytes()
+    request.getfixturevalue("small_disk")
+    with pytest.raises(SacvitError, match=r"last\.pth cannot be written: File too large; the file before is kept"):
+        state.save(path, Place(2))
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.pth"]

@@ -1,0 +1,81 @@
+"""Where a run is, on disk: last.pth, and the lines of metrics.jsonl that belong to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundle.errors import CheckpointError, ConfigError
+from ..bundle.files import written_whole
+from ..model.checkpoint import fill, read_state_dict, write_pth
+from ..model.network import VisionTransformer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Epochs done, and of the next one the steps and the sum of their losses."""
+
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run changes as it goes: all that a file has to hold. `kept` is `model` where no average is taken."""
+
+    run: dict[str, Any]  # what the run is: nothing may go on as another one
+    model: VisionTransformer
+    optimizer: torch.optim.Optimizer
+    kept: VisionTransformer
+
+    def save(self, path: Path, place: Place) -> None:
+        """Writes last.pth. Raises SacvitError on a full disk, which leaves the one before."""
+        content = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **asdict(place)}
+        if self.kept is not self.model:
+            content["average"] = self.kept.state_dict()
+        write_pth(path, content | self.run)
+
+    def restore(self, path: Path) -> Place:
+        """Puts all back where last.pth left it. Raises CheckpointError for another run's file."""
+        if not path.is_file():
+            raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
+        state = read_state_dict(path)
+        for key, value in self.run.items():
+            if state.entries.get(key) != value:
+                found = state.entries.get(key)
+                raise CheckpointError(f"{path} comes from another run: its {key} is {found}, this run's is {value}")
+        fill(self.model, state)
+        try:
+            self.optimizer.load_state_dict(state.entries["optimizer"])
+            if self.kept is not self.model:
+                self.kept.load_state_dict(state.entries["average"])
+            return Place(int(state.entries["epoch"]), int(state.entries["step"]), float(state.entries["total"]))
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as reason:
+            raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None
+
+
+def require_no_run(out: Path) -> None:
+    """Raises ConfigError where a run would overwrite another."""
+    if (out / "last.pth").exists():
+        raise ConfigError(f"{out} holds a run already: go on with --resume, or give another --out")
+
+
+def forget_lines(path: Path, epochs: int) -> None:
+    """Leaves the metrics of the epochs that are done: a kill may have come between a line and its state."""
+    if path.is_file():
+        lines = [line for line in path.read_text("utf-8").splitlines() if _is_of(line, epochs)]
+        with written_whole(path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _is_of(line: str, epochs: int) -> bool:
+    try:
+        content = json.loads(line)
+        return bool(content["epoch"] <= epochs and "final" not in content)
+    except (ValueError, KeyError, TypeError):
+        return False  # cut by a kill

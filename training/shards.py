@@ -1,0 +1,125 @@
+"""Pictures in tar files, as WebDataset lays them out: `KEY.jpg` beside `KEY.cls`, which holds the label's number.
+
+Nothing is unpacked. The headers are read once; then pictures come by their place in the file, and training goes through
+the shards in an order that reads each one once an epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.errors import ImageError
+from ..bundle.pictures import MAX_PICTURE_BYTES, SUFFIXES, decode_picture
+from ..bundle.preprocess import ImageU8
+
+LABEL_SUFFIX = ".cls"
+MAX_LABEL_BYTES = 8  # a number below 10 million, and a newline
+NEAR = 16384  # pictures that are shuffled among each other: 2 GB of ImageNet's, which the page cache holds
+
+
+@dataclass
+class Shards:
+    """Where each picture lies: shard, offset and length in bytes. All (N,)."""
+
+    paths: list[Path]
+    shard: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    expected: int = -1  # what the system was asked for last
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def read(self, index: int) -> ImageU8:
+        """The decoded picture (H, W, 3) BGR. Raises ImageError."""
+        path = self.paths[self.shard[index]]
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                content = os.pread(descriptor, int(self.length[index]), int(self.offset[index]))
+            finally:
+                os.close(descriptor)
+        except OSError as reason:
+            raise ImageError(f"{path} is not readable: {reason.strerror or reason}") from None
+        name = f"{path}: the picture at byte {self.offset[index]}"
+        if len(content) < self.length[index]:
+            raise ImageError(f"{name} is cut short: the file became shorter")
+        return decode_picture(content, name)
+
+    def order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """All indices, (N,): shards in a random order, and `NEAR` neighbours in that order shuffled among each other."""
+        places = rng.permutation(len(self.paths))
+        order = np.argsort(places[self.shard], kind="stable")
+        for start in range(0, len(order), NEAR):
+            rng.shuffle(order[start : start + NEAR])
+        return order
+
+    def expect(self, order: npt.NDArray[np.int64], place: int) -> None:
+        """Asks the system to read ahead what follows `place` in an order, each shard from front to back."""
+        window = place // NEAR
+        if window == self.expected:
+            return
+        self.expected = window
+        for number in np.unique(self.shard[order[window * NEAR : (window + 2) * NEAR]]):
+            descriptor = os.open(self.paths[number], os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
+
+
+def open_shards(folder: Path) -> tuple[Shards, npt.NDArray[np.int64]]:
+    """The shards of a folder and their labels (N,). Raises ImageError for a tar file that does not hold such pairs."""
+    paths = sorted(folder.glob("*.tar"))
+    columns: list[tuple[int, int, int, int]] = []
+    for number, path in enumerate(paths):
+        columns += [(number, *entry) for entry in read_headers(path)]
+    if not columns:
+        raise ImageError(f"{folder} has .tar files, but no picture in them")
+    shard, offset, length, labels = np.array(columns, np.int64).T
+    return Shards(paths, shard.astype(np.int32), offset, length), labels
+
+
+def read_headers(path: Path) -> list[tuple[int, int, int]]:
+    """Offset, length and label of each picture of one tar file, in its order."""
+    pictures: dict[str, tuple[int, int]] = {}
+    labels: dict[str, int] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:  # uncompressed: pictures are read by their place
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+                name = PurePosixPath(member.name)
+                suffix = name.suffix.lower()
+                if not member.isfile() or suffix not in (*SUFFIXES, LABEL_SUFFIX):
+                    continue
+                key = str(name.with_suffix(""))
+                if suffix == LABEL_SUFFIX:
+                    labels[key] = read_label(archive, member, path)
+                elif key in pictures:
+                    raise ImageError(f"{path} has two pictures by the name {key}")
+                elif member.size > MAX_PICTURE_BYTES:
+                    limit = MAX_PICTURE_BYTES >> 20
+                    raise ImageError(f"{path}: {name} has {member.size >> 20} MiB; the limit is {limit} MiB")
+                else:
+                    pictures[key] = (member.offset_data, member.size)
+    except (tarfile.TarError, EOFError, ValueError) as reason:
+        raise ImageError(f"{path} is no uncompressed tar file, or was cut short: {reason}. Copy it again") from None
+    if lonely := pictures.keys() ^ labels.keys():
+        key = min(lonely)
+        missing = f"has no {LABEL_SUFFIX} with its label" if key in pictures else "is a label without a picture"
+        raise ImageError(f"{path}: {key} {missing}; {len(lonely)} such in this file")
+    return [(*place, labels[key]) for key, place in pictures.items()]
+
+
+def read_label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int:
+    file = archive.extractfile(member)
+    text = file.read(MAX_LABEL_BYTES + 1).decode("ascii", "replace").strip() if file else ""
+    if not text.isdecimal() or len(text) >= MAX_LABEL_BYTES:
+        raise ImageError(f"{path}: {member.name} must hold a class's number, found {text!r}")
+    return int(text)

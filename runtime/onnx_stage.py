@@ -52,7 +52,7 @@ class OnnxStage:
 
     scratch_bytes = 0
 
-    def __init__(self, path: Path, provider: Provider = "auto") -> None:
+    def __init__(self, path: Path, provider: Provider = "auto", threads: int = 0) -> None:
         import onnxruntime as ort  # here: other backends do without
 
         if path.is_dir():
@@ -61,7 +61,7 @@ class OnnxStage:
             raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
         ort.disable_telemetry_events()  # a camera's owner did not ask for any
         self.path = path
-        self.session, self.provider = open_session(path, provider)
+        self.session, self.provider = open_session(path, provider, threads)
         self.record = StageRecord.from_metadata(path, self.session.get_modelmeta().custom_metadata_map)
         self.backend = f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].removesuffix('ExecutionProvider')}"
         self.device: Device = HostDevice() if self.provider == "cpu" else OrtCudaDevice()
@@ -107,7 +107,7 @@ class OnnxBinding:
         """Nothing: `start` returns when the pass is done."""
 
 
-def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
+def open_session(path: Path, provider: Provider, threads: int = 0) -> tuple[Any, Provider]:
     """A session that has run once on the provider, and the provider's name.
 
     The list of providers says only what the package was built with; a missing driver or CUDA library shows when a
@@ -129,7 +129,7 @@ def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
                 f"--provider {name}: this ONNX Runtime was built without it; it has {', '.join(names)}."
                 f" pip uninstall onnxruntime, then pip install 'sacvit[gpu]'"
             )
-        session = make_session(path, name)
+        session = make_session(path, name, threads=threads)
         if session.get_providers()[0] == PROVIDERS[name] and (name == "cpu" or (fault := _try(session)) is None):
             return session, name
         if last:
@@ -143,11 +143,12 @@ def open_session(path: Path, provider: Provider) -> tuple[Any, Provider]:
     raise AssertionError("the last one wanted returns or raises")
 
 
-def make_session(path: Path, provider: Provider, trace_into: Path | None = None) -> Any:
+def make_session(path: Path, provider: Provider, trace_into: Path | None = None, threads: int = 0) -> Any:
     """A session on the provider, where ONNX Runtime can make one. trace_into: a prefix for its file of times by node."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
     if trace_into is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(trace_into)
     options.log_severity_level = 4  # fatal; what went wrong reaches the user in our own message

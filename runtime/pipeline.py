@@ -6,7 +6,7 @@ Buffers are allocated when a batch size is first seen and stay where they are: a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -70,24 +70,31 @@ class Pipeline:
         self.grid: int = ee.outputs["class_attention"].shape[0]  # coarse blocks along a side
         self.tuned: Tuned | None = None
         self._tracks: dict[int, Track] = {}
+        self._reserved = 0
         # One lane for both stages: a batch never needs them at once, and so they share their scratch memory.
         self._lanes = ee.device.lanes([max(ee.scratch_bytes, sac.scratch_bytes)])
 
     @classmethod
     def load(
-        cls, ee: str | Path, sac: str | Path, threshold: float | None = None, provider: Provider = "auto"
+        cls,
+        ee: str | Path,
+        sac: str | Path,
+        threshold: float | None = None,
+        provider: Provider = "auto",
+        threads: int = 0,
     ) -> Pipeline:
         """The pipeline of two engine files, at a threshold or at the one that was stored with them.
 
         What sacvit-tune stored in the manifest beside them goes before what the export did; its temperature holds for a given
         threshold too.
-        provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. Raises EngineError when a file
-        is no engine of ours, does not fit this machine, or the two are no pair; UsageError for a wrong threshold.
+        provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX Runtime on a CPU;
+        0 takes a thread a core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
+        are no pair; UsageError for a wrong threshold.
         """
         ee_path, sac_path = Path(ee), Path(sac)
         if threshold is not None:
             Gate(threshold)  # a wrong number is told before two engines are loaded
-        ee_stage, sac_stage = load_pair(ee_path, sac_path, provider)
+        ee_stage, sac_stage = load_pair(ee_path, sac_path, provider, threads)
         tuned = read_tuned(ee_path, ee_stage.record)
         stored = ee_stage.record.threshold if tuned is None else tuned.threshold
         temperature = 1.0 if tuned is None else tuned.temperature
@@ -166,6 +173,10 @@ class Pipeline:
                 self.preprocessing.apply(image, slot, bgr=False)
         return self._run(len(images), all(on_device))
 
+    def reserve(self, count: int) -> None:
+        """Lets batches of up to `count` images share one set of buffers: less memory where sizes vary from pass to pass."""
+        self._reserved = count
+
     def image_slots(self, count: int) -> ImageU8:
         """The input buffer (count, S, S, 3): fill it and call `run(count)`. For callers that preprocess in place."""
         return self.track(count).images[:count]
@@ -196,8 +207,17 @@ class Pipeline:
     def results(self, track: Track) -> list[Result]:
         """What a finished track says of its images."""
         place_of = {int(image): place for place, image in enumerate(track.row[: track.survivors])}
+        return self._answered(track, range(track.count), place_of)
+
+    def exits(self, track: Track) -> dict[int, Result]:
+        """What a track that has decided says of the images that leave, by their places in the batch."""
+        going_on = set(track.row[: track.survivors].tolist())
+        leaving = [image for image in range(track.count) if image not in going_on]
+        return dict(zip(leaving, self._answered(track, leaving, {}), strict=True))
+
+    def _answered(self, track: Track, images: Iterable[int], place_of: Mapping[int, int]) -> list[Result]:
         results = []
-        for image in range(track.count):
+        for image in images:
             place = place_of.get(image)
             if place is not None and image in self.gate.shadows:
                 agrees = int(track.sac_logits[place].argmax()) == int(track.logits[image].argmax())
@@ -230,7 +250,7 @@ class Pipeline:
 
     def track(self, count: int) -> Track:
         """The buffers and bindings for `count` images, for callers who take the steps themselves; made when first asked for."""
-        size = self.ee.capacity or count
+        size = self.ee.capacity or max(count, self._reserved)
         if not 1 <= count <= size:
             raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")
         if size not in self._tracks:
@@ -238,8 +258,8 @@ class Pipeline:
         return self._tracks[size]
 
 
-def load_pair(ee: Path, sac: Path, provider: Provider = "auto") -> tuple[Stage, Stage]:
+def load_pair(ee: Path, sac: Path, provider: Provider = "auto", threads: int = 0) -> tuple[Stage, Stage]:
     """Two engine files that belong together. Raises EngineError when they do not."""
-    stages = load_stage(ee, provider), load_stage(sac, provider)
+    stages = load_stage(ee, provider, threads), load_stage(sac, provider, threads)
     require_pair(ee, stages[0].record, sac, stages[1].record)
     return stages

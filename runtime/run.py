@@ -149,7 +149,7 @@ def answers(
         if isinstance(gate, LiveGate):
             gate.begin([frame.stream for frame in frames])
         prepared = prepare(chain.image_slots(len(frames)), frames, pipeline.preprocessing)
-        if isinstance(chain, Pipeline):
+        if not isinstance(chain, Overlap):
             yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics, watch)
             if isinstance(gate, LiveGate) and gate.wants_probe:
                 pipeline.probe()
@@ -158,7 +158,7 @@ def answers(
         if waiting is not None:
             yield from told(waiting, results, pipeline, source, statistics, watch)
         waiting = prepared
-    if waiting is not None and not isinstance(chain, Pipeline):
+    if waiting is not None and isinstance(chain, Overlap):
         yield from told(waiting, chain.flush(), pipeline, source, statistics, watch)
 
 

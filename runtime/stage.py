@@ -54,15 +54,15 @@ class Stage(Protocol):
         """
 
 
-def load_stage(path: Path, provider: Provider = "auto") -> Stage:
-    """The engine in a file, by its suffix. provider: of ONNX Runtime, for an .onnx file.
+def load_stage(path: Path, provider: Provider = "auto", threads: int = 0) -> Stage:
+    """The engine in a file, by its suffix. provider, threads: of ONNX Runtime, for an .onnx file; 0 for a thread a core.
 
     Raises EngineError for a file that is no engine of ours or does not fit this machine.
     """
     if path.suffix == ".onnx" or path.is_dir():
         from .onnx_stage import OnnxStage
 
-        return OnnxStage(path, provider)
+        return OnnxStage(path, provider, threads)
     if path.suffix == ".plan":
         if provider != "auto":
             raise EngineError(f"--provider {provider} is for .onnx files; {path} is a TensorRT plan")

@@ -68,11 +68,19 @@ class Track:
 
     def gate(self, gate: Gate) -> None:
         """Waits for EE, and starts SAC over the images that the gate lets go on."""
+        self.decide(gate)
+        self.go_on()
+
+    def decide(self, gate: Gate) -> None:
+        """Waits for EE, and asks the gate who goes on: from here on an exit's answer stands."""
         self._running.wait()
         self.ee_ms = 1e3 * (time.perf_counter() - self._began)
         confidence = self.confidence[: self.count]
         gate.calibrate(self.logits[: self.count], confidence)
         self.survivors = gate.survivors(confidence, self.row)
+
+    def go_on(self) -> None:
+        """Starts SAC over the survivors, where there are any."""
         if self.survivors:
             places = places_for(self.survivors, self._sac.batches)
             # Places behind the survivors hold images of earlier passes: they are computed, and nobody looks.

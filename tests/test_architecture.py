@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "export": {"bundle", "model", "calibration", "runtime"},
     "runtime": {"bundle"},
     "profiles": {"bundle", "calibration", "model", "runtime"},
+    "serving": {"bundle", "runtime"},
 }
 
 
@@ -109,7 +110,8 @@ def test_every_public_name_can_be_had():
 
 
 @pytest.mark.parametrize(
-    "command", ["sacvit-build", "sacvit-export", "sacvit-profile", "sacvit-run", "sacvit-train", "sacvit-tune"]
+    "command",
+    ["sacvit-build", "sacvit-export", "sacvit-profile", "sacvit-run", "sacvit-serve", "sacvit-train", "sacvit-tune"],
 )
 def test_help_imports_nothing_heavy(command):
     """What keeps --help under 300 ms; the time itself depends on the machine."""

@@ -628,11 +628,14 @@ def test_a_failed_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyte
     save_checkpoint(path, new_model(), Preprocessing(32))
     earlier = path.read_bytes()
 
-    def fail(content: Any, target: Path) -> None:
-        target.write_bytes(b"half")
-        raise OSError("disk full")
+    def fail(self: Path, content: Any) -> int:
+        with self.open("wb") as file:
+            file.write(b"half")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(
+        SacvitError, match=r"a\.pth cannot be written: No space left on device; the file before is kept"
+    ):
         save_checkpoint(path, new_model(seed=1), Preprocessing(32))
     assert path.read_bytes() == earlier and list(tmp_path.iterdir()) == [path]

@@ -150,7 +150,7 @@ def gpu_build(monkeypatch):
     cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
 
     def become(works: bool, fault: str | None = None) -> list[str]:
-        def make(path, provider):
+        def make(path, provider, threads=0):
             made.append(provider)
             return FakeSession(
                 [cuda, cpu] if provider == "cuda" and works else [cpu], fault if provider == "cuda" else None

@@ -1,0 +1,61 @@
+"""sacvit-serve: a pair of engines becomes a model repository for Triton."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..bundle.command import new_parser, run_command
+from ..bundle.errors import UsageError
+
+if TYPE_CHECKING:
+    from .repository import Place
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser("sacvit-serve", "Write a Triton model repository: the gate, and the two stages behind it.")
+    parser.add_argument(
+        "--engine", type=Path, nargs=2, metavar=("EE", "SAC"), required=True, help="the two files of a bundle"
+    )
+    parser.add_argument("--out", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
+    parser.add_argument("--threshold", type=float, help="eta that requests get by default, instead of the stored one")
+    parser.add_argument(
+        "--python-only",
+        action="store_true",
+        help="run the engines inside the gate: for servers without the ONNX Runtime or TensorRT backend",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), help="where the engines run (default: plans gpu, .onnx cpu)"
+    )
+    parser.add_argument("--instances", type=int, default=1, help="of each model, on each GPU (default: %(default)s)")
+    parser.add_argument("--max-batch", type=int, default=16, help="images in a batch (default: %(default)s)")
+    parser.add_argument(
+        "--max-wait-ms", type=int, default=1000, help="in the queue; then a request is refused (default: %(default)s)"
+    )
+    return parser
+
+
+def serve(options: argparse.Namespace) -> int:
+    from ..runtime.pipeline import Pipeline
+    from .repository import Serving, write_repository
+
+    for name in ("instances", "max_batch", "max_wait_ms"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
+    plans = options.engine[0].suffix == ".plan"
+    place: Place = options.device or ("gpu" if plans else "cpu")
+    if plans and place == "cpu":
+        raise UsageError("--device cpu: plans run on a GPU; give the .onnx files")
+    pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, "auto" if plans else "cpu")
+    serving = Serving(options.python_only, place, options.instances, options.max_batch, options.max_wait_ms)
+    for folder in write_repository(pipeline, options.out, serving):
+        print(folder)
+    print(f"serve it: tritonserver --model-repository {options.out} (docs/serving.md)", file=sys.stderr)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_command(build_parser(), serve, arguments)

@@ -1,0 +1,219 @@
+"""Writes a Triton model repository: `sacvit`, the gate, and where the server runs the stages, `sacvit_ee` and `sacvit_sac`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..bundle.errors import SacvitError, UsageError
+from ..bundle.files import WORK_PREFIX
+from ..bundle.manifest import HAND_OFF
+from ..runtime.buffers import TensorSpec
+from ..runtime.pipeline import Pipeline
+from ..runtime.stage import BOUNDARY, Stage
+from .about import KEY, About, StageAbout
+
+Place = Literal["cpu", "gpu"]
+MODELS = ("sacvit_ee", "sacvit_sac", "sacvit")  # in the order in which they take their places
+VERSION = "1"
+TYPES = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
+MODEL_PY = '''"""Written by sacvit-serve."""
+
+try:
+    from sacvit.serving.model import TritonPythonModel
+except ModuleNotFoundError as missing:
+    cure = f"{missing}. The Python of this server needs it: pip install 'sacvit[cpu]'"
+    raise ModuleNotFoundError(cure) from None
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How the models are served. place: what the engines run on; max_wait_ms: in the queue, then a request is refused."""
+
+    python_only: bool = False
+    place: Place = "cpu"
+    instances: int = 1
+    max_batch: int = 16
+    max_wait_ms: int = 1000
+
+
+def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Path]:
+    """Writes the models of a loaded pair into `out`; returns their folders. Whole or not at all.
+
+    Raises UsageError where `out` holds one of them already, SacvitError where it cannot be written.
+    """
+    names = MODELS[2:] if serving.python_only else MODELS
+    for name in MODELS:
+        if (out / name).exists():
+            raise UsageError(f"{out / name} exists: a server may be reading it. Give another --out, or remove it first")
+    if pipeline.ee.capacity is not None and serving.max_batch > pipeline.ee.capacity:
+        raise UsageError(f"--max-batch {serving.max_batch}: these engines take at most {pipeline.ee.capacity} images")
+    about = About(
+        threshold=pipeline.threshold,
+        temperature=pipeline.gate.temperature,
+        preprocessing=pipeline.preprocessing,
+        labels=pipeline.labels,
+        grid=pipeline.grid,
+        stages=() if serving.python_only else (StageAbout.of(pipeline.ee), StageAbout.of(pipeline.sac)),
+    )
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out))  # inside: `out` may be a mount point
+        try:
+            _write_gate(work / "sacvit", pipeline, about, serving)
+            if not serving.python_only:
+                for name, stage in zip(MODELS, (pipeline.ee, pipeline.sac), strict=False):
+                    _write_stage(work / name, name, stage, pipeline.ee.outputs, serving)
+            for name in names:
+                os.replace(work / name, out / name)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as reason:
+        for name in names:
+            shutil.rmtree(out / name, ignore_errors=True)
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise SacvitError(f"--out {out} cannot be written: {reason}") from None
+    return [out / name for name in names]
+
+
+def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving) -> None:
+    version = folder / VERSION
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL_PY, "utf-8")
+    if serving.python_only:
+        for stage, name in ((pipeline.ee, "ee"), (pipeline.sac, "sac")):
+            _copy_engine(stage.path, version / f"{name}{stage.path.suffix}")
+    grid, size = about.grid, about.preprocessing.image_size
+    fields: dict[str, Any] = {
+        "name": "sacvit",
+        "backend": "python",
+        "max_batch_size": serving.max_batch,
+        "input": [
+            {"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, 3], "optional": True}
+            | {"allow_ragged_batch": True},
+            {"name": "encoded", "data_type": Word("TYPE_STRING"), "dims": [1], "optional": True}
+            | {"allow_ragged_batch": True},
+        ],
+        "output": [
+            {"name": name, "data_type": Word(kind), "dims": dims}
+            for name, kind, dims in (
+                ("label", "TYPE_STRING", [1]),
+                ("index", "TYPE_INT32", [1]),
+                ("probability", "TYPE_FP32", [1]),
+                ("stage", "TYPE_STRING", [1]),
+                ("confidence", "TYPE_FP32", [1]),
+                ("target_map", "TYPE_INT32", [grid, grid]),
+                ("ee_ms", "TYPE_FP32", [1]),
+                ("sac_ms", "TYPE_FP32", [1]),
+            )
+        ],
+        "dynamic_batching": {
+            "default_queue_policy": {
+                "timeout_action": Word("REJECT"),
+                "default_timeout_microseconds": 1000 * serving.max_wait_ms,
+            }
+        },
+        "instance_group": [_instances(serving, serving.python_only)],
+        "version_policy": {"latest": {"num_versions": 1}},
+        "parameters": [{"key": KEY, "value": {"string_value": about.to_json()}}],
+    }
+    if serving.python_only:  # of served stages, each warms itself up: this model may be ready before them
+        fields["model_warmup"] = [_warm_up({"image": (np.uint8, [size, size, 3])})]
+    (folder / "config.pbtxt").write_text(text_of(fields), "utf-8")
+
+
+def _write_stage(folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str, TensorSpec], serving: Serving) -> None:
+    version = folder / VERSION
+    version.mkdir(parents=True)
+    is_plan = stage.path.suffix == ".plan"
+    _copy_engine(stage.path, version / ("model.plan" if is_plan else "model.onnx"))
+    record = stage.record
+    side, batch, places = record.preprocessing.image_size, stage.capacity or -1, -1
+    shapes: dict[str, tuple[type[np.generic], list[int]]] = {"image": (np.uint8, [batch, side, side, 3])}
+    if record.stage == "SAC":
+        shapes["row"] = (np.int32, [places])
+        shapes |= {key: (ee_outputs[key].kind, [batch, *ee_outputs[key].shape]) for key in HAND_OFF}
+    rows = batch if record.stage == "EE" else places
+    outputs = []
+    for key, spec in stage.outputs.items():
+        entry: dict[str, Any] = {"name": key, "data_type": Word(TYPES[spec.kind]), "dims": [rows, *spec.shape]}
+        if key == "logits" and record.labels is not None:
+            entry["label_filename"] = "labels.txt"
+        outputs.append(entry)
+    assert set(shapes) == BOUNDARY[record.stage][0]
+    fields = {
+        "name": name,
+        "backend": "tensorrt" if is_plan else "onnxruntime",
+        "max_batch_size": 0,  # `row` points into its own request's batch: the gate batches, and the server must not
+        "input": [{"name": k, "data_type": Word(TYPES[kind]), "dims": dims} for k, (kind, dims) in shapes.items()],
+        "output": outputs,
+        "instance_group": [_instances(serving, True)],
+        "version_policy": {"latest": {"num_versions": 1}},
+        "model_warmup": [_warm_up({k: (kind, [abs(side) for side in dims]) for k, (kind, dims) in shapes.items()})],
+    }
+    if record.labels is not None:
+        (folder / "labels.txt").write_text("".join(f"{_one_line(label)}\n" for label in record.labels), "utf-8")
+    (folder / "config.pbtxt").write_text(text_of(fields), "utf-8")
+
+
+def _instances(serving: Serving, holds_engines: bool) -> dict[str, Any]:
+    on_gpu = serving.place == "gpu" and holds_engines
+    return {"count": serving.instances, "kind": Word("KIND_GPU" if on_gpu else "KIND_CPU")}
+
+
+def _warm_up(inputs: Mapping[str, tuple[type[np.generic], Sequence[int]]]) -> dict[str, Any]:
+    entries = [
+        {"key": name, "value": {"data_type": Word(TYPES[kind]), "dims": list(dims), "zero_data": True}}
+        for name, (kind, dims) in inputs.items()
+    ]
+    return {"name": "zeros", "batch_size": 1, "inputs": entries}
+
+
+def _copy_engine(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    if source.suffix == ".plan":  # what the runtime knows of a plan stands beside it
+        shutil.copyfile(source.with_name(source.name + ".json"), target.with_name(target.name + ".json"))
+
+
+def _one_line(label: str) -> str:
+    return " ".join(label.split())
+
+
+class Word(str):
+    """A name of protobuf's text format, which stands without quotes."""
+
+
+def text_of(fields: Mapping[str, Any], indent: str = "") -> str:
+    """Fields in protobuf's text format. Lists of tables repeat the field; lists of numbers stay on a line."""
+    lines = []
+    for key, value in fields.items():
+        values = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
+        for one in values:
+            if isinstance(one, dict):
+                lines.append(f"{indent}{key} {{\n{text_of(one, indent + '  ')}{indent}}}\n")
+            else:
+                lines.append(f"{indent}{key}: {_literal(one)}\n")
+    return "".join(lines)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, Word):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return json.dumps(value)  # numbers, and text with escapes that protobuf reads alike

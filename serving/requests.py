@@ -1,0 +1,121 @@
+"""What a client sent, checked before anything is computed: pictures, and the eta they are judged by.
+
+Everything here is somebody else's. A request that cannot be served raises UsageError or ImageError with what was wrong, and
+touches no other request of its batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.errors import ImageError, UsageError, nearest
+from ..bundle.pictures import decode_picture, first_scan
+from ..bundle.preprocess import ImageU8, Preprocessing
+
+MAX_PIXELS = 50_000_000  # of one picture: 150 MB when decoded; cameras have less
+MAX_ENCODED_BYTES = 64 << 20
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that tell the size: SOF0 .. SOF15
+Fill = Callable[[ImageU8], None]  # writes the network's view (S, S, 3) of one picture into its slot
+
+
+def threshold_of(parameters: str, default: float) -> float:
+    """The eta of a request. parameters: JSON, as Triton hands it over. Raises UsageError."""
+    given: dict[str, Any] = json.loads(parameters or "{}")
+    if "eta" not in given:
+        wrong = next((name for name in given if nearest(name, ["eta"])), None)
+        if wrong is not None:
+            raise UsageError(f"unknown parameter {wrong!r} (did you mean eta?)")
+        return default
+    eta = given["eta"]
+    if isinstance(eta, bool) or not isinstance(eta, int | float) or not math.isfinite(eta) or not 0 <= eta <= 1:
+        raise UsageError(f"eta must be a number in [0, 1], found {eta!r}")
+    return float(eta)
+
+
+def fills_of(
+    image: npt.NDArray[Any] | None, encoded: npt.NDArray[Any] | None, preprocessing: Preprocessing
+) -> list[Fill]:
+    """How each picture of a request gets into its slot.
+
+    image: (B, H, W, 3) uint8 RGB; encoded: (B, 1) of JPEG or PNG files. Raises UsageError unless one of the two is there,
+    ImageError for one that cannot be served.
+    """
+    if (image is None) == (encoded is None):
+        found = "neither" if image is None else "both"
+        raise UsageError(f"send either image (UINT8, [N, H, W, 3], RGB) or encoded (BYTES, [N, 1]), found {found}")
+    if image is not None:
+        return [_of_pixels(pixels, preprocessing) for pixels in _checked(image)]
+    assert encoded is not None
+    files = [bytes(file) for file in encoded.reshape(-1)]
+    return [_of_file(file, f"picture {place}", preprocessing) for place, file in enumerate(files)]
+
+
+def _checked(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] != 3 or 0 in image.shape:
+        raise ImageError(
+            f"image must be [N, H, W, 3] of UINT8, none of them 0, found {list(image.shape)} {image.dtype}"
+        )
+    require_size(image.shape[2], image.shape[1], "image")
+    return image
+
+
+def _of_pixels(pixels: ImageU8, preprocessing: Preprocessing) -> Fill:
+    def fill(slot: ImageU8) -> None:
+        if pixels.shape == slot.shape:
+            slot[:] = pixels  # the network's own size: taken as it is
+        else:
+            preprocessing.apply(pixels, slot, bgr=False)
+
+    return fill
+
+
+def _of_file(file: bytes, name: str, preprocessing: Preprocessing) -> Fill:
+    if len(file) > MAX_ENCODED_BYTES:
+        raise ImageError(f"{name} has {len(file) >> 20} MiB; the limit is {MAX_ENCODED_BYTES >> 20} MiB")
+    require_size(*picture_size(file, name), name)
+
+    def fill(slot: ImageU8) -> None:
+        picture = decode_picture(file, name)
+        require_size(picture.shape[1], picture.shape[0], name)
+        preprocessing.apply(picture, slot)
+
+    return fill
+
+
+def require_size(width: int, height: int, name: str) -> None:
+    """Raises ImageError for a picture of too many pixels."""
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS // 1_000_000} million. Scale it down first"
+        )
+
+
+def picture_size(file: bytes, name: str) -> tuple[int, int]:
+    """Width and height that a JPEG or PNG claims, without decoding it: a small file can claim gigabytes of pixels.
+
+    Raises ImageError for other formats, and for a header that is cut short or says nothing.
+    """
+    if file.startswith(PNG):
+        if len(file) < 24 or file[12:16] != b"IHDR":
+            raise ImageError(f"{name} is a PNG that was cut short: it has no size")
+        return int.from_bytes(file[16:20], "big"), int.from_bytes(file[20:24], "big")
+    if not file.startswith(JPEG):
+        raise ImageError(f"{name} is neither a JPEG nor a PNG file")
+    header, place = file[: first_scan(file)], 2
+    while place + 9 <= len(header):
+        kind = header[place + 1]
+        if header[place] != 0xFF:
+            break
+        if kind in FRAMES:
+            return int.from_bytes(header[place + 7 : place + 9], "big"), int.from_bytes(
+                header[place + 5 : place + 7], "big"
+            )
+        place += 1 if kind == 0xFF else 2 + int.from_bytes(header[place + 2 : place + 4], "big")
+    raise ImageError(f"{name} is a JPEG that was cut short: it has no size")

@@ -1,0 +1,73 @@
+"""EE and SAC as models of the same server, behind the names that the pipeline knows: business logic scripting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from ..bundle.errors import EngineError
+from ..runtime.buffers import Array, Buffer, Device, HostDevice, Lane, TensorSpec
+from .about import StageAbout
+
+TIMEOUT_US = 60_000_000  # of one pass: an engine that takes longer will not answer
+
+
+class ServerStage:
+    """See `runtime.stage.Stage`. name: of the model that holds the engine."""
+
+    scratch_bytes = 0
+    backend = "Triton"
+
+    def __init__(self, name: str, about: StageAbout) -> None:
+        self.path = Path(name)
+        self.record, self.capacity, self.batches = about.record, about.capacity, about.batches
+        self.outputs: Mapping[str, TensorSpec] = about.outputs
+        self.device: Device = HostDevice()
+
+    def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> ServerBinding:
+        """See `Stage`. The buffers are copied into the request, and the answers into the buffers."""
+        hosts = {name: buffer.host for name, buffer in buffers.items() if buffer.host is not None}
+        outputs = {name: hosts[name] for name in self.outputs}
+        inputs = {name: array for name, array in hosts.items() if name not in outputs}
+        if self.record.stage == "EE":
+            inputs = {"image": inputs["image"]}
+        return ServerBinding(str(self.path), inputs, outputs, compact=self.capacity is None)
+
+
+class ServerBinding:
+    """One request to the model, over the same arrays each time.
+
+    compact: SAC is sent the survivors' images alone, where its batch is free; a plan takes the whole batch and gathers.
+    """
+
+    def __init__(self, model: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array], compact: bool) -> None:
+        self.model, self.inputs, self.outputs = model, inputs, outputs
+        self.compact = compact and "row" in inputs
+
+    def start(self) -> None:
+        inputs = self.inputs
+        if self.compact:
+            row = inputs["row"]
+            inputs = {name: array[row] for name, array in inputs.items() if name != "row"}
+            inputs["row"] = np.arange(len(row), dtype=np.int32)
+        request = pb_utils.InferenceRequest(
+            model_name=self.model,
+            requested_output_names=list(self.outputs),
+            inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+            timeout=TIMEOUT_US,
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+        )
+        response = request.exec()
+        if response.has_error():
+            raise EngineError(
+                f"the model {self.model} did not answer: {response.error().message()}."
+                f" Where the server lacks its backend: sacvit-serve --python-only"
+            )
+        for name, array in self.outputs.items():
+            array[:] = pb_utils.get_output_tensor_by_name(response, name).as_numpy()
+
+    def wait(self) -> None:
+        """Nothing: `start` returns when the answer is there."""

@@ -1,13 +1,16 @@
 """Both stages' answers for every labelled image, run once and kept: a curve over eta is then arithmetic.
 
-Rows are appended in the images' order; a run that was killed goes on behind the last whole row.
+Rows are appended in the images' order; a run that was killed goes on behind the last whole row. Before the first pass of each
+size a call makes some that are neither kept nor timed; a line in warmup.jsonl counts them, with the machine they ran on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,15 @@ from ..bundle.preprocess import ImageU8
 from ..runtime.pipeline import Pipeline
 from .contenders import SendAll
 from .labelled import Labelled
+from .latency import describe_machine
 
 KEY_NAME = "answers.json"
 FILES = ("ee.f32", "sac.f32", "times.f32")
-DECODERS, AHEAD = 2, 8
-CHUNK_BYTES = 64 << 20
+WARMUP_NAME = "warmup.jsonl"
+WARMUP_PASSES = 3  # of each size: the first allocates, the second may still choose kernels
+DECODERS = 4  # each holds one picture as it was taken: 36 MB of 12 megapixels
+GROUP = 64  # images that are decoded before they are answered, S x S each
+CHUNK_BYTES = 16 << 20  # of logits in memory; softmaxes are computed in float64, some times as large
 MOST_UNREADABLE = 0.5  # of the images: beyond, the data is not what it was taken for
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +42,8 @@ Floats = npt.NDArray[np.float32]
 class Answers:
     """What was stored, read in pieces: logits of 50 000 images and 1 000 classes have 400 MB.
 
-    ee_ms and sac_ms: (N,), of the pass that an image was in. readable: (N,); the rows of others are NaN.
+    ee_ms and sac_ms: (N,), of the pass that an image was in. readable: (N,); the rows of others are NaN. warmups: one entry for
+    each size that a call warmed up for: `images`, `passes` and the `machine`.
     """
 
     folder: Path
@@ -44,6 +52,7 @@ class Answers:
     ee_ms: Floats
     sac_ms: Floats
     readable: npt.NDArray[np.bool_]
+    warmups: Sequence[dict[str, Any]] = ()
 
     def logits(self) -> Iterator[tuple[slice, Floats, Floats]]:
         """Pieces (rows, EE logits, SAC logits) in order."""
@@ -64,33 +73,78 @@ def collect(
     """
     classes = int(pipeline.ee.outputs["logits"].shape[0])
     key = answers_key(pipeline, data, batch)
-    try:
+    with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         done = _open(folder, key, classes)
-        for start in range(done, data.count, batch):
-            if start == done:
-                pictures = _decoded(data, done)
-            size = min(batch, data.count - start)
-            rows = _answer(pipeline, pictures, size, batch, classes)
-            for name, values in zip(FILES, rows, strict=True):
-                with (folder / name).open("ab") as file:
-                    file.write(np.ascontiguousarray(values, np.float32).tobytes())
-            progress(start + size, data.count)
-    except OSError as reason:
-        raise SacvitError(
-            f"{folder} cannot be written: {reason.strerror}. What was answered stays: call it again"
-        ) from None
+    _require_room(folder, (data.count - done) * (8 * classes + 8))
+    warm: set[int] = set()
+
+    def warm_up(images: int) -> int:
+        """How many passes this size needs before it is timed."""
+        if images in warm:
+            return 0
+        warm.add(images)
+        entry = {"images": images, "passes": WARMUP_PASSES, "machine": describe_machine()}
+        _append(folder / WARMUP_NAME, (json.dumps(entry) + "\n").encode())
+        return WARMUP_PASSES
+
+    group = batch * max(1, GROUP // batch)
+    with ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder") as pool:
+        for first in range(done, data.count, group):
+            # All of a group before its passes: a decoder beside a pass would be in the pass's time.
+            rows = range(first, min(first + group, data.count))
+            views = list(pool.map(lambda index: _view(pipeline, data, index), rows))
+            for start in range(first, rows.stop, batch):
+                found = _answer(pipeline, views[start - first : start - first + batch], batch, classes, warm_up)
+                for name, values in zip(FILES, found, strict=True):
+                    _append(folder / name, np.ascontiguousarray(values, np.float32).tobytes())
+                progress(min(start + batch, data.count), data.count)
     times = np.fromfile(folder / "times.f32", np.float32).reshape(-1, 2)
     readable = ~np.isnan(times[:, 0])
     if np.mean(~readable) > MOST_UNREADABLE:
         raise ImageError(f"{data.source}: {int((~readable).sum())} of {data.count} images cannot be read")
-    return Answers(folder, data.count, classes, times[:, 0], times[:, 1], readable)
+    return Answers(folder, data.count, classes, times[:, 0], times[:, 1], readable, _warmups(folder / WARMUP_NAME))
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What the disk refuses, in words."""
+    try:
+        yield
+    except OSError as reason:
+        raise SacvitError(
+            f"{folder} cannot be written: {reason.strerror or reason}. What was answered stays: call it again"
+        ) from None
+
+
+def _append(path: Path, content: bytes) -> None:
+    with _told(path.parent), path.open("ab") as file:
+        file.write(content)
+
+
+def _require_room(folder: Path, wanted: int) -> None:
+    """Raises SacvitError before the first pass where the answers cannot fit. A quota may still end it later."""
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise SacvitError(
+            f"{folder}: the answers that are missing take {wanted / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left."
+            f" Make room, or give another --out"
+        )
+
+
+def _warmups(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    except ValueError as reason:
+        raise SacvitError(
+            f"{path} is damaged ({reason}). Remove it: only the count of warm-up passes is lost"
+        ) from None
 
 
 def answers_key(pipeline: Pipeline, data: Labelled, batch: int) -> dict[str, Any]:
     """What the answers depend on."""
     return {
-        "format": 1,
+        "format": 2,
         "ee": sha256_of(pipeline.ee.path),
         "sac": sha256_of(pipeline.sac.path),
         "backend": pipeline.ee.backend,
@@ -98,6 +152,7 @@ def answers_key(pipeline: Pipeline, data: Labelled, batch: int) -> dict[str, Any
         "data": data.key,
         "images": data.count,
         "batch": batch,
+        "warmup": WARMUP_PASSES,
     }
 
 
@@ -118,7 +173,7 @@ def _open(folder: Path, key: dict[str, Any], classes: int) -> int:
     else:
         with written_whole(path) as partial:
             partial.write_text(json.dumps(key, indent=1) + "\n", "utf-8")
-        for name in FILES:
+        for name in (*FILES, WARMUP_NAME):
             (folder / name).unlink(missing_ok=True)
     widths = dict(zip(FILES, (4 * classes, 4 * classes, 8), strict=True))
     done = min(
@@ -128,45 +183,41 @@ def _open(folder: Path, key: dict[str, Any], classes: int) -> int:
     for name, width in widths.items():
         with (folder / name).open("ab") as file:
             file.truncate(done * width)
+    log = folder / WARMUP_NAME
+    if log.exists():
+        whole = log.read_bytes().rfind(b"\n") + 1
+        with log.open("ab") as file:  # likewise a last line
+            file.truncate(whole)
     return done
 
 
-def _decoded(data: Labelled, start: int) -> Iterator[ImageU8 | None]:
-    """The images from `start` on, decoded ahead in threads; None for one that cannot be read."""
-
-    def read(index: int) -> ImageU8 | None:
-        try:
-            return data.read(index)
-        except ImageError:
-            return None
-
-    with ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder") as pool:
-        waiting: list[Future[ImageU8 | None]] = []
-        following = start
-        while waiting or following < data.count:
-            while following < data.count and len(waiting) < AHEAD:
-                waiting.append(pool.submit(read, following))
-                following += 1
-            yield waiting.pop(0).result()
+def _view(pipeline: Pipeline, data: Labelled, index: int) -> ImageU8 | None:
+    """What the network sees of an image, (S, S, 3); None of one that cannot be read."""
+    try:
+        return pipeline.preprocessing.apply(data.read(index))
+    except ImageError:
+        return None  # its row becomes NaN: counted, named and left out by the caller
 
 
 def _answer(
-    pipeline: Pipeline, pictures: Iterator[ImageU8 | None], size: int, batch: int, classes: int
+    pipeline: Pipeline,
+    views: Sequence[ImageU8 | None],
+    batch: int,
+    classes: int,
+    warm_up: Callable[[int], int],
 ) -> tuple[Floats, Floats, Floats]:
-    """EE logits, SAC logits and times of the next `size` images; NaN for those that cannot be read."""
-    track = pipeline.track(batch)
-    good: list[int] = []
-    for place in range(size):
-        picture = next(pictures)
-        if picture is not None:
-            pipeline.preprocessing.apply(picture, track.images[len(good)])
-            good.append(place)
+    """EE logits, SAC logits and times of these images; NaN for those that cannot be read."""
+    track, size = pipeline.track(batch), len(views)
+    good = [place for place, view in enumerate(views) if view is not None]
+    for slot, view in enumerate(view for view in views if view is not None):
+        track.images[slot] = view
     ee, sac = np.full((size, classes), np.nan, np.float32), np.full((size, classes), np.nan, np.float32)
     times = np.full((size, 2), np.nan, np.float32)
     if good:
-        track.start(len(good))
-        track.gate(SendAll())
-        track.finish()
+        for _ in range(warm_up(len(good)) + 1):
+            track.start(len(good))
+            track.gate(SendAll())
+            track.finish()
         ee[good], sac[good] = track.logits[: len(good)], track.sac_logits[: len(good)]
         times[good] = track.ee_ms, track.sac_ms
         if not (np.isfinite(ee[good]).all() and np.isfinite(sac[good]).all()):

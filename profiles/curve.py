@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..calibration.threshold import round_inside
 from ..runtime.statistics import percentile
+from .promise import images_needed, leading_promises, loss_bound
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -39,10 +40,13 @@ class Judged:
 class Curve:
     """By number of images that exit, rising: where confidences are equal, not every number can be had.
 
-    exits: (K,) counts; top1, top5: (K,) in [0, 1]; mean_ms: (K,). Sorted confidences stand beside, for `eta`.
+    exits: (K,) counts; lost, won: (K,) exits that only SAC has right, and only EE; top1, top5: (K,) in [0, 1]; mean_ms: (K,).
+    Sorted confidences stand beside, for `eta`.
     """
 
     exits: npt.NDArray[np.intp]
+    lost: npt.NDArray[np.int64]
+    won: npt.NDArray[np.int64]
     top1: Floats
     top5: Floats
     mean_ms: Floats
@@ -50,8 +54,12 @@ class Curve:
     sac_top1: float  # of SAC on every image
 
     @property
+    def count(self) -> int:
+        return len(self.ordered)
+
+    @property
     def exit_rate(self) -> Floats:
-        return self.exits / len(self.ordered)
+        return self.exits / self.count
 
     def eta(self, place: int) -> float:
         """A short threshold in [0, 1] at which exactly `exits[place]` images leave; 1 may let some more go."""
@@ -72,6 +80,9 @@ def draw_curve(judged: Judged) -> Curve:
         second = np.concatenate([[0.0], np.cumsum(sac[order], dtype=np.float64)])
         return np.asarray(first + second[-1] - second)
 
+    def counted(mask: Bools) -> npt.NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(mask[order], dtype=np.int64)])
+
     possible = np.concatenate([[True], ordered[:-1] > ordered[1:], [True]])
     if count and ordered[0] >= 1:
         possible[0] = False  # eta is 1 at most, and equality exits
@@ -79,7 +90,9 @@ def draw_curve(judged: Judged) -> Curve:
     top1 = chained(judged.ee_right, judged.sac_right) / count
     top5 = chained(judged.ee_top5, judged.sac_top5) / count
     mean_ms = judged.ee_ms.mean(dtype=np.float64) + chained(np.zeros(count), judged.sac_ms) / count
-    return Curve(exits, top1[exits], top5[exits], mean_ms[exits], ordered, float(judged.sac_right.mean()))
+    lost = counted(judged.sac_right & ~judged.ee_right)[exits]
+    won = counted(judged.ee_right & ~judged.sac_right)[exits]
+    return Curve(exits, lost, won, top1[exits], top5[exits], mean_ms[exits], ordered, float(judged.sac_right.mean()))
 
 
 Rule = Callable[[Curve], int | None]  # the place on a curve, or None where no eta does
@@ -100,11 +113,27 @@ def cheapest_with(top1: float) -> Rule:
     return rule
 
 
-def losing_at_most(loss: float) -> Rule:
-    """The most exits at a top-1 of at most `loss` below SAC's on every image."""
+def promising(loss: float) -> Rule:
+    """The most exits of which other images, too, lose at most `loss` of top-1 against SAC on every image: see `promise`.
+
+    None where not one exit can be promised.
+    """
 
     def rule(curve: Curve) -> int | None:
-        return cheapest_with(curve.sac_top1 - loss)(curve)
+        # Where nobody exits nothing is lost: that needs no promise, and is none worth having.
+        nobody = int(curve.exits[0] == 0)
+        kept = leading_promises(curve.lost[nobody:], curve.won[nobody:], curve.count, loss)
+        return nobody + kept - 1 if kept else None
+
+    return rule
+
+
+def losing_at_most(loss: float) -> Rule:
+    """What is `promising`, or else the most exits that lose at most `loss` on the curve's own images."""
+
+    def rule(curve: Curve) -> int | None:
+        place = promising(loss)(curve)
+        return cheapest_with(curve.sac_top1 - loss)(curve) if place is None else place
 
     return rule
 
@@ -124,11 +153,32 @@ def with_exit_rate(rate: float) -> Rule:
     return lambda curve: int(np.abs(curve.exit_rate - rate).argmin())
 
 
-POINTS: Mapping[str, Rule] = {  # points of top-1 that are lost against SAC on every image
-    "fast": losing_at_most(0.02),
-    "balanced": losing_at_most(0.005),
+ALLOWED_LOSS: Mapping[str, float] = {"fast": 0.02, "balanced": 0.005}  # of top-1, against SAC on every image
+POINTS: Mapping[str, Rule] = {
+    **{name: losing_at_most(loss) for name, loss in ALLOWED_LOSS.items()},
     "accurate": most_accurate,
 }
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a point may lose, and what can be said of images that were not fitted on. Shares of images.
+
+    at_most: others lose more in one case of twenty. is_kept: False where not one exit could be promised, and the point is the
+    one that keeps to `allowed` on its own images only. images, needed: those that it was fitted on, and the fewest that can
+    promise anything.
+    """
+
+    allowed: float
+    at_most: float
+    is_kept: bool
+    images: int
+    needed: int
+
+
+def promise_of(curve: Curve, place: int, allowed: float) -> Promise:
+    bound = loss_bound(int(curve.lost[place]), int(curve.won[place]), curve.count) if curve.exits[place] else 0.0
+    return Promise(allowed, bound, promising(allowed)(curve) == place, curve.count, images_needed(allowed))
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,12 @@ class Labelled:
     """`count` images, each with a name that stays its own when others come or go.
 
     key: a hash of names, sizes, times of change and labels: another data set has another. read: image `index`, (H, W, 3)
-    uint8 BGR; raises ImageError for one that cannot be read.
+    uint8 BGR; raises ImageError for one that cannot be read; several threads may call it. home: the folder that names start
+    from.
     """
 
     source: str
+    home: Path
     names: Sequence[str]
     labels: npt.NDArray[np.int64]
     key: str
@@ -86,7 +88,7 @@ def _folders(folder: Path, classes: int, class_names: Sequence[str] | None) -> L
     paths = [path for name in by_class for path in by_class[name]]
     labels = np.array([numbers[name] for name in by_class for _ in by_class[name]], np.int64)
     names = [path.relative_to(folder).as_posix() for path in paths]
-    return _of_files(str(folder), names, paths, labels)
+    return _of_files(str(folder), folder.resolve(), names, paths, labels)
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -126,7 +128,7 @@ def _list(path: Path, classes: int, class_names: Sequence[str] | None) -> Labell
             f"--data {path}: {twice} stands there twice; in both halves it would be fitted and reported on"
         )
     numbers = _class_numbers(path, list(dict.fromkeys(given)), classes, class_names)
-    return _of_files(str(path), names, paths, np.array([numbers[label] for label in given], np.int64))
+    return _of_files(str(path), home, names, paths, np.array([numbers[label] for label in given], np.int64))
 
 
 def _class_numbers(path: Path, found: Sequence[str], classes: int, class_names: Sequence[str] | None) -> dict[str, int]:
@@ -134,6 +136,12 @@ def _class_numbers(path: Path, found: Sequence[str], classes: int, class_names: 
     if class_names is not None:
         known = {name: index for index, name in enumerate(class_names)}
         if set(found) <= set(known):
+            for name, times in Counter(class_names).items():
+                if times > 1 and name in found:
+                    raise ImageError(
+                        f"--data {path}: {times} classes of the model are called {name!r}, so which is meant is open."
+                        f" Give labels as numbers, 0 to {classes - 1}"
+                    )
             return {name: known[name] for name in found}
         if not all(_is_number(name) for name in found):
             strange = [name for name in found if name not in known]
@@ -155,7 +163,7 @@ def _is_number(text: str) -> bool:
     return text.isdecimal() and len(text) < 10
 
 
-def _of_files(source: str, names: list[str], paths: list[Path], labels: npt.NDArray[np.int64]) -> Labelled:
+def _of_files(source: str, home: Path, names: list[str], paths: list[Path], labels: npt.NDArray[np.int64]) -> Labelled:
     def facts() -> Iterable[str]:
         for name, path, label in zip(names, paths, labels, strict=True):
             try:
@@ -164,7 +172,7 @@ def _of_files(source: str, names: list[str], paths: list[Path], labels: npt.NDAr
             except OSError:
                 yield f"{name}\0missing\0{label}\n"
 
-    return Labelled(source, names, labels, _hash(facts()), lambda index: read_picture(paths[index]))
+    return Labelled(source, home, names, labels, _hash(facts()), lambda index: read_picture(paths[index]))
 
 
 def _arrays(folder: Path) -> Labelled:
@@ -177,12 +185,17 @@ def _arrays(folder: Path) -> Labelled:
         raise ImageError(
             f"{folder / 'labels.npy'} must hold {len(images)} whole numbers, found {labels.dtype} {labels.shape}"
         )
-    found = (folder / "images.npy").stat()
+    path, count = folder / "images.npy", len(images)
+    del images
+
+    def read(index: int) -> ImageU8:
+        # Mapped anew each time: pages that a mapping has seen count as this process's memory until it is closed.
+        return np.ascontiguousarray(load_array(path, "r")[index][..., ::-1])
+
+    found = path.stat()
     key = _hash([f"{found.st_size}\0{found.st_mtime_ns}\n", hashlib.sha256(labels.tobytes()).hexdigest()])
-    names = [f"images.npy/{index}" for index in range(len(images))]
-    return Labelled(
-        str(folder), names, labels.astype(np.int64), key, lambda index: np.ascontiguousarray(images[index][..., ::-1])
-    )
+    names = [f"images.npy/{index}" for index in range(count)]
+    return Labelled(str(folder), folder.resolve(), names, labels.astype(np.int64), key, read)
 
 
 def _hash(parts: Iterable[str]) -> str:

@@ -40,10 +40,44 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             f"{name}: {100 * point['time_saved']:.1f} % of SAC-always's time saved, {100 * point['top1_lost']:+.2f} points of"
             f" top-1 lost; tuned on the report itself it would have looked {100 * point['self_deception']:+.2f} points better"
         )
+        if point["promise"] is not None:
+            lines.append(promise_line(name, point["promise"]))
+    timing = result["timing"]
+    lines.append(
+        f"wall time of a pass: EE {_spread(timing['ee'])}, SAC {_spread(timing['sac'])};"
+        f" {timing['warmup_passes']} passes before them to warm up"
+    )
     if result["chosen"] is not None:
         gate = result["points"][result["chosen"]["point"]]["report"]["gate"]
         lines.append("the gate: " + ", ".join(f"{name} {100 * gate[name]:.1f} %" for name in GATE))
     return lines
+
+
+def promise_line(name: str, promise: Mapping[str, Any]) -> str:
+    """What a point may lose on images that were not fitted on, or why nothing can be promised, and the best that can be had."""
+    allowed, bound = 100 * promise["allowed"], 100 * promise["at_most"]
+    if promise["is_kept"]:
+        return (
+            f"{name}: on other images at most {bound:.2f} points of top-1 are lost (95 % sure; {allowed:g} are allowed)"
+        )
+    few = promise["images"] < promise["needed"]
+    why = (
+        f"{promise['needed']} are the fewest"
+        if few
+        else "among the surest exits are some that SAC would have had right"
+    )
+    return (
+        f"{name}: NOT PROMISED. A loss of at most {allowed:g} points cannot be promised from {promise['images']} images to"
+        f" fit on: {why}. The best that can be had keeps to it on these images; others may lose up to {bound:.2f} points"
+        f" (95 % sure). Give more images"
+    )
+
+
+def _spread(times: Mapping[str, Any]) -> str:
+    return (
+        f"median {times['median_ms']:.3f} ms, p90 {times['p90_ms']:.3f}, p95 {times['p95_ms']:.3f}, p99 {times['p99_ms']:.3f}"
+        f" (n = {times['n']})"
+    )
 
 
 def _row(name: str, eta: str, at: Mapping[str, Any], span: str) -> str:
@@ -70,13 +104,16 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
         quiet=True,
     )
     point = points[main]
-    unread = [f"{result['unreadable']} images could not be read"] if result["unreadable"] else []
+    notes = [f"{result['unreadable']} images could not be read"] if result["unreadable"] else []
+    promise = point["promise"]
+    notes += [promise_line(main, promise)] if promise is not None else []
+    is_good = result["chosen"] is not None and (promise is None or promise["is_kept"])
     stored = (
         f"Stored: {main}, eta {point['eta']:g}"
         if result["chosen"]
         else f"Nothing was stored. Shown: {main}, eta {point['eta']:g}"
     )
-    yield verdict(result["chosen"] is not None, stored, unread)
+    yield verdict(is_good, stored, notes)
     ends = point["intervals"]["top1"]
     yield cards(
         [
@@ -128,6 +165,13 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
         ),
     ]
     yield f'<div class="pair">{"".join(drawings)}</div>'
+    timing = result["timing"]
+    machines = "; ".join(", ".join(f"{key} {value}" for key, value in one.items()) for one in timing["machines"])
+    yield paragraph(
+        f"Wall time of a pass: EE {_spread(timing['ee'])}, SAC {_spread(timing['sac'])}; {timing['warmup_passes']} passes"
+        f" before them to warm up. {machines}",
+        quiet=True,
+    )
     error = result["calibration_error"]
     yield paragraph(
         f"Temperature {result['temperature']:g}: EE's expected calibration error on the report goes from"

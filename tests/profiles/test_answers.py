@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
+import resource
 import tracemalloc
+import weakref
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +19,7 @@ import pytest
 
 from sacvit.bundle.errors import EngineError, ImageError, SacvitError, UsageError
 from sacvit.profiles import answers as module
-from sacvit.profiles.answers import FILES, KEY_NAME, Answers, collect
+from sacvit.profiles.answers import DECODERS, FILES, KEY_NAME, WARMUP_NAME, WARMUP_PASSES, Answers, collect
 from sacvit.profiles.labelled import Labelled, open_labelled
 from sacvit.profiles.tune import judge
 from sacvit.runtime.pipeline import Pipeline
@@ -47,7 +53,8 @@ def data(folders, pipeline):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """How many images each pass of EE took."""
+    """How many images each pass of EE took; none of them warms up."""
+    monkeypatch.setattr(module, "WARMUP_PASSES", 0)
     taken: list[int] = []
     real = Track.start
 
@@ -106,6 +113,121 @@ def test_progress_ends_with_all_images(pipeline, data, tmp_path):
     told = []
     collect(pipeline, data, tmp_path, 4, lambda done, total: told.append((done, total)))
     assert told[0] == (4, COUNT) and told[-1] == (COUNT, COUNT)
+
+
+# Timing
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many images each pass of EE took, those that warm up among them."""
+    taken: list[int] = []
+    real = Track.start
+
+    def start(self, count, on_device=False):
+        taken.append(count)
+        real(self, count, on_device)
+
+    monkeypatch.setattr(Track, "start", start)
+    return taken
+
+
+def test_each_size_of_a_pass_is_warmed_up_before_it_is_timed(pipeline, data, tmp_path, sizes):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    assert sizes == [4] * (WARMUP_PASSES + 5) + [2] * (WARMUP_PASSES + 1)
+
+
+def test_the_time_of_a_pass_is_that_of_the_last_one_not_of_its_warm_up(pipeline, data, tmp_path, monkeypatch):
+    passes = []
+    real = Track.finish
+
+    def finish(self):
+        real(self)
+        passes.append(self.count)
+        self.ee_ms = 1000.0 if len(passes) <= WARMUP_PASSES else 1.0
+
+    monkeypatch.setattr(Track, "finish", finish)
+    assert collect(pipeline, data, tmp_path, 1, quiet).ee_ms.tolist() == [1.0] * COUNT
+
+
+def test_warm_up_passes_are_counted_with_their_machine(pipeline, data, tmp_path):
+    found = collect(pipeline, data, tmp_path, 4, quiet).warmups
+    assert [(entry["images"], entry["passes"]) for entry in found] == [(4, WARMUP_PASSES), (2, WARMUP_PASSES)]
+    assert all({"processor", "cores", "load_1min", "governor"} == set(entry["machine"]) for entry in found)
+
+
+def test_a_call_that_goes_on_warms_up_again_and_both_are_counted(pipeline, data, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        collect(pipeline, data, tmp_path, 1, stop_after(12))
+    assert [entry["passes"] for entry in collect(pipeline, data, tmp_path, 1, quiet).warmups] == [WARMUP_PASSES] * 2
+
+
+def test_a_call_that_answers_nothing_does_not_warm_up(pipeline, data, tmp_path, sizes):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    sizes.clear()
+    assert len(collect(pipeline, data, tmp_path, 4, quiet).warmups) == 2 and sizes == []
+
+
+def test_a_line_of_the_warm_up_that_a_kill_cut_is_dropped(pipeline, data, tmp_path):
+    whole = collect(pipeline, data, tmp_path, 1, quiet).warmups
+    with (tmp_path / WARMUP_NAME).open("a") as file:
+        file.write('{"images": 1, "pas')
+    assert collect(pipeline, data, tmp_path, 1, quiet).warmups == whole
+
+
+def test_a_damaged_count_of_warm_up_passes_is_told(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path, 1, quiet)
+    (tmp_path / WARMUP_NAME).write_text("nothing\n")
+    with pytest.raises(
+        SacvitError, match=r"warmup\.jsonl is damaged .* Remove it: only the count of warm-up passes is lost"
+    ):
+        collect(pipeline, data, tmp_path, 1, quiet)
+
+
+def test_no_picture_is_decoded_beside_a_pass(pipeline, data, tmp_path, monkeypatch):
+    """It would take the processor from the pass, and be in its time."""
+    running, beside = [], []
+    start, finish = Track.start, Track.finish
+
+    def started(self, count, on_device=False):
+        running.append(count)
+        start(self, count, on_device)
+
+    def finished(self):
+        finish(self)
+        running.clear()
+
+    def read(index):
+        beside.extend(running)
+        return data.read(index)
+
+    monkeypatch.setattr(Track, "start", started)
+    monkeypatch.setattr(Track, "finish", finished)
+    monkeypatch.setattr(module, "GROUP", 4)
+    collect(pipeline, replace(data, read=read), tmp_path, 1, quiet)
+    assert beside == []
+
+
+def test_no_more_pictures_are_held_than_are_decoded_at_once(pipeline, data, tmp_path):
+    """A picture of 12 megapixels has 36 MB, what the network sees of it 150 kB."""
+    alive, most = weakref.WeakSet(), []
+
+    class Picture(np.ndarray):
+        """Can be hashed, by what it is and not by what it holds."""
+
+        __hash__ = object.__hash__
+
+        def __eq__(self, other):
+            return self is other
+
+    def read(index):
+        picture = data.read(index).view(Picture)
+        alive.add(picture)
+        most.append(len(alive))
+        return picture
+
+    collect(pipeline, replace(data, read=read), tmp_path, 1, quiet)
+    assert len(most) == COUNT and max(most) <= DECODERS
 
 
 # Going on
@@ -254,7 +376,7 @@ class FullDisk:
 
         def open_path(path, mode="r", *arguments, **named):
             file = real(path, mode, *arguments, **named)
-            if "a" not in mode:
+            if "a" not in mode or path.name not in FILES:
                 return file
             write = file.write
 
@@ -300,6 +422,50 @@ def test_a_disk_that_is_full_from_the_start_is_told(pipeline, data, tmp_path, mo
         collect(pipeline, data, tmp_path / "a", 4, quiet)
 
 
+@contextmanager
+def small_files(largest):
+    """Files of this process may not grow beyond `largest` bytes: the kernel refuses, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_answers_that_the_kernel_refuses_to_write_are_told_and_the_next_call_goes_on(
+    pipeline, data, tmp_path, passes, monkeypatch
+):
+    monkeypatch.setattr(module, "describe_machine", dict)  # or its line would be longer than the logits
+    whole = logits_of(collect(pipeline, data, tmp_path / "whole", 4, quiet))
+    collect(pipeline, data, tmp_path / "full", 4, quiet)
+    for name in (*FILES, WARMUP_NAME):
+        (tmp_path / "full" / name).unlink()
+    with (
+        small_files(10 * 4 * 5),
+        pytest.raises(SacvitError, match=r"full cannot be written: File too large\. What was answered"),
+    ):
+        collect(pipeline, data, tmp_path / "full", 4, quiet)
+    passes.clear()
+    assert np.array_equal(logits_of(collect(pipeline, data, tmp_path / "full", 4, quiet)), whole)
+    assert sum(passes) == COUNT - 8
+
+
+def test_a_disk_without_room_for_all_answers_is_told_before_the_first_pass(
+    pipeline, data, tmp_path, monkeypatch, passes
+):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=COUNT * (8 * 5 + 8) - 1))
+    with pytest.raises(SacvitError, match=r"take 0 MB, the disk has 0 MB left\. Make room, or give another --out"):
+        collect(pipeline, data, tmp_path, 4, quiet)
+    assert passes == []
+
+
+def test_answers_that_are_there_need_no_room(pipeline, data, tmp_path, monkeypatch):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert collect(pipeline, data, tmp_path, 4, quiet).count == COUNT
+
+
 def test_engines_that_compute_nan_are_told_and_nothing_of_it_is_kept(pipeline, data, tmp_path, monkeypatch):
     real = Track.finish
 
@@ -316,8 +482,21 @@ def test_engines_that_compute_nan_are_told_and_nothing_of_it_is_kept(pipeline, d
 def test_the_key_names_what_answers_depend_on(pipeline, data, tmp_path):
     collect(pipeline, data, tmp_path, 4, quiet)
     assert set(json.loads((tmp_path / KEY_NAME).read_text())) == {
-        "format", "ee", "sac", "backend", "preprocessing", "data", "images", "batch",
+        "format", "ee", "sac", "backend", "preprocessing", "data", "images", "batch", "warmup",
     }  # fmt: skip
+
+
+def test_the_benchmark_s_random_answers_are_taken_for_those_of_a_killed_run(pipeline, tmp_path, passes):
+    """benchmarks/tune_memory.py writes them, so as not to run DeiT-S 50 000 times."""
+    path = BUNDLES.parents[2] / "benchmarks" / "tune_memory.py"
+    spec = importlib.util.spec_from_file_location("tune_memory", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.ORDINARY, benchmark.LARGE = (30, 40), (60, 80)
+    listed = benchmark.write_pictures(tmp_path / "pictures", 20, 5, large_every=10_000)
+    benchmark.write_answers(BUNDLES / "bundle", listed, tmp_path / "answers", 5, 4, 16)
+    collect(pipeline, open_labelled(listed, 5, pipeline.labels), tmp_path / "answers", 4, quiet)
+    assert passes == [4]
 
 
 # Memory
@@ -334,7 +513,7 @@ def many(tmp_path_factory):
         rng.standard_normal((MANY, CLASSES), np.float32).tofile(folder / name)
     ms = np.ones(MANY, np.float32)
     labels = rng.integers(0, CLASSES, MANY)
-    data = Labelled("many", [str(index) for index in range(MANY)], labels, "", lambda index: None)
+    data = Labelled("many", Path(), [str(index) for index in range(MANY)], labels, "", lambda index: None)
     return Answers(folder, MANY, CLASSES, ms, ms, np.ones(MANY, bool)), data
 
 

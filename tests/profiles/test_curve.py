@@ -16,6 +16,7 @@ from sacvit.profiles.curve import (
     judge_at,
     losing_at_most,
     most_accurate,
+    promising,
     with_exit_rate,
 )
 
@@ -62,6 +63,14 @@ def test_the_curve_is_what_every_eta_gives(judged):
 
 @settings(max_examples=80, deadline=None)
 @given(JUDGED)
+def test_what_is_lost_less_what_is_won_is_what_top1_falls_by(judged):
+    curve = draw_curve(judged)
+    np.testing.assert_allclose((curve.lost - curve.won) / curve.count, curve.sac_top1 - curve.top1, atol=EXACT, rtol=0)
+    assert (np.diff(curve.lost) >= 0).all() and (curve.lost + curve.won <= curve.exits).all()
+
+
+@settings(max_examples=80, deadline=None)
+@given(JUDGED)
 def test_exactly_the_curve_s_count_leaves_at_its_eta(judged):
     curve = draw_curve(judged)
     etas = [curve.eta(place) for place in range(len(curve.exits))]
@@ -86,7 +95,9 @@ def test_rules_pick_what_trying_every_eta_picks(judged, share, ms, loss):
     keeps = [point for point in points if point[1] >= share - 1e-12]
     assert picked(cheapest_with(share)) == best(keeps, lambda point: point[0])
     loses = [point for point in points if point[1] >= sac - loss - 1e-12]
-    assert picked(losing_at_most(loss)) == best(loses, lambda point: point[0])
+    promised = picked(promising(loss))  # test_promise.py's
+    expected = best(loses, lambda point: point[0]) if promised is None else promised
+    assert picked(losing_at_most(loss)) == expected
     quick = [point for point in points if point[3] <= ms + 1e-9]
     assert picked(fastest_within(ms)) == best(quick, lambda point: (point[1], point[0]))
     near = min(abs(point[0] / judged.count - share) for point in points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -126,6 +127,18 @@ def test_a_file_that_is_no_list_is_told(tmp_path):
     assert "is neither a folder nor a .csv file" in refusal(tmp_path / "list.txt")
 
 
+def test_a_name_of_two_classes_is_refused_and_numbers_are_offered(folders):
+    """ImageNet has two cranes and two maillots."""
+    refused = refusal(folders, 4, ["ant", "bee", "cat", "cat"])
+    assert (
+        "2 classes of the model are called 'cat', so which is meant is open. Give labels as numbers, 0 to 3" in refused
+    )
+
+
+def test_a_name_of_two_classes_that_no_label_uses_is_none_of_our_business(folders):
+    assert open_labelled(folders, 5, ["ant", "bee", "cat", "emu", "emu"]).count == 4
+
+
 # Lists
 
 
@@ -228,6 +241,20 @@ def test_images_without_labels_are_told(tmp_path):
     arrays(tmp_path, np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, int))
     (tmp_path / "labels.npy").unlink()
     assert "labels.npy is not a readable array" in refusal(tmp_path)
+
+
+def test_arrays_are_not_kept_mapped(tmp_path):
+    """Pages that a mapping has seen count as this process's memory: 7.5 GB of ImageNet's validation set."""
+    data = open_labelled(arrays(tmp_path, np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, int)), 3, None)
+    data.read(1)
+    assert str(tmp_path / "images.npy") not in Path("/proc/self/maps").read_text()
+
+
+def test_arrays_that_were_cut_after_they_were_opened_are_told_when_they_are_read(tmp_path):
+    data = open_labelled(arrays(tmp_path, np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, int)), 3, None)
+    os.truncate(tmp_path / "images.npy", 150)
+    with pytest.raises(ImageError, match=r"images\.npy is not a readable array"):
+        data.read(1)
 
 
 # The key

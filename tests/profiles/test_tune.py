@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import resource
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,15 +17,18 @@ import cv2
 import numpy as np
 import pytest
 
-from sacvit.bundle.errors import GuardError, UsageError
+from sacvit.bundle.errors import GuardError, ImageError, UsageError
 from sacvit.profiles import honesty
 from sacvit.profiles import tune as module
 from sacvit.profiles.answers import Answers
-from sacvit.profiles.curve import cheapest_with, fastest_within, most_accurate, with_exit_rate
+from sacvit.profiles.curve import POINTS, cheapest_with, fastest_within, most_accurate, with_exit_rate
+from sacvit.profiles.halves import fit_half
 from sacvit.profiles.labelled import Labelled, open_labelled
+from sacvit.profiles.rules import rule_of
 from sacvit.profiles.temperature import confidences
-from sacvit.profiles.tune import fit_half, judge, rule_of, tune
+from sacvit.profiles.tune import judge, tune
 from sacvit.profiles.tune_cli import main
+from sacvit.profiles.tune_report import summary_lines
 from sacvit.runtime.pipeline import Pipeline
 
 BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
@@ -50,7 +56,9 @@ class Synthetic:
         self.ee, self.folder = ee.astype(np.float32), folder
         ms = np.full(count, EE_MS, np.float32), np.full(count, SAC_MS, np.float32)
         self.answers = Answers(folder, count, classes, *ms, np.ones(count, bool))
-        self.data = Labelled("made up", [f"{index}.png" for index in range(count)], labels, "", lambda index: None)
+        self.data = Labelled(
+            "made up", folder, [f"{index}.png" for index in range(count)], labels, "", lambda index: None
+        )
         self.fitted = fit_half(self.data)
         monkeypatch.setattr(module, "open_labelled", lambda *_: self.data)
         monkeypatch.setattr(module, "collect", lambda *_: self.answers)
@@ -182,34 +190,6 @@ def test_top5_counts_the_five_largest(tmp_path, monkeypatch):
     made = Synthetic(tmp_path, monkeypatch, logits, logits, np.arange(8))
     found = judge(made.answers, made.data, 1.0)
     assert found.ee_top5.tolist() == [False] * 3 + [True] * 5 and found.ee_right.tolist() == [False] * 7 + [True]
-
-
-# Halves
-
-
-def named(*names) -> Labelled:
-    return Labelled("", names, np.zeros(len(names), int), "", lambda index: None)
-
-
-def test_an_image_stays_in_its_half_when_others_come():
-    few = [f"cat/{index}.jpg" for index in range(0, 300, 3)]
-    many = [f"cat/{index}.jpg" for index in range(300)]
-    assert np.array_equal(fit_half(named(*many))[::3], fit_half(named(*few)))
-
-
-def test_halves_are_halves():
-    # 8 000 coins: 45 of standard deviation, 3 % of a half is 2.7 of them.
-    share = fit_half(named(*(f"{index}.jpg" for index in range(8000)))).mean()
-    assert share == pytest.approx(0.5, abs=0.017)
-
-
-def test_a_half_without_images_is_told(stepped):
-    made, _ = stepped
-    one = next(name for name in made.data.names if fit_half(named(name))[0])
-    made.data = named(one, one)
-    made.answers = Answers(made.folder, 2, 5, *np.ones((2, 2), np.float32), np.ones(2, bool))
-    with pytest.raises(UsageError, match="one of the halves is empty; give more images, or --report-data"):
-        made.tune()
 
 
 # Rules by option
@@ -388,7 +368,12 @@ def test_a_second_call_with_another_rule_answers_nothing_again(command, monkeypa
 def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, capsys):
     before = (bundle / "sacvit.json").read_bytes()
     fails(
-        [*command, "--min-top1", "100"], 3, "no eta gives a top-1 of 100 %", "The best that can be had", capsys=capsys
+        [*command, "--min-top1", "100"],
+        3,
+        "no eta gives a top-1 of 100 %",
+        "The best that can be had",
+        "The answers stay: call it without a rule",
+        capsys=capsys,
     )
     assert (bundle / "sacvit.json").read_bytes() == before
 
@@ -437,6 +422,7 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(command, monkeypatch, ca
         real(self, count, on_device)
 
     monkeypatch.setattr(Track, "start", start)
+    monkeypatch.setattr("sacvit.profiles.answers.WARMUP_PASSES", 0)
     fails(command, 130, "interrupted", capsys=capsys)
     assert main(command) == 0 and len(taken) == 30 + 31
 
@@ -488,6 +474,121 @@ def test_the_plain_vit_is_a_point(plain_bundle, tmp_path, images, capsys):
     plain = json.loads(capsys.readouterr().out)["plain"]
     text = (tmp_path / "out" / "tune.html").read_text()
     assert 0 <= plain["top1"] <= 1 and plain["mean_ms"] > 0 and "plain ViT" in text
+
+
+def test_the_plain_vit_runs_on_the_provider_that_was_named(command, plain_bundle, monkeypatch, capsys):
+    def load(path, batch, provider):
+        raise UsageError(f"{path.name} on {provider}")
+
+    monkeypatch.setattr(module, "Plain", load)
+    fails([*command, "--plain", plain_bundle / "plain.onnx"], 2, "plain.onnx on cpu", capsys=capsys)
+
+
+def test_a_plain_vit_that_is_none_is_told_before_any_work(command, bundle, no_work, capsys):
+    fails([*command, "--plain", bundle / "ee.onnx"], 4, "is the EE stage; --plain wants a plain ViT", capsys=capsys)
+
+
+def test_a_plain_vit_of_other_classes_is_told_before_any_work(command, plain_bundle, no_work, capsys):
+    words = "plain.onnx has 7 classes, the pair has 5"
+    fails([*command, "--plain", plain_bundle / "plain.onnx"], 4, words, capsys=capsys)
+
+
+# What is promised
+
+
+def test_a_point_from_too_few_images_is_stored_and_said_to_be_no_promise(command, bundle, tmp_path, capsys):
+    assert main([*command, "--point", "balanced"]) == 0
+    told, stored = capsys.readouterr(), manifest_of(bundle)["tuned"]["fp32"]["promise"]
+    words = "balanced: NOT PROMISED. A loss of at most 0.5 points cannot be promised from"
+    assert words in told.err and words in told.out and words in (tmp_path / "out" / "tune.html").read_text()
+    assert not stored["is_kept"] and stored["needed"] == 539 > stored["images"]
+
+
+def test_a_point_from_enough_images_is_told_with_what_others_may_lose(stepped):
+    result = stepped[0].tune(rule=("fast", POINTS["fast"])).result
+    promise, fit = result["points"]["fast"]["promise"], result["points"]["fast"]["fit"]
+    lost = 1 - fit["top1"]  # SAC is always right
+    assert promise["is_kept"] and lost < promise["at_most"] <= 0.02
+    assert "fast: on other images at most" in "\n".join(summary_lines(result))
+
+
+def test_rules_that_allow_no_loss_promise_none(stepped):
+    assert stepped[0].tune().result["points"]["accurate"]["promise"] is None
+
+
+# Times
+
+
+def test_times_are_told_with_their_warm_up_and_machine(command, tmp_path, capsys):
+    assert main(command) == 0
+    timing = json.loads((tmp_path / "out" / "tune.json").read_text())["timing"]
+    assert (timing["warmup_passes"], timing["ee"]["n"], timing["sac"]["n"]) == (3, 60, 60)
+    assert len(timing["machines"]) == 1 and "(n = 60); 3 passes before them to warm up" in capsys.readouterr().out
+
+
+def test_a_machine_is_told_once_at_its_highest_load(stepped):
+    made, _ = stepped
+    one = {"processor": "A", "cores": 2, "load_1min": 0.5, "governor": None}
+    machines = [one, one | {"load_1min": 3.0}, one | {"cores": 4}, one | {"load_1min": 1.0}]
+    made.answers = replace(made.answers, warmups=[{"images": 1, "passes": 3, "machine": found} for found in machines])
+    timing = made.tune().result["timing"]
+    assert [(found["cores"], found["load_1min"]) for found in timing["machines"]] == [(2, 3.0), (4, 0.5)]
+    assert timing["warmup_passes"] == 12
+
+
+# A full disk
+
+
+@pytest.fixture(scope="module")
+def tuned_once(photos, tmp_path_factory):
+    """A folder with a bundle that has been tuned, `bundle`, and what was written, `out`."""
+    home = tmp_path_factory.mktemp("tuned")
+    shutil.copytree(BUNDLES / "typed", home / "bundle")
+    engines = ["--engine", str(home / "bundle" / "ee.onnx"), str(home / "bundle" / "sac.onnx")]
+    assert main([*engines, "--data", str(photos), "--out", str(home / "out"), "--exit-rate", "0.2"]) == 0
+    return home
+
+
+@pytest.fixture
+def again(tuned_once, photos, tmp_path):
+    """The arguments of a second call with another rule, on a copy of it in tmp_path."""
+    home = shutil.copytree(tuned_once, tmp_path / "home")
+    engines = ["--engine", str(home / "bundle" / "ee.onnx"), str(home / "bundle" / "sac.onnx")]
+    return [*engines, "--data", str(photos), "--out", str(home / "out"), "--exit-rate", "0.9"]
+
+
+@pytest.mark.parametrize("name", ["out/tune.json", "out/tune.html", "out/tune.png", "bundle/sacvit.json"])
+def test_a_file_that_does_not_fit_on_the_disk_is_told_and_the_one_before_it_stays(name, again, tmp_path, capsys):
+    path = tmp_path / "home" / name
+    before, real = path.read_bytes(), os.replace
+
+    def replace_file(source, target):
+        if Path(target) == path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace_file)
+        words = f"{path} cannot be written: No space left on device. What stood there before still does"
+        fails(again, 1, words, "make room, and call it again", capsys=capsys)
+    assert path.read_bytes() == before and not list(path.parent.glob(".*"))
+
+
+def test_a_report_that_the_kernel_refuses_to_write_is_told_and_the_next_call_answers_nothing_again(
+    again, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "home" / "out" / "tune.json"
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        fails(
+            again, 1, "tune.json cannot be written: File too large. What stood there before still does", capsys=capsys
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    monkeypatch.setattr("sacvit.runtime.track.Track.start", lambda *_: pytest.fail("an image was answered again"))
+    assert main(again) == 0 and path.read_bytes() != before
 
 
 # Bad input
@@ -561,6 +662,68 @@ def test_a_changed_picture_is_told(command, photos, tmp_path, capsys):
     assert main([*command, "--data", str(data)]) == 0
     os.utime(next(data.rglob("*.png")), ns=(1, 1))
     fails([*command, "--data", data], 2, "data changed since they were written", capsys=capsys)
+
+
+def test_a_half_without_images_is_told_before_any_work(command, photos, tmp_path, no_work, capsys):
+    paths = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
+    fitted = fit_half(open_labelled(photos, 5, NAMES))
+    data = shutil.copytree(photos, tmp_path / "data")
+    chosen = [path for path, is_fitted in zip(paths, fitted, strict=True) if is_fitted]
+    (data / "fit.csv").write_text("".join(f"{path},{path.parent}\n" for path in chosen))
+    fails([*command, "--data", data / "fit.csv"], 2, "none falls into the one that is reported on", capsys=capsys)
+
+
+def test_one_image_is_told_before_any_work(command, photos, tmp_path, no_work, capsys):
+    shutil.copytree(photos / "ant", tmp_path / "data" / "ant")
+    (tmp_path / "data" / "one.csv").write_text(f"ant/{next((photos / 'ant').iterdir()).name},ant\n")
+    fails([*command, "--data", tmp_path / "data" / "one.csv"], 1, "holds 1 images", capsys=capsys)
+
+
+def test_a_class_without_pictures_is_told_before_any_work(command, photos, tmp_path, no_work, capsys):
+    data = shutil.copytree(photos, tmp_path / "data")
+    for path in (data / "dog").iterdir():
+        path.unlink()
+    fails([*command, "--data", data], 1, "no picture in dog: remove empty classes, or fill them", capsys=capsys)
+
+
+def test_a_class_that_a_half_lacks_is_told_before_the_first_pass(command, photos, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(photos, tmp_path / "data")
+    shutil.rmtree(data / "dog")
+
+    before = []
+
+    def answered(*_):
+        before.append(capsys.readouterr().err)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(module, "collect", answered)
+    assert main([*command, "--data", str(data)]) == 2
+    assert before[0].count("of 1 of the model's 5 classes: dog. Nothing is known") == 2
+
+
+def test_images_that_would_be_fitted_and_reported_on_are_told_before_any_work(command, photos, no_work, capsys):
+    fails([*command, "--report-data", photos], 2, "60 of its images are in --data too", capsys=capsys)
+
+
+@pytest.mark.parametrize(("is_fitted", "half"), [(True, "fitted on"), (False, "reported on")])
+def test_a_half_of_which_nothing_can_be_read_is_told(is_fitted, half, stepped):
+    made, _ = stepped
+    made.answers.readable[made.fitted == is_fitted] = False
+    with pytest.raises(ImageError, match=f"of the images that are {half} not one can be read"):
+        made.tune()
+
+
+def test_corrupt_pictures_are_counted_named_and_left_out_with_the_first_one_s_reason(command, photos, tmp_path, capsys):
+    data = shutil.copytree(photos, tmp_path / "data")
+    spoilt = sorted(path for path in data.rglob("*.png"))[::20]
+    for path in spoilt:
+        path.write_bytes(b"")
+    assert main([*command, "--data", str(data)]) == 0
+    told, result = capsys.readouterr().err, json.loads((tmp_path / "out" / "tune.json").read_text())
+    names = [path.relative_to(data).as_posix() for path in spoilt]
+    assert f"3 images cannot be read and are left out, {names[0]} first: {spoilt[0]} is empty" in told
+    assert result["unreadable_images"] == names and result["unreadable"] == 3
+    assert sum(result["data"][key] for key in ("images_fit", "images_report")) == 57
 
 
 def test_half_of_sixty_is_never_judged_by_what_it_was_fitted_on(photos):

@@ -1,0 +1,134 @@
+"""What is told of an operating point and of a curve: plain numbers, as they are stored as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.errors import SacvitError
+from ..runtime.statistics import percentile
+from .compare import read_result
+from .contenders import ALWAYS, NEVER
+from .curve import AtEta, Curve, Judged, Rule, judge_at, promise_of
+from .energy import TOTAL
+from .honesty import intervals, self_deception
+from .labelled import Labelled
+
+DRAWN = 200  # points of a stored curve
+MOST_LISTED = 1000  # images that exited wrong, or that SAC broke
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """mJ of an image that exits and of one that goes the whole way, from a profile of these engines."""
+
+    exit_mj: float
+    full_mj: float
+
+    def at(self, exit_rate: float) -> float:
+        return exit_rate * self.exit_mj + (1 - exit_rate) * self.full_mj
+
+
+def read_costs(path: Path) -> Costs:
+    """From a profile of the same engines. Raises SacvitError when it measured no energy."""
+    contenders = read_result(path)["modes"][-1]["contenders"]
+    try:
+        exit_mj, full_mj = (
+            float(contenders[name]["energy"]["mj_per_image"][TOTAL]["gross"]["value"]) for name in (ALWAYS, NEVER)
+        )
+    except (KeyError, TypeError, ValueError):
+        raise SacvitError(
+            f"--profile {path} holds no energy of an image by path: profile where power can be read"
+        ) from None
+    return Costs(exit_mj, full_mj)
+
+
+def describe_point(
+    curve: Curve, place: int, fit: Judged, report: Judged, rule: Rule, allowed: float | None, costs: Costs | None
+) -> dict[str, Any]:
+    """An operating point: eta, what it does on both splits, intervals, and what tuning on the report would have added.
+
+    allowed: the loss of top-1 that the rule allows, None for a rule of another kind.
+    """
+    eta = curve.eta(place)
+    exits = report.confidence >= np.float32(eta)
+    always = report.ee_ms.mean(dtype=np.float64) + report.sac_ms.mean(dtype=np.float64)
+    times = report.ee_ms + np.where(exits, 0, report.sac_ms)
+    columns = {
+        "top1": np.where(exits, report.ee_right, report.sac_right),
+        "exit_rate": exits,
+        "mean_ms": times,
+        "top1_lost": report.sac_right.astype(np.float32) - np.where(exits, report.ee_right, report.sac_right),
+    }
+    at_report = judge_at(report, eta)
+    return {
+        "eta": eta,
+        "fit": _rounded(judge_at(fit, eta), costs),
+        "report": _rounded(at_report, costs),
+        "intervals": {name: [round(end, 6) for end in ends] for name, ends in intervals(columns).items()},
+        "promise": None if allowed is None else asdict(promise_of(curve, place, allowed)),
+        "top1_lost": round(float(report.sac_right.mean()) - at_report.top1, 6),
+        "time_saved": round(1 - at_report.mean_ms / float(always), 6),
+        "self_deception": round(self_deception(_joined(fit, report), rule), 6),
+    }
+
+
+def _joined(one: Judged, other: Judged) -> Judged:
+    return Judged(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in one.__dataclass_fields__))
+
+
+def _rounded(at: AtEta, costs: Costs | None) -> dict[str, Any]:
+    table = {name: value if isinstance(value, dict) else round(float(value), 6) for name, value in asdict(at).items()}
+    table["gate"] = {name: round(share, 6) for name, share in at.gate.items()}
+    return table | {"mj": None if costs is None else round(costs.at(at.exit_rate), 6)}
+
+
+def ends_of(report: Judged, eta: float | None, costs: Costs | None) -> dict[str, Any]:
+    """Everybody exits, or nobody: eta None."""
+    nobody = Judged(
+        np.full(report.count, -1, np.float32),
+        *(getattr(report, name) for name in list(report.__dataclass_fields__)[1:]),
+    )
+    return _rounded(judge_at(report if eta is not None else nobody, eta or 0.0), costs)
+
+
+def draw_points(judged: Judged, curve: Curve, costs: Costs | None) -> list[dict[str, float | None]]:
+    """At most DRAWN points of a curve, evenly over the exits, with their 99th percentile."""
+    chosen = np.unique(np.linspace(0, len(curve.exits) - 1, DRAWN).round().astype(int))
+    order = np.argsort(-judged.confidence, kind="stable")
+    ee, both = judged.ee_ms[order], (judged.ee_ms + judged.sac_ms)[order]
+    points = []
+    for place in chosen:
+        count = int(curve.exits[place])
+        times = np.concatenate([ee[:count], both[count:]])
+        rate = count / judged.count
+        points.append(
+            {
+                "eta": curve.eta(int(place)),
+                "exit_rate": round(rate, 6),
+                "top1": round(float(curve.top1[place]), 6),
+                "top5": round(float(curve.top5[place]), 6),
+                "mean_ms": round(float(curve.mean_ms[place]), 6),
+                "p99_ms": round(float(percentile(times.tolist(), 99)), 6),
+                "mj": None if costs is None else round(costs.at(rate), 6),
+            }
+        )
+    return points
+
+
+def listed(data: Labelled, chosen: Bools, judged: Judged, eta: float, kind: str) -> dict[str, Any]:
+    """Names of the images of one kind, surest first, at most MOST_LISTED."""
+    exits = judged.confidence >= np.float32(eta)
+    wrong = exits & ~judged.ee_right if kind == "exited wrong" else ~exits & judged.ee_right & ~judged.sac_right
+    found = np.flatnonzero(wrong & chosen)
+    found = found[np.argsort(-judged.confidence[found], kind="stable")]
+    shown = [
+        {"image": data.names[int(index)], "confidence": round(float(judged.confidence[index]), 4)} for index in found
+    ]
+    return {"eta": eta, "count": len(found), "images": shown[:MOST_LISTED]}

@@ -1,0 +1,62 @@
+"""What a loss that was counted on some images promises for others: Tango's score bound, and a sequence that stops in time.
+
+A gate loses against SAC-always where an exit is wrong and SAC would have been right, and wins where it is the other way
+round: a paired difference of shares. Its bound is the score bound of Tango (Statistics in Medicine 17, 1998, 891-908): the
+normal one is 0 where nothing was lost, which is no promise, and a bootstrap shares that and costs hundreds of passes an eta.
+Without a loss among n images the score bound is z^2 / (n + z^2).
+
+Every eta that is tried is a chance to be lucky. So they are tried in an order that is fixed beforehand, from no exits on, and
+the first that fails ends it: the first eta that loses too much must then have passed by itself, which happens in at most
+1 - CONFIDENCE of all cases (fixed-sequence testing; for gates like this one: Angelopoulos et al., Learn then Test,
+arXiv 2110.01052).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95  # one-sided
+Z = 1.6448536269514722  # its quantile of the normal distribution
+HALVINGS = 50  # of an interval of 2: to 2e-15
+
+Counts = npt.NDArray[np.int64]
+
+
+def score(lost: Counts, won: Counts, images: int, loss: float) -> npt.NDArray[np.float64]:
+    """By how many standard deviations the counts lie below what a true loss in (-1, 1) would give; lost, won: (K,)."""
+    gap = lost - won
+    linear = (2 * images - gap) * loss - lost - won
+    constant = -won * loss * (1 - loss)
+    # The share of wins that is likeliest where the loss is this one; roundings must not push it beyond what can be.
+    root = np.sqrt(np.maximum(linear**2 - 8 * images * constant, 0.0))
+    share = np.maximum((root - linear) / (4 * images), max(0.0, -loss))
+    spread = np.sqrt(images * (2 * share + loss * (1 - loss)))
+    return np.asarray((images * loss - gap) / spread, np.float64)
+
+
+def leading_promises(lost: Counts, won: Counts, images: int, loss: float) -> int:
+    """How many places, up to the first that fails, keep a loss of at most `loss` in [0, 1) on other images, with CONFIDENCE."""
+    if loss <= 0 or not images:
+        return 0
+    fails = score(lost, won, images, loss) < Z
+    return int(np.argmax(fails)) if fails.any() else len(fails)
+
+
+def loss_bound(lost: int, won: int, images: int) -> float:
+    """The loss, in [-1, 1], that others exceed in at most 1 - CONFIDENCE of all cases: where the score is Z."""
+    if lost == images:
+        return 1.0
+    counts = np.array([lost]), np.array([won])
+    low, high = (lost - won) / images, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if score(*counts, images, middle)[0] >= Z else (middle, high)
+    return high
+
+
+def images_needed(loss: float) -> int:
+    """From how many on a loss of at most `loss` can be promised where no image is lost."""
+    return math.ceil(Z**2 * (1 - loss) / loss)

@@ -70,7 +70,7 @@ class LocalServer:
         variables = {
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-            "PATH": os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", "")]),  # picks the stub's Python
+            "PATH": os.pathsep.join([str(environment.absolute() / "bin"), os.environ.get("PATH", "")]),  # picks the stub's Python
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: S603
@@ -79,6 +79,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self._folder,  # the stub looks for modules in the current folder too
             )
         try:
             self._wait_until_ready(start_s)
@@ -119,7 +120,7 @@ class LocalServer:
 
     def _command(self, repository: Path, site: Path, strict: bool) -> list[str]:
         options: dict[str, object] = {
-            "model-repository": repository,
+            "model-repository": repository.resolve(),
             "backend-directory": self._folder / "backends",
             "http-port": self.ports.http,
             "http-thread-count": HTTP_THREADS,
@@ -173,7 +174,7 @@ def free_ports(count: int) -> list[int]:
 def site_of(environment: Path) -> Path:
     """Where the environment's packages lie. Raises DeviceError where Triton is not among them."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = environment / "lib" / version / "site-packages"
+    site = environment.absolute() / "lib" / version / "site-packages"
     if not (site / "pytriton" / "tritonserver").is_dir():
         raise DeviceError(
             f"{environment} holds no Triton for {version}: {environment}/bin/pip install nvidia-pytriton==0.7.0"

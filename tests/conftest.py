@@ -28,6 +28,28 @@ OWN_CACHE = tempfile.mkdtemp(prefix="sacvit-tests-")
 os.environ["XDG_CACHE_HOME"] = OWN_CACHE
 atexit.register(shutil.rmtree, OWN_CACHE, ignore_errors=True)
 
+# One thread a process: networks this small lose more in handing work out than they gain, and with two processes on two
+# cores the threads spin in each other's way. A third of the suite's time was that.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and OpenBLAS, here and in what a test starts
+
+
+def compute_on_one_thread() -> None:
+    """ONNX Runtime takes its number of threads from no environment: sessions in this process get another default."""
+    try:
+        import onnxruntime
+    except ImportError:  # the device's side has tests that need none
+        return
+
+    class SessionOptions(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads = 1
+
+    onnxruntime.SessionOptions = SessionOptions
+
+
+compute_on_one_thread()
+
 
 @dataclass(frozen=True)
 class Golden:

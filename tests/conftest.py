@@ -208,6 +208,18 @@ class FakeGpu:
         self.device.reset(**settings)
         open_cuda.cache_clear()
 
+    def work_here(self) -> None:
+        """A build's jobs run in this process and time fewer passes: faster, and faults planted here are seen.
+
+        The children are tested on their own.
+        """
+        from sacvit.export import build, verify
+        from sacvit.export.worker import run_job
+
+        self._monkeypatch.setattr(build, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+        self._monkeypatch.setattr(verify, "WARM_UP_PASSES", 1)
+        self._monkeypatch.setattr(verify, "TIMED_PASSES", 3)
+
 
 def _forget_modules() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]:
@@ -247,9 +259,11 @@ def make_plans(fake_gpu: FakeGpu, plan_store: dict[Any, Path]) -> Any:
         fake_gpu.reset(**gpu)
         key = version, wanted, batches, tuple(gpu.items())
         if key not in plan_store:
+            fake_gpu.work_here()
             folder = plan_store["home"] / str(len(plan_store))
             build(bundle, folder, wanted=wanted, batches=batches)  # type: ignore[arg-type]
             plan_store[key] = folder
+            fake_gpu.reset(**gpu)
         fake_gpu.tensorrt.CALLS.clear()
         return plan_store[key]
 

@@ -7,6 +7,7 @@ tests hold against the real bindings. A plan is a header and an ONNX file. FAULT
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from enum import IntEnum
@@ -463,6 +464,7 @@ class OnnxParser(Noted):
         return True
 
 
+@functools.cache  # a pair is loaded again for every plan that is checked behind it
 def open_session(content: bytes, *, runs: bool = True) -> Any:
     """runs: whether more than its inputs and outputs is wanted, and it is worth optimising."""
     import onnxruntime as ort

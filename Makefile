@@ -6,6 +6,9 @@ BIN := .venv/bin
 TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
 CUDA := 12.9 13
 
+# Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: test demo lint types runtime-test gpu-test gpu-bench clean
 
 # Two processes, each with whole files: most of the time goes into starting commands, which one core does.

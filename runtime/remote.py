@@ -50,7 +50,7 @@ class RemotePipeline:
         self.preprocessing = Preprocessing.from_dict(about["preprocessing"])
         self.labels: list[str] | None = about["labels"]
         self.grid = int(about["grid"])
-        self.max_batch = int(config["max_batch_size"])
+        self.max_batch = int(about["max_batch"])
         size = self.preprocessing.image_size
         self._images = np.zeros((self.max_batch, size, size, 3), np.uint8)
 

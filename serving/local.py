@@ -70,7 +70,9 @@ class LocalServer:
         variables = {
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-            "PATH": os.pathsep.join([str(environment.absolute() / "bin"), os.environ.get("PATH", "")]),  # picks the stub's Python
+            "PATH": os.pathsep.join(
+                [str(environment.absolute() / "bin"), os.environ.get("PATH", "")]
+            ),  # picks the stub's Python
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: S603

@@ -39,12 +39,13 @@ def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository
         assert copied.read_bytes() == (BUNDLE / engine).read_bytes()
 
 
-def test_the_gate_batches_and_refuses_what_waits_too_long(pipeline: Pipeline, tmp_path: Path) -> None:
-    write_repository(pipeline, tmp_path, Serving(max_batch=8, max_wait_ms=250))
+def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp_path: Path) -> None:
+    write_repository(pipeline, tmp_path, Serving(max_batch=8, max_queue=20))
     config = config_of(tmp_path / "sacvit")
-    policy = config.dynamic_batching.default_queue_policy
-    assert (config.backend, config.max_batch_size) == ("python", 8)
-    assert (policy.timeout_action, policy.default_timeout_microseconds) == (0, 250_000)  # 0: REJECT
+    assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 80, True)
+    assert not config.dynamic_batching.HasField("default_queue_policy")  # it would stop the batcher: see chain.py
+    about = About.from_config(as_json(config))
+    assert (about.max_batch, about.max_queue) == (8, 20)
 
 
 def test_every_model_warms_up_except_a_gate_that_needs_the_others(
@@ -157,7 +158,7 @@ def test_python_only_writes_the_gate_alone_with_the_engines_inside(engines: Any,
     [
         (["--instances", "0"], 2, "--instances must be at least 1, found 0"),
         (["--max-batch", "0"], 2, "--max-batch must be at least 1, found 0"),
-        (["--max-wait-ms", "0"], 2, "--max-wait-ms must be at least 1, found 0"),
+        (["--max-queue", "0"], 2, "--max-queue must be at least 1, found 0"),
         (["--threshold", "2"], 2, "the threshold must lie in [0, 1], found 2.0"),
         (["--engine", "gone.onnx", "sac.onnx"], 4, "gone.onnx does not exist"),
         (["--engine", "ee.plan", "sac.plan", "--device", "cpu"], 2, "--device cpu: plans run on a GPU"),

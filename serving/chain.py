@@ -8,6 +8,7 @@ second at a time (issue 8870 of triton-inference-server/server): 12 answers a se
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -49,15 +50,16 @@ class Observer(Protocol):
 
 @dataclass
 class Asked:
-    """A request: how each of its pictures gets into a slot, and what was answered so far."""
+    """A request. read: how each of its pictures gets into a slot, and their eta; raises what is wrong with it."""
 
     client: Client
-    fills: list[Fill]
-    threshold: float
+    read: Callable[[], tuple[list[Fill], float]]
+    fills: list[Fill] = field(default_factory=list)
+    threshold: float = 0.0
     views: list[ImageU8] = field(default_factory=list)
     decoded: list[Future[None]] = field(default_factory=list)
     first: int = 0  # of its images in the batch
-    results: dict[int, Result] = field(default_factory=dict)  # by their places in the batch
+    results: dict[int, Result] = field(default_factory=dict)  # so far, by their places in the batch
 
     @property
     def places(self) -> range:
@@ -102,16 +104,19 @@ class Chain:
         size, count = self._pipeline.preprocessing.image_size, 0
         admitted = []
         for one in requests:
-            if len(one.fills) > self._max_batch:
-                one.client.fail(UsageError(f"send at most {self._max_batch} images a request, found {len(one.fills)}"))
-            elif count and count + len(one.fills) > self._max_queue:
-                one.client.fail(BusyError(f"busy: {self._max_queue} images are waiting. Come back later"))
-            else:
-                count += len(one.fills)
-                one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
-                pairs = zip(one.fills, one.views, strict=True)
-                one.decoded = [self._pool.submit(fill, view) for fill, view in pairs]
-                admitted.append(one)
+            try:
+                if count >= self._max_queue:  # before its tensors are touched: refusing has to be cheap
+                    raise BusyError(f"busy: {self._max_queue} images are waiting. Come back later")
+                one.fills, one.threshold = one.read()
+                if len(one.fills) > self._max_batch:
+                    raise UsageError(f"send at most {self._max_batch} images a request, found {len(one.fills)}")
+            except Exception as reason:  # somebody else's bytes: whatever is wrong with them, the others go on
+                one.client.fail(reason)
+                continue
+            count += len(one.fills)
+            one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
+            one.decoded = [self._pool.submit(fill, view) for fill, view in zip(one.fills, one.views, strict=True)]
+            admitted.append(one)
         return admitted
 
     def _answer(self, batch: list[Asked], began: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from .about import About
 from .chain import Asked, BusyError, Chain
 from .gate import EachGate
 from .metrics import Metrics
-from .requests import fills_of, threshold_of
+from .requests import Fill, fills_of, threshold_of
 from .stages import ServerStage
 
 EE_MODEL, SAC_MODEL = "sacvit_ee", "sacvit_sac"
@@ -52,17 +53,16 @@ class TritonPythonModel:
         All are sent from this thread and before this returns: a later answer can end the server (2.51: SIGSEGV in its
         Python backend).
         """
-        asked = []
-        for request in requests:
-            client = TritonClient(request.get_response_sender(), self.metrics, self.about.grid)
-            try:
-                tensors = [pb_utils.get_input_tensor_by_name(request, name) for name in ("image", "encoded")]
-                image, encoded = (None if tensor is None else tensor.as_numpy() for tensor in tensors)
-                threshold = threshold_of(request.parameters(), self.about.threshold)
-                asked.append(Asked(client, fills_of(image, encoded, self.about.preprocessing), threshold))
-            except Exception as reason:  # somebody else's bytes: whatever is wrong with them, the others go on
-                client.fail(reason)
-        self.chain.serve(asked)
+        self.chain.serve([Asked(self._client(request), partial(self._read, request)) for request in requests])
+
+    def _client(self, request: Any) -> TritonClient:
+        return TritonClient(request.get_response_sender(), self.metrics, self.about.grid)
+
+    def _read(self, request: Any) -> tuple[list[Fill], float]:
+        tensors = [pb_utils.get_input_tensor_by_name(request, name) for name in ("image", "encoded")]
+        image, encoded = (None if tensor is None else tensor.as_numpy() for tensor in tensors)
+        threshold = threshold_of(request.parameters(), self.about.threshold)
+        return fills_of(image, encoded, self.about.preprocessing), threshold
 
     def finalize(self) -> None:
         self.chain.close()

@@ -24,7 +24,7 @@ from .about import KEY, About, StageAbout
 Place = Literal["cpu", "gpu"]
 MODELS = ("sacvit_ee", "sacvit_sac", "sacvit")  # in the order in which they take their places
 VERSION = "1"
-HANDED_OVER = 4  # queues that Triton may hand over at once: what is more than one is refused there
+HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
 TYPES = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
 MODEL_PY = '''"""Written by sacvit-serve."""
 

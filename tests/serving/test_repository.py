@@ -42,7 +42,7 @@ def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository
 def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp_path: Path) -> None:
     write_repository(pipeline, tmp_path, Serving(max_batch=8, max_queue=20))
     config = config_of(tmp_path / "sacvit")
-    assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 80, True)
+    assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 320, True)
     assert not config.dynamic_batching.HasField("default_queue_policy")  # it would stop the batcher: see chain.py
     about = About.from_config(as_json(config))
     assert (about.max_batch, about.max_queue) == (8, 20)

@@ -28,12 +28,14 @@ import numpy as np
 from tritonclient import grpc
 
 from sacvit.profiles.latency import describe_machine
+from sacvit.runtime.gate import Gate
 from sacvit.runtime.pipeline import Pipeline, Result
 from sacvit.runtime.statistics import percentile
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+WARM_S = 1.0
 BAD = ({"eta": 7.0}, "eta must be a number in [0, 1]"), ({}, "picture 0 is neither a JPEG nor a PNG file")
 
 
@@ -59,8 +61,11 @@ class Tally:
 class Load:
     """Requests over gRPC, one image each, and the check of every answer."""
 
-    def __init__(self, images: np.ndarray, expected: list[Result], bad_share: float = 0.0) -> None:
+    def __init__(
+        self, images: np.ndarray, expected: list[Result], bad_share: float = 0.0, eta: float | None = None
+    ) -> None:
         self.images, self.expected, self.bad_share = images, expected, bad_share
+        self.parameters = None if eta is None else {"eta": eta}
         self.rng = np.random.default_rng(0)
         self.inputs = []
         for image in images:
@@ -75,7 +80,7 @@ class Load:
         """Inputs, parameters, the number of the image, and of a bad request what it has to be told."""
         number = int(self.rng.integers(len(self.images)))
         if self.rng.random() >= self.bad_share:
-            return self.inputs[number], None, number, None
+            return self.inputs[number], self.parameters, number, None
         parameters, message = BAD[int(self.rng.integers(len(BAD)))]
         return (self.inputs[number], parameters, None, message) if parameters else (self.junk, None, None, message)
 
@@ -158,8 +163,8 @@ class Load:
         told = tally.told(time.perf_counter() - began) | {"sent": sent, "rate_per_s": round(rate_per_s, 1)}
         told["lost"] = sent - sum(tally.outcomes.values())
         told["generator_late_ms"] = round(1e3 * late_s, 1)
-        if len(memory) > 8:
-            fifth = max(1, len(memory) // 5)
+        if memory:
+            fifth = len(memory) // 5
             told["rss_mib"] = {
                 "first": memory[0],
                 "after_a_fifth": memory[fifth],
@@ -234,7 +239,7 @@ def main() -> None:
     options = parser.parse_args()
     pipeline = Pipeline.load(*options.engine, provider="cpu")
     images = read_images(options.images, pipeline, 1000)
-    expected = pipeline(list(images))
+    expected, stored = pipeline(list(images)), pipeline.gate
     load = Load(images, expected)
     found: dict[str, Any] = {
         "machine": describe_machine(),
@@ -243,6 +248,7 @@ def main() -> None:
         "exit_rate": round(float(np.mean([result.exits_early for result in expected])), 3),
         "threshold": pipeline.threshold,
         "closed": [],
+        "exit_rates": [],
         "batching": {},
     }
 
@@ -251,20 +257,30 @@ def main() -> None:
 
     for instances in options.instances:
         with served(pipeline, options.environment, serving(instances=instances)) as server:
-            load.closed(server, 4, 2.0)  # warm
+            load.closed(server, 4, WARM_S)  # warm
             for clients in options.clients:
                 row = {"instances": instances, "clients": clients} | load.closed(server, clients, options.window_s)
                 found["closed"].append(row)
                 print(row, flush=True)
+    with served(pipeline, options.environment, serving()) as server:
+        load.closed(server, 4, WARM_S)
+        for eta in (0.0, None, 1.0, 0.0, None, 1.0):
+            pipeline.gate = Gate(stored.threshold if eta is None else eta)
+            some = Load(images, pipeline(list(images)), eta=eta)
+            row = {"eta": pipeline.threshold} | some.closed(server, options.clients[-1], options.window_s)
+            row["exit_rate"] = round(float(np.mean([result.exits_early for result in some.expected])), 3)
+            found["exit_rates"].append(row)
+            print(row, flush=True)
+    pipeline.gate = stored
     capacity = max(row["answered_per_s"] for row in found["closed"] if row["instances"] == options.instances[0])
     for max_batch in (1, 16, 1, 16):
         with served(pipeline, options.environment, serving(max_batch=max_batch)) as server:
-            load.closed(server, 4, 2.0)
+            load.closed(server, 4, WARM_S)
             print(f"max batch {max_batch}")
             best = highest_rate(load, server, options.bound_ms, capacity / 4, options.window_s)
             found["batching"].setdefault(str(max_batch), []).append(best)
     with served(pipeline, options.environment, serving()) as server:
-        load.closed(server, 4, 2.0)
+        load.closed(server, 4, WARM_S)
         capacity = load.closed(server, 32, options.window_s)["answered_per_s"]
         found["overload"] = {"capacity_per_s": capacity}
         mixed = Load(images, expected, bad_share=0.1)

@@ -27,7 +27,6 @@ from types import TracebackType
 from ..bundle.errors import DeviceError, SacvitError
 
 START_S = 120.0  # the server waits without end for a model that hangs
-STOP_S = 30.0
 HTTP_THREADS = 32  # connections that are kept open each take one
 POLL_S = 0.1
 HARMLESS = "CudaDriverHelper has not been initialized"  # an error's line at every start without a GPU
@@ -98,11 +97,10 @@ class LocalServer:
         self.close()
 
     def close(self) -> None:
-        """Ends the server with its stubs, and removes what it may have left in shared memory."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # a stub hangs: then the whole group goes
-                self.process.wait(STOP_S)
+        """Kills the server with its stubs, and removes what they leave in shared memory.
+
+        A polite stop takes Triton five seconds, and saves nothing: it keeps no state.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -132,7 +130,6 @@ class LocalServer:
             "exit-on-error": str(strict).lower(),
             "strict-readiness": str(strict).lower(),
             "disable-auto-complete-config": None,  # ours are complete; without it each model starts a second stub
-            "exit-timeout-secs": 3,
         }
         for service in ("http", "grpc", "metrics"):
             options[f"{service}-address"] = "127.0.0.1"

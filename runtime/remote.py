@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
@@ -30,27 +30,36 @@ class RemotePipeline:
     """
 
     def __init__(self, address: str, threshold: float | None = None) -> None:
-        import tritonclient.http as client
+        try:
+            import tritonclient.http as client
+        except RuntimeError as reason:  # the package without the ones that its HTTP part needs
+            raise ModuleNotFoundError(str(reason), name="tritonclient.http") from None
 
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-            raise UsageError(f"--server {address}: give an address such as http://127.0.0.1:8000")
+        parts = require_address(address)
         if threshold is not None:
             Gate(threshold)
-        self.address, self._client = address, client
+        self.address, self._client = address.rstrip("/"), client
         self._server = client.InferenceServerClient(
             parts.netloc, ssl=parts.scheme == "https", connection_timeout=CONNECT_S, network_timeout=ANSWER_S
         )
         with self._explained():
             config = self._server.get_model_config(MODEL)
-        about = self._about(config)
         self._asked = threshold
-        self.threshold = float(about["threshold"]) if threshold is None else threshold
-        self.gate = Gate(self.threshold)
-        self.preprocessing = Preprocessing.from_dict(about["preprocessing"])
-        self.labels: list[str] | None = about["labels"]
-        self.grid = int(about["grid"])
-        self.max_batch = int(about["max_batch"])
+        try:
+            about: dict[str, Any] = json.loads(config["parameters"]["sacvit"]["string_value"])
+            if about["format"] != FORMAT:
+                raise ValueError(f"format {about['format']}, this sacvit reads {FORMAT}")
+            self.threshold = float(about["threshold"]) if threshold is None else threshold
+            self.gate = Gate(self.threshold)
+            self.preprocessing = Preprocessing.from_dict(about["preprocessing"])
+            self.labels: list[str] | None = about["labels"]
+            self.grid = int(about["grid"])
+            self.max_batch = int(about["max_batch"])
+        except (KeyError, TypeError, ValueError, AttributeError, SacvitError) as reason:
+            raise EngineError(
+                f"{self.address}: its model {MODEL} was not written by this sacvit-serve"
+                f" ({type(reason).__name__}: {reason}). Write it again"
+            ) from None
         size = self.preprocessing.image_size
         self._images = np.zeros((self.max_batch, size, size, 3), np.uint8)
 
@@ -77,17 +86,6 @@ class RemotePipeline:
 
     def close(self) -> None:
         self._server.close()
-
-    def _about(self, config: Any) -> dict[str, Any]:
-        try:
-            about: dict[str, Any] = json.loads(config["parameters"]["sacvit"]["string_value"])
-            if about["format"] != FORMAT:
-                raise ValueError(f"format {about['format']}, this sacvit reads {FORMAT}")
-            return about
-        except (KeyError, TypeError, ValueError) as reason:
-            raise EngineError(
-                f"{self.address}: its model {MODEL} was not written by this sacvit-serve ({reason}). Write it again"
-            ) from None
 
     def _column(self, answer: Any, name: str, count: int) -> Any:
         try:
@@ -125,7 +123,11 @@ class RemotePipeline:
         try:
             yield
         except InferenceServerException as reason:
-            text = reason.message()
+            text = " ".join(reason.message().split())
+            if reason.status() == "404":
+                raise EngineError(
+                    f"{self.address} does not serve the model {MODEL}: {text}. Write it: sacvit-serve"
+                ) from None
             if reason.status() == "503" or "timeout expired" in text.lower():
                 raise SacvitError(
                     f"{self.address} refused: {text}. It is busy: come back later, or add instances"
@@ -136,3 +138,20 @@ class RemotePipeline:
                 f"{self.address} does not answer: {str(reason) or type(reason).__name__}. Is the server up?"
                 f" curl {self.address}/v2/health/ready"
             ) from None
+        except ValueError as reason:  # from reading an answer
+            raise EngineError(
+                f"{self.address} answers as no Triton does ({reason}). Is it the server's HTTP port?"
+            ) from None
+
+
+def require_address(address: str) -> SplitResult:
+    """Its parts. Raises UsageError for what is no http://host:port, which is all that the client library takes."""
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").encode("idna")
+        rest = parts.username or parts.query or parts.fragment or parts.path.strip("/")
+        if parts.scheme in ("http", "https") and host and parts.port != 0 and not rest:
+            return parts
+    except ValueError:  # a port or a name that cannot be
+        pass
+    raise UsageError(f"--server {address}: give an address such as http://127.0.0.1:8000")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ..bundle.command import new_parser, run_command
 from ..bundle.errors import UsageError
 
+MAX_BATCH = 16
+
 if TYPE_CHECKING:
     from .repository import Place
 
@@ -31,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", choices=("cpu", "gpu"), help="where the engines run (default: plans gpu, .onnx cpu)"
     )
     parser.add_argument("--instances", type=int, default=1, help="of each model, on each GPU (default: %(default)s)")
-    parser.add_argument("--max-batch", type=int, default=16, help="images in a batch (default: %(default)s)")
+    parser.add_argument(
+        "--max-batch", type=int, help=f"images in a batch (default: {MAX_BATCH}, or less where plans take less)"
+    )
     parser.add_argument(
         "--max-queue",
         type=int,
@@ -46,14 +50,16 @@ def serve(options: argparse.Namespace) -> int:
     from .repository import Serving, write_repository
 
     for name in ("instances", "max_batch", "max_queue"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
     plans = options.engine[0].suffix == ".plan"
     place: Place = options.device or ("gpu" if plans else "cpu")
     if plans and place == "cpu":
         raise UsageError("--device cpu: plans run on a GPU; give the .onnx files")
     pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, "auto" if plans else "cpu")
-    serving = Serving(options.python_only, place, options.instances, options.max_batch, options.max_queue)
+    max_batch = options.max_batch or min(MAX_BATCH, pipeline.ee.capacity or MAX_BATCH)
+    serving = Serving(options.python_only, place, options.instances, max_batch, options.max_queue)
     for folder in write_repository(pipeline, options.out, serving):
         print(folder)
     print(f"serve it: tritonserver --model-repository {options.out} (docs/serving.md)", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,6 +26,9 @@ Place = Literal["cpu", "gpu"]
 MODELS = ("sacvit_ee", "sacvit_sac", "sacvit")  # in the order in which they take their places
 VERSION = "1"
 HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
+# Of images in a hand-over, to Triton. One that claims 0 images counts with its height there (2.51), and a limit that is
+# passed fails every request of the hand-over: preferred_batch_size bounds hand-overs, and `chain` requests.
+NO_LIMIT = 2**31 - 1
 TYPES = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
 MODEL_PY = '''"""Written by sacvit-serve."""
 
@@ -70,7 +74,7 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
         max_queue=serving.max_queue,
         stages=() if serving.python_only else (StageAbout.of(pipeline.ee), StageAbout.of(pipeline.sac)),
     )
-    is_new = not out.exists()
+    is_new, written = not out.exists(), list[Path]()
     try:
         out.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out))  # inside: `out` may be a mount point
@@ -80,16 +84,20 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
                 for name, stage in zip(MODELS, (pipeline.ee, pipeline.sac), strict=False):
                     _write_stage(work / name, name, stage, pipeline.ee.outputs, serving)
             for name in names:
-                os.replace(work / name, out / name)
+                os.replace(work / name, out / name)  # fails where somebody else's model stands by now
+                written.append(out / name)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    except OSError as reason:
-        for name in names:
-            shutil.rmtree(out / name, ignore_errors=True)
+    except BaseException as reason:  # Ctrl-C too
+        for folder in written:
+            shutil.rmtree(folder, ignore_errors=True)
         if is_new:
-            shutil.rmtree(out, ignore_errors=True)
-        raise SacvitError(f"--out {out} cannot be written: {reason}") from None
-    return [out / name for name in names]
+            with contextlib.suppress(OSError):
+                out.rmdir()  # unless somebody else has put something there
+        if isinstance(reason, OSError):
+            raise SacvitError(f"--out {out} cannot be written: {reason}") from None
+        raise
+    return written
 
 
 def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving) -> None:
@@ -103,7 +111,7 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
     fields: dict[str, Any] = {
         "name": "sacvit",
         "backend": "python",
-        "max_batch_size": HANDED_OVER * max(serving.max_queue, serving.max_batch),
+        "max_batch_size": NO_LIMIT,
         "input": [
             {"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, 3], "optional": True}
             | {"allow_ragged_batch": True},
@@ -123,7 +131,8 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
                 ("sac_ms", "TYPE_FP32", [1]),
             )
         ],
-        "dynamic_batching": {},  # no queue policy: see `chain`
+        # No queue policy: see `chain`.
+        "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(serving.max_queue, serving.max_batch)]},
         "instance_group": [_instances(serving, serving.python_only)],
         "version_policy": {"latest": {"num_versions": 1}},
         "parameters": [{"key": KEY, "value": {"string_value": about.to_json()}}],
@@ -139,15 +148,17 @@ def _write_stage(folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str,
     is_plan = stage.path.suffix == ".plan"
     _copy_engine(stage.path, version / ("model.plan" if is_plan else "model.onnx"))
     record = stage.record
-    side, batch, places = record.preprocessing.image_size, stage.capacity or -1, -1
+    side, counts = record.preprocessing.image_size, stage.batches
+    # Of the images, or on SAC of the survivors, as the engine itself says it: open, or the one number that it takes.
+    counted = counts[0] if counts is not None and len(counts) == 1 else -1
+    batch = counted if record.stage == "EE" else stage.capacity or -1
     shapes: dict[str, tuple[type[np.generic], list[int]]] = {"image": (np.uint8, [batch, side, side, 3])}
     if record.stage == "SAC":
-        shapes["row"] = (np.int32, [places])
+        shapes["row"] = (np.int32, [counted])
         shapes |= {key: (ee_outputs[key].kind, [batch, *ee_outputs[key].shape]) for key in HAND_OFF}
-    rows = batch if record.stage == "EE" else places
     outputs = []
     for key, spec in stage.outputs.items():
-        entry: dict[str, Any] = {"name": key, "data_type": Word(TYPES[spec.kind]), "dims": [rows, *spec.shape]}
+        entry: dict[str, Any] = {"name": key, "data_type": Word(TYPES[spec.kind]), "dims": [counted, *spec.shape]}
         if key == "logits" and record.labels is not None:
             entry["label_filename"] = "labels.txt"
         outputs.append(entry)
@@ -158,9 +169,15 @@ def _write_stage(folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str,
         "max_batch_size": 0,  # `row` points into its own request's batch: the gate batches, and the server must not
         "input": [{"name": k, "data_type": Word(TYPES[kind]), "dims": dims} for k, (kind, dims) in shapes.items()],
         "output": outputs,
-        "instance_group": [_instances(serving, True)],
+        "instance_group": [_instances(serving, True) | _profiles(counts if is_plan else None)],
         "version_policy": {"latest": {"num_versions": 1}},
-        "model_warmup": [_warm_up({k: (kind, [abs(side) for side in dims]) for k, (kind, dims) in shapes.items()})],
+        "model_warmup": [
+            _warm_up(
+                {key: (kind, [count if side == -1 else side for side in dims]) for key, (kind, dims) in shapes.items()},
+                count,
+            )
+            for count in counts or (1,)
+        ],
     }
     if record.labels is not None:
         (folder / "labels.txt").write_text("".join(f"{_one_line(label)}\n" for label in record.labels), "utf-8")
@@ -172,12 +189,17 @@ def _instances(serving: Serving, holds_engines: bool) -> dict[str, Any]:
     return {"count": serving.instances, "kind": Word("KIND_GPU" if on_gpu else "KIND_CPU")}
 
 
-def _warm_up(inputs: Mapping[str, tuple[type[np.generic], Sequence[int]]]) -> dict[str, Any]:
+def _profiles(counts: tuple[int, ...] | None) -> dict[str, Any]:
+    """All of a plan's profiles, one for each number of images: a server that is not told takes the first alone."""
+    return {} if counts is None or len(counts) == 1 else {"profile": [str(index) for index in range(len(counts))]}
+
+
+def _warm_up(inputs: Mapping[str, tuple[type[np.generic], Sequence[int]]], count: int = 1) -> dict[str, Any]:
     entries = [
         {"key": name, "value": {"data_type": Word(TYPES[kind]), "dims": list(dims), "zero_data": True}}
         for name, (kind, dims) in inputs.items()
     ]
-    return {"name": "zeros", "batch_size": 1, "inputs": entries}
+    return {"name": f"zeros for {count}", "batch_size": 1, "inputs": entries}
 
 
 def _copy_engine(source: Path, target: Path) -> None:
@@ -213,5 +235,5 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(_literal, value))}]"
     return json.dumps(value)  # numbers, and text with escapes that protobuf reads alike

@@ -42,7 +42,8 @@ def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository
 def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp_path: Path) -> None:
     write_repository(pipeline, tmp_path, Serving(max_batch=8, max_queue=20))
     config = config_of(tmp_path / "sacvit")
-    assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 320, True)
+    assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 2**31 - 1, True)
+    assert list(config.dynamic_batching.preferred_batch_size) == [320]
     assert not config.dynamic_batching.HasField("default_queue_policy")  # it would stop the batcher: see chain.py
     about = About.from_config(as_json(config))
     assert (about.max_batch, about.max_queue) == (8, 20)
@@ -112,6 +113,86 @@ def test_a_full_disk_leaves_nothing_half(
     with pytest.raises(SacvitError, match=r"models cannot be written: .*No space left on device"):
         write_repository(pipeline, out, Serving())
     assert not out.exists() if is_new else [path.name for path in out.iterdir()] == ["other"]
+
+
+def test_a_model_that_somebody_else_writes_meanwhile_is_not_removed(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = repository._write_gate
+
+    def late(*given: Any) -> None:
+        whole(*given)
+        (tmp_path / "models" / "sacvit_sac").mkdir()
+        (tmp_path / "models" / "sacvit_sac" / "theirs").write_text("theirs")
+
+    monkeypatch.setattr(repository, "_write_gate", late)
+    with pytest.raises(SacvitError, match=r"models cannot be written: .*not empty"):
+        write_repository(pipeline, tmp_path / "models", Serving())
+    assert [path.name for path in (tmp_path / "models").rglob("*")] == ["sacvit_sac", "theirs"]
+
+
+def test_ctrl_c_leaves_nothing_half(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, placed = repository.os.replace, []
+
+    def replaced(source: Path, target: Path) -> None:
+        if placed:
+            raise KeyboardInterrupt
+        whole(source, target)
+        placed.append(target.name)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(repository.os, "replace", replaced)
+        write_repository(pipeline, tmp_path / "models", Serving())
+    assert placed == ["sacvit_ee"] and not (tmp_path / "models").exists()
+
+
+# What the engines take
+
+
+@pytest.mark.parametrize("name", ["bundle", "fixed"])
+def test_a_config_says_of_each_tensor_what_the_graph_says(tmp_path: Path, name: str) -> None:
+    """Triton's ONNX Runtime backend refuses a number where the graph is open, and the other way round."""
+    engines = [str(BUNDLE.parent / name / f"{stage}.onnx") for stage in ("ee", "sac")]
+    assert main(["--engine", *engines, "--out", str(tmp_path)]) == 0
+    pair = Pipeline.load(*engines, provider="cpu")
+    for model, stage in (("sacvit_ee", pair.ee), ("sacvit_sac", pair.sac)):
+        config = config_of(tmp_path / model)
+        values = [*stage.session.get_inputs(), *stage.session.get_outputs()]  # type: ignore[attr-defined]
+        graph = {value.name: [side if isinstance(side, int) else -1 for side in value.shape] for value in values}
+        assert {entry.name: list(entry.dims) for entry in (*config.input, *config.output)} == graph
+
+
+@pytest.mark.parametrize(
+    ("batches", "ee", "ee_profiles", "row", "sac_profiles"),
+    [
+        ((1, 4), -1, ["0", "1"], -1, ["0", "1", "2"]),
+        ((4,), 4, [], -1, ["0", "1", "2"]),  # survivors come in powers of two
+        ((1,), 1, [], 1, []),
+    ],
+)
+def test_plans_are_served_with_all_of_their_profiles(
+    make_plans: Any, tmp_path: Path, batches: Any, ee: int, ee_profiles: Any, row: int, sac_profiles: Any
+) -> None:
+    """Triton's TensorRT backend takes the first profile alone unless it is told, and compares each side that is fixed."""
+    plans = make_plans(batches=batches)
+    assert main(["--engine", str(plans / "ee.plan"), str(plans / "sac.plan"), "--out", str(tmp_path)]) == 0
+    capacity = batches[-1]
+    for name, counted, image, profiles in (
+        ("sacvit_ee", ee, ee, ee_profiles),
+        ("sacvit_sac", row, capacity, sac_profiles),
+    ):
+        config = config_of(tmp_path / name)
+        assert (config.backend, config.max_batch_size) == ("tensorrt", 0)
+        assert (tmp_path / name / "1" / "model.plan").is_file()
+        group = config.instance_group[0]
+        assert (group.kind, list(group.profile)) == (1, profiles)
+        firsts = {entry.name: entry.dims[0] for entry in (*config.input, *config.output)}
+        assert firsts.pop("image") == image and firsts.pop("logits") == counted
+        assert firsts.pop("row", counted) == counted and set(firsts.values()) == {image}
+        warmed = [[entry.dims[0] for key, entry in one.inputs.items() if key != "image"] for one in config.model_warmup]
+        assert len(config.model_warmup) == max(1, len(profiles)) and all(side > 0 for dims in warmed for side in dims)
+    about = About.from_config(as_json(config_of(tmp_path / "sacvit")))
+    assert about.max_batch == capacity and about.stages[1].batches == ((1, 2, 4) if capacity == 4 else (1,))
 
 
 def test_text_is_escaped_as_protobuf_reads_it() -> None:

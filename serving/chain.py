@@ -108,14 +108,14 @@ class Chain:
                 if count >= self._max_queue:  # before its tensors are touched: refusing has to be cheap
                     raise BusyError(f"busy: {self._max_queue} images are waiting. Come back later")
                 one.fills, one.threshold = one.read()
-                if len(one.fills) > self._max_batch:
-                    raise UsageError(f"send at most {self._max_batch} images a request, found {len(one.fills)}")
+                if not 1 <= len(one.fills) <= self._max_batch:
+                    raise UsageError(f"send 1 to {self._max_batch} images a request, found {len(one.fills)}")
+                one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
+                one.decoded = [self._pool.submit(fill, view) for fill, view in zip(one.fills, one.views, strict=True)]
             except Exception as reason:  # somebody else's bytes: whatever is wrong with them, the others go on
                 one.client.fail(reason)
                 continue
             count += len(one.fills)
-            one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
-            one.decoded = [self._pool.submit(fill, view) for fill, view in zip(one.fills, one.views, strict=True)]
             admitted.append(one)
         return admitted
 

@@ -58,12 +58,12 @@ class LocalServer:
         strict: bool = True,
         start_s: float = START_S,
     ) -> None:
+        site = site_of(environment)
         self._folder = Path(tempfile.mkdtemp(prefix="sacvit-triton-"))
         self.ports = Ports(*free_ports(3))
         self.url = f"127.0.0.1:{self.ports.http}"
         self.log = self._folder / "log"
         self._shared = f"sacvit{os.getpid()}_{self.ports.http}"  # of its regions in /dev/shm
-        site = site_of(environment)
         lay_out(site, self._folder / "backends", backends)
         libraries = [site / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")]
         variables = {

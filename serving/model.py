@@ -16,6 +16,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import SacvitError
+from ..runtime.cli import silence_opencv
 from ..runtime.pipeline import Pipeline, Result
 from .about import About
 from .chain import Asked, BusyError, Chain
@@ -33,14 +34,17 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the engines and runs them once, or learns where they are served. Raises what is wrong with them."""
+        silence_opencv()  # of what clients send, it would write a line for each picture into the server's log
         config = json.loads(args["model_config"])
         self.about = About.from_config(config)
         gate = EachGate(self.about.threshold, self.about.temperature)
-        if self.about.stages:  # they may not be ready yet, and have warm-up requests of their own
+        if self.about.stages:
             ee, sac = self.about.stages
             pipeline = Pipeline(ServerStage(EE_MODEL, ee), ServerStage(SAC_MODEL, sac), self.about.threshold)
         else:
             pipeline = self._loaded(config, args)
+        pipeline.reserve(self.about.max_batch)
+        if not self.about.stages:  # those may not be ready yet, and have warm-up requests of their own
             pipeline.gate = gate
             gate.begin([ABOVE_ALL])
             pipeline.run(1)
@@ -73,15 +77,13 @@ class TritonPythonModel:
         instances = sum(group.get("count", 1) for group in config["instance_group"])
         plans = (folder / "ee.plan").is_file()
         names = ("ee.plan", "sac.plan") if plans else ("ee.onnx", "sac.onnx")
-        pipeline = Pipeline.load(
+        return Pipeline.load(
             folder / names[0],
             folder / names[1],
             self.about.threshold,
             "auto" if plans or args["model_instance_kind"] == "GPU" else "cpu",
             threads=max(1, len(os.sched_getaffinity(0)) // instances),
         )
-        pipeline.reserve(self.about.max_batch)
-        return pipeline
 
 
 class TritonClient:

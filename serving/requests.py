@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ MAX_PIXELS = 50_000_000  # of one picture: 150 MB when decoded; cameras have les
 MAX_ENCODED_BYTES = 64 << 20
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that tell the size: SOF0 .. SOF15
+NO_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xDA)])  # stuffing, TEM, RST0 .. RST7, SOI, EOI: no header has them
 Fill = Callable[[ImageU8], None]  # writes the network's view (S, S, 3) of one picture into its slot
 
 
@@ -31,11 +33,11 @@ def threshold_of(parameters: str, default: float) -> float:
     if "eta" not in given:
         wrong = next((name for name in given if nearest(name, ["eta"])), None)
         if wrong is not None:
-            raise UsageError(f"unknown parameter {wrong!r} (did you mean eta?)")
+            raise UsageError(f"unknown parameter {reprlib.repr(wrong)} (did you mean eta?)")
         return default
     eta = given["eta"]
     if isinstance(eta, bool) or not isinstance(eta, int | float) or not math.isfinite(eta) or not 0 <= eta <= 1:
-        raise UsageError(f"eta must be a number in [0, 1], found {eta!r}")
+        raise UsageError(f"eta must be a number in [0, 1], found {reprlib.repr(eta)}")
     return float(eta)
 
 
@@ -111,11 +113,11 @@ def picture_size(file: bytes, name: str) -> tuple[int, int]:
     header, place = file[: first_scan(file)], 2
     while place + 9 <= len(header):
         kind = header[place + 1]
-        if header[place] != 0xFF:
-            break
+        if header[place] != 0xFF or kind in NO_LENGTH:
+            break  # a decoder would look for the next marker elsewhere than we, and find another size
         if kind in FRAMES:
             return int.from_bytes(header[place + 7 : place + 9], "big"), int.from_bytes(
                 header[place + 5 : place + 7], "big"
             )
         place += 1 if kind == 0xFF else 2 + int.from_bytes(header[place + 2 : place + 4], "big")
-    raise ImageError(f"{name} is a JPEG that was cut short: it has no size")
+    raise ImageError(f"{name} is a JPEG that was cut short or is damaged: its header tells no size")

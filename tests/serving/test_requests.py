@@ -66,6 +66,20 @@ def test_a_png_of_a_few_bytes_that_claims_gigabytes_is_not_decoded(monkeypatch: 
         fills_of(None, array, RULE)
 
 
+@pytest.mark.parametrize("marker", [0x00, 0x01, 0xD0, 0xD7])
+def test_a_marker_without_a_length_cannot_hide_the_size(marker: int) -> None:
+    """A decoder goes on behind the marker; who reads a length there jumps, here to a size that is a comment's."""
+    file = file_of(40, 30, ".jpg")
+    small = b"\xff\xc0\x00\x11\x08\x00\x08\x00\x08" + bytes(10) + b"\xff\xda" + bytes(100)
+    comments = b"\xff\xff\xfe" + (40_000).to_bytes(2, "big") + bytes(39_998)
+    rest = 4 + 0xFFFF - len(comments) - 4 - 4  # from the second comment's data to where the jump ends
+    comments += b"\xff\xfe" + (2 + rest + len(small)).to_bytes(2, "big") + bytes(rest) + small
+    file = b"\xff\xd8\xff" + bytes([marker]) + comments + file[2:]
+    assert cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR).shape == (40, 30, 3)
+    with pytest.raises(ImageError, match="its header tells no size"):
+        picture_size(file, "it")
+
+
 def test_a_header_that_lies_about_the_size_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was decoded is measured too."""
     monkeypatch.setattr(requests, "MAX_PIXELS", 100)
@@ -105,6 +119,13 @@ def test_an_eta_is_a_number_from_0_to_1_or_refused(eta: object) -> None:
         assert threshold_of(json.dumps({"eta": eta}), 0.5) == eta and number
     except SacvitError as fault:
         assert not number and str(fault).startswith("eta must be a number in [0, 1], found ")
+
+
+def test_an_eta_of_many_characters_does_not_come_back_whole() -> None:
+    """gRPC tells a client no error of more than 8 kB."""
+    with pytest.raises(UsageError) as fault:
+        threshold_of(json.dumps({"eta": "0" * 100_000}), 0.5)
+    assert len(str(fault.value)) < 100
 
 
 @pytest.mark.parametrize("parameters", ["", "{}", '{"trace": "on"}'])

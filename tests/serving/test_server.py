@@ -140,7 +140,7 @@ BAD = {
         "data-type is 'FP32', but model 'sacvit' expects 'UINT8'",
     ),
     "empty": ({"image": np.zeros((1, 0, 8, 3), np.uint8)}, {}, "none of them 0, found [1, 0, 8, 3]"),
-    "too many": ({"image": np.zeros((17, 8, 8, 3), np.uint8)}, {}, "send at most 16 images a request, found 17"),
+    "too many": ({"image": np.zeros((17, 8, 8, 3), np.uint8)}, {}, "send 1 to 16 images a request, found 17"),
     "too large": ({"image": np.zeros((1, 1, 50_000_001, 3), np.uint8)}, {}, "pixels; the limit is 50 million"),
     "no picture": ({"encoded": encoded(b"mine")}, {}, "picture 0 is neither a JPEG nor a PNG file"),
     "second": ({"encoded": encoded(file_of(np.zeros((9, 9, 3), np.uint8)), b"")}, {}, "picture 1 is neither"),
@@ -177,6 +177,23 @@ def test_a_bad_request_is_told_what_is_wrong(
             ask(http, made, tensors, **parameters)
         assert message in fault.value.message()
         require_same(ask(http, made, {"image": pictures[:1]}), [pipeline(pictures[0])])
+
+
+def test_a_request_that_claims_no_image_and_carries_some_fails_alone(server: LocalServer) -> None:
+    """Triton counts it with its height: above max_batch_size it fails all that are handed over with it."""
+    given = grpc.InferInput("image", [0, 5000, 1, 3], "UINT8")
+    given._raw_content = bytes(15000)  # as another client may: ours sends no bytes for no image
+    told = pytest.raises(InferenceServerException, match=r"image must be \[N, H, W, 3\] of UINT8")
+    with grpc.InferenceServerClient(f"127.0.0.1:{server.ports.grpc}") as made, told:
+        made.infer("sacvit", [given])
+
+
+def test_a_damaged_picture_writes_nothing_into_the_server_s_log(python_server: LocalServer) -> None:
+    file = file_of(np.zeros((90, 90, 3), np.uint8))
+    no_picture = pytest.raises(InferenceServerException, match="picture 0 is no picture that OpenCV can decode")
+    with http.InferenceServerClient(python_server.url) as made, no_picture:
+        ask(http, made, {"encoded": encoded(file[: len(file) // 2])})
+    assert "PNG" not in python_server.log.read_text()
 
 
 def test_bad_requests_among_others_change_no_other_s_answer(

@@ -1,0 +1,36 @@
+"""Starting and stopping a Triton here: what is told when it does not start, and what is left behind."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from sacvit.bundle.errors import DeviceError, SacvitError
+from sacvit.serving.local import LocalServer
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_an_environment_without_triton_is_told_and_nothing_is_left(home: Path) -> None:
+    with pytest.raises(DeviceError, match=r"holds no Triton for python3.*pip install nvidia-pytriton"):
+        LocalServer(home / "models", home / "environment")
+    assert not list(home.iterdir())
+
+
+def test_a_server_that_never_gets_ready_is_ended_and_its_log_told(
+    triton: Path, python_repository: Path, home: Path
+) -> None:
+    """Triton waits without end for a model whose model.py is missing."""
+    shutil.copytree(python_repository, home / "models")
+    (home / "models" / "sacvit" / "1" / "model.py").unlink()
+    with pytest.raises(SacvitError, match=r"(?s)Triton is not ready after 1\.5 s:\n.*Python model file not found"):
+        LocalServer(home / "models", triton, start_s=1.5)
+    assert [path.name for path in home.iterdir()] == ["models"]

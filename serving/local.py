@@ -65,6 +65,8 @@ class LocalServer:
         self.log = self._folder / "log"
         self._shared = f"sacvit{os.getpid()}_{self.ports.http}"  # of its regions in /dev/shm
         lay_out(site, self._folder / "backends", backends)
+        # By a name of ours: the backend hands the path to a shell without quotes, and a space there hangs the server.
+        (self._folder / "models").symlink_to(repository.resolve())
         libraries = [site / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")]
         variables = {
             **os.environ,
@@ -75,7 +77,7 @@ class LocalServer:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: S603
-                self._command(repository, site, strict),
+                self._command(site, strict),
                 env=variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -118,9 +120,9 @@ class LocalServer:
         finally:
             connection.close()
 
-    def _command(self, repository: Path, site: Path, strict: bool) -> list[str]:
+    def _command(self, site: Path, strict: bool) -> list[str]:
         options: dict[str, object] = {
-            "model-repository": repository.resolve(),
+            "model-repository": self._folder / "models",
             "backend-directory": self._folder / "backends",
             "http-port": self.ports.http,
             "http-thread-count": HTTP_THREADS,

@@ -34,3 +34,13 @@ def test_a_server_that_never_gets_ready_is_ended_and_its_log_told(
     with pytest.raises(SacvitError, match=r"(?s)Triton is not ready after 1\.5 s:\n.*Python model file not found"):
         LocalServer(home / "models", triton, start_s=1.5)
     assert [path.name for path in home.iterdir()] == ["models"]
+
+
+def test_a_repository_may_have_moved_to_where_a_shell_would_need_quotes(
+    triton: Path, python_repository: Path, home: Path
+) -> None:
+    moved = home / "my $(models)' 2"
+    shutil.copytree(python_repository, moved)
+    with LocalServer(moved, triton, start_s=20) as server:
+        assert server.get(server.ports.http, "/v2/models/sacvit/ready")[0] == 200
+    assert list(home.iterdir()) == [moved] and (moved / "sacvit" / "config.pbtxt").is_file()

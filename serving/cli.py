@@ -32,7 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", choices=("cpu", "gpu"), help="where the engines run (default: plans gpu, .onnx cpu)"
     )
-    parser.add_argument("--instances", type=int, default=1, help="of each model, on each GPU (default: %(default)s)")
+    parser.add_argument(
+        "--instances",
+        type=int,
+        default=1,
+        help="of each model, on each GPU; with --python-only on the first GPU (default: %(default)s)",
+    )
     parser.add_argument(
         "--max-batch", type=int, help=f"images in a batch (default: {MAX_BATCH}, or less where plans take less)"
     )

@@ -133,7 +133,7 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
         ],
         # No queue policy: see `chain`.
         "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(serving.max_queue, serving.max_batch)]},
-        "instance_group": [_instances(serving, serving.python_only)],
+        "instance_group": [_instances(serving, serving.python_only) | _first_gpu(serving)],
         "version_policy": {"latest": {"num_versions": 1}},
         "parameters": [{"key": KEY, "value": {"string_value": about.to_json()}}],
     }
@@ -187,6 +187,11 @@ def _write_stage(folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str,
 def _instances(serving: Serving, holds_engines: bool) -> dict[str, Any]:
     on_gpu = serving.place == "gpu" and holds_engines
     return {"count": serving.instances, "kind": Word("KIND_GPU" if on_gpu else "KIND_CPU")}
+
+
+def _first_gpu(serving: Serving) -> dict[str, Any]:
+    """Where the gate itself runs engines on a GPU: sacvit.runtime takes the first, whichever Triton names."""
+    return {"gpus": [0]} if serving.python_only and serving.place == "gpu" else {}
 
 
 def _profiles(counts: tuple[int, ...] | None) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from ..bundle.errors import EngineError
 from ..runtime.buffers import Array, Buffer, Device, HostDevice, Lane, TensorSpec
 from .about import StageAbout
 
-TIMEOUT_US = 60_000_000  # of one pass: an engine that takes longer will not answer
-
 
 class ServerStage:
     """See `runtime.stage.Stage`. name: of the model that holds the engine."""
@@ -57,7 +55,6 @@ class ServerBinding:
             model_name=self.model,
             requested_output_names=list(self.outputs),
             inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
-            timeout=TIMEOUT_US,
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         )
         response = request.exec()

@@ -63,6 +63,16 @@ def test_instances_are_where_the_engines_run(pipeline: Pipeline, tmp_path: Path,
     kinds = [config_of(tmp_path / name).instance_group[0] for name in ("sacvit_ee", "sacvit_sac", "sacvit")]
     wanted = 1 if place == "gpu" else 2  # KIND_GPU, KIND_CPU
     assert [(group.count, group.kind) for group in kinds] == [(3, wanted), (3, wanted), (3, 2)]
+    assert not any(group.gpus for group in kinds)  # each GPU has its own
+
+
+def test_a_gate_that_runs_engines_on_a_gpu_is_on_the_one_that_the_runtime_takes(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Else a machine of eight GPUs would run eight instances on the first."""
+    write_repository(pipeline, tmp_path, Serving(python_only=True, place="gpu"))
+    group = config_of(tmp_path / "sacvit").instance_group[0]
+    assert (group.kind, list(group.gpus)) == (1, [0])
 
 
 def test_labels_go_with_the_logits(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -59,8 +59,9 @@ class ServerBinding:
         )
         response = request.exec()
         if response.has_error():
+            reason = " ".join(response.error().message().split()).rstrip(".")
             raise EngineError(
-                f"the model {self.model} did not answer: {response.error().message()}."
+                f"the model {self.model} did not answer: {reason}."
                 f" Where the server lacks its backend: sacvit-serve --python-only"
             )
         for name, array in self.outputs.items():

@@ -205,6 +205,23 @@ def test_plans_are_served_with_all_of_their_profiles(
     assert about.max_batch == capacity and about.stages[1].batches == ((1, 2, 4) if capacity == 4 else (1,))
 
 
+def test_a_gate_with_plans_inside_loads_them_from_its_folder(make_plans: Any, tmp_path: Path) -> None:
+    plans = make_plans(batches=(1, 4))
+    engines = ["--engine", str(plans / "ee.plan"), str(plans / "sac.plan")]
+    assert main([*engines, "--out", str(tmp_path), "--python-only"]) == 0
+    folder = tmp_path / "sacvit" / "1"
+    assert Pipeline.load(folder / "ee.plan", folder / "sac.plan").ee.batches == (1, 4)
+
+
+def test_more_images_than_plans_take_are_refused(
+    make_plans: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans = make_plans(batches=(1, 4))
+    engines = ["--engine", str(plans / "ee.plan"), str(plans / "sac.plan")]
+    assert main([*engines, "--out", str(tmp_path), "--max-batch", "5"]) == 2
+    assert "--max-batch 5: these engines take at most 4 images" in capsys.readouterr().err
+
+
 def test_text_is_escaped_as_protobuf_reads_it() -> None:
     assert text_of({"a": 'x"\\\n', "b": True, "c": [1, -1], "d": [{"e": 2}, {"e": 3}]}) == (
         'a: "x\\"\\\\\\n"\nb: true\nc: [1, -1]\nd {\n  e: 2\n}\nd {\n  e: 3\n}\n'

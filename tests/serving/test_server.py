@@ -21,11 +21,14 @@ from sacvit.runtime.cli import main as run_main
 from sacvit.runtime.pipeline import Pipeline, Result
 from sacvit.runtime.remote import RemotePipeline
 from sacvit.serving.local import LocalServer
+from sacvit.serving.repository import Serving, write_repository
 
 http = pytest.importorskip("tritonclient.http")
 grpc = pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+BACKENDS = Path(__file__).parent / "backends"
+FIXED = Path(__file__).parents[1] / "runtime" / "bundles" / "fixed"
 OUTPUTS = ("label", "index", "probability", "stage", "confidence", "target_map")
 
 
@@ -309,6 +312,16 @@ def test_a_server_that_goes_away_in_mid_stream_is_told_and_what_came_stays(
     assert f"http://{server.url} does not answer" in captured.err and "Traceback" not in captured.err
 
 
+def test_engines_of_a_fixed_batch_are_served_as_stages(triton: Path, pictures: np.ndarray, tmp_path: Path) -> None:
+    """SAC gets the whole batch and the survivors' row there, as a plan does."""
+    pair = Pipeline.load(FIXED / "ee.onnx", FIXED / "sac.onnx", provider="cpu")
+    write_repository(pair, tmp_path / "models", Serving(max_batch=4))
+    server = LocalServer(tmp_path / "models", triton, backends=BACKENDS)
+    with server, http.InferenceServerClient(server.url) as made:
+        for first, last in ((0, 4), (4, 5), (5, 8), (8, 10)):
+            require_same(ask(http, made, {"image": pictures[first:last]}), pair(pictures[first:last]))
+
+
 # Repositories that do not work
 
 
@@ -328,7 +341,8 @@ def test_a_server_without_the_backend_says_so_to_the_client(
         assert "unable to find backend library for backend 'onnxruntime'" in server.tail()
         remote = RemotePipeline(f"http://{server.url}")
         remote.image_slots(1)[0] = pictures[0]
-        with pytest.raises(SacvitError, match=r"the model sacvit_ee did not answer: .*sacvit-serve --python-only"):
+        told = r"the model sacvit_ee did not answer: .*[^.]\. Where .*: sacvit-serve --python-only"
+        with pytest.raises(SacvitError, match=told):
             remote.run(1)
 
 

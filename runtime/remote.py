@@ -135,7 +135,7 @@ class RemotePipeline:
             raise SacvitError(f"{self.address}: {text}") from None
         except (OSError, HTTPParseError) as reason:
             raise DeviceError(
-                f"{self.address} does not answer: {str(reason) or type(reason).__name__}. Is the server up?"
+                f"{self.address} does not answer: {str(reason).rstrip('.') or type(reason).__name__}. Is the server up?"
                 f" curl {self.address}/v2/health/ready"
             ) from None
         except ValueError as reason:  # from reading an answer

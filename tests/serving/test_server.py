@@ -310,6 +310,7 @@ def test_a_server_that_goes_away_in_mid_stream_is_told_and_what_came_stays(
     captured = capsys.readouterr()
     assert code == 5 and len(captured.out.splitlines()) == 3
     assert f"http://{server.url} does not answer" in captured.err and "Traceback" not in captured.err
+    assert ".." not in captured.err
 
 
 def test_engines_of_a_fixed_batch_are_served_as_stages(triton: Path, pictures: np.ndarray, tmp_path: Path) -> None:

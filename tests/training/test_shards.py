@@ -196,7 +196,9 @@ def test_a_million_pictures_are_opened_in_100_mb(tmp_path: Path) -> None:
     """100 bytes each at the most, of which 28 are kept; tuples of Python's numbers would take more."""
     for shard in range(20):
         names = [f"{shard}-{index}" for index in range(50)]
-        members = {f"{name}.{kind}": content for name in names for kind, content in (("png", bytes(300)), ("cls", b"0"))}
+        members = {
+            f"{name}.{kind}": content for name in names for kind, content in (("png", bytes(300)), ("cls", b"0"))
+        }
         write_tar(tmp_path / f"{shard}.tar", members)
     open_shards(tmp_path)
     tracemalloc.start()

@@ -6,10 +6,13 @@ BIN := .venv/bin
 TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
 CUDA := 12.9 13
 
+# Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: test demo lint types runtime-test gpu-test gpu-bench clean
 
 # Two processes, each with whole files: most of the time goes into starting commands, which one core does.
-test: lint types
+test: lint types .venv-triton/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 demo: .venv/installed
@@ -54,5 +57,12 @@ gpu-bench:
 	done
 	touch $@
 
+# A real Triton for the tests, in an environment of its own: its Python backend wants NumPy 1.
+.venv-triton/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python -m pip install -q nvidia-pytriton==0.7.0 numpy==1.26.4 onnxruntime==1.31.1 \
+	  opencv-python==4.11.0.86 -e . || echo "no Triton for this machine and Python: its tests are skipped"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-runtime .build demo
+	rm -rf .venv .venv-runtime .venv-triton .build demo

@@ -15,6 +15,7 @@ from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
+    from .remote import RemotePipeline
     from .sinks.sink import Sink
     from .sources.frame import Source
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("sacvit-run", "Classify frames with a two-stage chain: EE first, SAC for those that need it.")
     parser.add_argument("--engine", type=Path, nargs=2, metavar=("EE", "SAC"), help="the two files of a bundle")
+    parser.add_argument(
+        "--server", metavar="URL", help="http://host:port of a Triton that serves them, instead (sacvit-serve)"
+    )
     parser.add_argument(
         "--camera",
         metavar="SOURCE",
@@ -71,8 +75,8 @@ def run(options: argparse.Namespace) -> int:
     silence_opencv()
     if options.check_camera is not None:
         return check_camera(options.check_camera)
-    if options.engine is None or options.camera is None:
-        raise UsageError("--engine EE SAC and --camera SOURCE are needed; see sacvit-run --help")
+    if (options.engine is None) == (options.server is None) or options.camera is None:
+        raise UsageError("--engine EE SAC or --server URL, and --camera SOURCE are needed; see sacvit-run --help")
     for name in ("batch", "num_frames"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -82,14 +86,20 @@ def run(options: argparse.Namespace) -> int:
     from .statistics import summary_lines
 
     stop_on_signals()
-    pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
+    pipeline: Pipeline | RemotePipeline
+    if options.server is not None:
+        pipeline = open_server(options)
+        most, who = pipeline.max_batch, "this server takes"
+    else:
+        pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
+        most, who = pipeline.ee.capacity or CHUNK, "these engines take"
     if options.fit is not None:
         pipeline.use_fit(options.fit)
-    most = pipeline.ee.capacity or CHUNK
     if options.batch > most:
-        raise UsageError(f"--batch {options.batch}: these engines take at most {most} images a pass")
-    use_policy(pipeline, options)
-    tell_about(pipeline, options.threshold)
+        raise UsageError(f"--batch {options.batch}: {who} at most {most} images a pass")
+    if isinstance(pipeline, Pipeline):
+        use_policy(pipeline, options)
+        tell_about(pipeline, options.threshold)
     keep_inputs(options)
     source = open_cameras(options, most)
     outcome = run_chain(
@@ -107,6 +117,21 @@ def run(options: argparse.Namespace) -> int:
     if not outcome.summary["frames"] and (options.save or options.sheet):
         print("sacvit-run: no frame came: nothing was saved", file=sys.stderr)
     return EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
+
+
+def open_server(options: argparse.Namespace) -> RemotePipeline:
+    """The server's chain. Raises UsageError for options that only engines of one's own can follow."""
+    for name in ("overlap", "deadline_ms", "hysteresis", "shadow"):
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} needs engines here: with --server the gate is the server's")
+    if options.provider != "auto":
+        raise UsageError("--provider is for engines here: with --server the server chooses")
+    from .remote import RemotePipeline
+
+    pipeline = RemotePipeline(options.server, options.threshold)
+    whose = "the server's" if options.threshold is None else "asked for"
+    print(f"threshold {pipeline.threshold:g} ({whose}), {options.server}", file=sys.stderr)
+    return pipeline
 
 
 def use_policy(pipeline: Pipeline, options: argparse.Namespace) -> None:
@@ -134,7 +159,7 @@ def open_cameras(options: argparse.Namespace, most: int) -> Source:
     if len(specs) == 1:
         return open_source(specs[0], options.loop)
     if len(specs) > most:
-        raise UsageError(f"{len(specs)} cameras: these engines take at most {most} images a pass")
+        raise UsageError(f"{len(specs)} cameras: a pass takes at most {most} images")
     if options.batch != 1:
         raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
     if options.save is not None:
@@ -188,7 +213,7 @@ def keep_inputs(options: argparse.Namespace) -> None:
     from .sources.opening import files_of
 
     inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
-    inputs |= {path.resolve(): "--engine" for path in options.engine}
+    inputs |= {path.resolve(): "--engine" for path in options.engine or ()}
     for option, path in (("--save", options.save), ("--sheet", options.sheet)):
         if path is not None and path.resolve() in inputs:
             raise UsageError(f"{option} {path} would overwrite what {inputs[path.resolve()]} reads; give another name")

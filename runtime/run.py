@@ -17,6 +17,7 @@ from .drift import Drift
 from .live_gate import LiveGate
 from .overlap import Overlap
 from .pipeline import Pipeline, Result
+from .remote import RemotePipeline
 from .sinks.overlay import Running
 from .sinks.sink import Answer, Quit, Sink
 from .sources.frame import Frame, Source
@@ -38,7 +39,7 @@ class Outcome:
 
 
 def run_chain(
-    pipeline: Pipeline,
+    pipeline: Pipeline | RemotePipeline,
     source: Source,
     sinks: Sequence[Sink],
     *,
@@ -59,8 +60,12 @@ def run_chain(
     began = time.perf_counter()
     progress = Progress(source, num_frames)
     try:
-        chain = Overlap(pipeline) if overlap else pipeline
-        if isinstance(pipeline.gate, LiveGate) and pipeline.gate.deadline_ms is not None:
+        chain = Overlap(pipeline) if overlap and isinstance(pipeline, Pipeline) else pipeline
+        if (
+            isinstance(pipeline, Pipeline)
+            and isinstance(pipeline.gate, LiveGate)
+            and pipeline.gate.deadline_ms is not None
+        ):
             pipeline.run(1)  # what lies in the buffer: for the probes to have a hand-off, and SAC its first pass
             pipeline.gate.forget()
             for _ in range(PROBES):
@@ -135,8 +140,8 @@ class Prepared:
 
 
 def answers(
-    chain: Pipeline | Overlap,
-    pipeline: Pipeline,
+    chain: Pipeline | RemotePipeline | Overlap,
+    pipeline: Pipeline | RemotePipeline,
     taken: Iterable[list[Frame]],
     source: Source,
     statistics: RunStatistics,
@@ -151,7 +156,7 @@ def answers(
         prepared = prepare(chain.image_slots(len(frames)), frames, pipeline.preprocessing)
         if not isinstance(chain, Overlap):
             yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics, watch)
-            if isinstance(gate, LiveGate) and gate.wants_probe:
+            if isinstance(pipeline, Pipeline) and isinstance(gate, LiveGate) and gate.wants_probe:
                 pipeline.probe()
             continue
         results = chain.submit(len(frames))
@@ -174,7 +179,7 @@ def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -
 def told(
     prepared: Prepared,
     results: list[Result],
-    pipeline: Pipeline,
+    pipeline: Pipeline | RemotePipeline,
     source: Source,
     statistics: RunStatistics,
     watch: Watch | None,

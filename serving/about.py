@@ -58,6 +58,8 @@ class About:
     preprocessing: Preprocessing
     labels: list[str] | None
     grid: int  # coarse blocks along a side
+    max_batch: int  # images in a pass, and in a request
+    max_queue: int  # images that wait at each instance
     stages: tuple[StageAbout, ...]
 
     def to_json(self) -> str:
@@ -69,6 +71,8 @@ class About:
                 "preprocessing": self.preprocessing.to_dict(),
                 "labels": self.labels,
                 "grid": self.grid,
+                "max_batch": self.max_batch,
+                "max_queue": self.max_queue,
                 "stages": [stage.to_dict() for stage in self.stages],
             }
         )
@@ -87,6 +91,8 @@ class About:
                 preprocessing=Preprocessing.from_dict(content["preprocessing"]),
                 labels=None if labels is None else [str(name) for name in labels],
                 grid=int(content["grid"]),
+                max_batch=int(content["max_batch"]),
+                max_queue=int(content["max_queue"]),
                 stages=tuple(StageAbout.from_dict(entries, labels) for entries in content["stages"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as reason:

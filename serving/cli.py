@@ -33,7 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--instances", type=int, default=1, help="of each model, on each GPU (default: %(default)s)")
     parser.add_argument("--max-batch", type=int, default=16, help="images in a batch (default: %(default)s)")
     parser.add_argument(
-        "--max-wait-ms", type=int, default=1000, help="in the queue; then a request is refused (default: %(default)s)"
+        "--max-queue",
+        type=int,
+        default=64,
+        help="images that wait at an instance; more are refused (default: %(default)s)",
     )
     return parser
 
@@ -42,7 +45,7 @@ def serve(options: argparse.Namespace) -> int:
     from ..runtime.pipeline import Pipeline
     from .repository import Serving, write_repository
 
-    for name in ("instances", "max_batch", "max_wait_ms"):
+    for name in ("instances", "max_batch", "max_queue"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(options, name)}")
     plans = options.engine[0].suffix == ".plan"
@@ -50,7 +53,7 @@ def serve(options: argparse.Namespace) -> int:
     if plans and place == "cpu":
         raise UsageError("--device cpu: plans run on a GPU; give the .onnx files")
     pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, "auto" if plans else "cpu")
-    serving = Serving(options.python_only, place, options.instances, options.max_batch, options.max_wait_ms)
+    serving = Serving(options.python_only, place, options.instances, options.max_batch, options.max_queue)
     for folder in write_repository(pipeline, options.out, serving):
         print(folder)
     print(f"serve it: tritonserver --model-repository {options.out} (docs/serving.md)", file=sys.stderr)

@@ -27,7 +27,6 @@ from types import TracebackType
 from ..bundle.errors import DeviceError, SacvitError
 
 START_S = 120.0  # the server waits without end for a model that hangs
-STOP_S = 30.0
 HTTP_THREADS = 32  # connections that are kept open each take one
 POLL_S = 0.1
 HARMLESS = "CudaDriverHelper has not been initialized"  # an error's line at every start without a GPU
@@ -70,7 +69,9 @@ class LocalServer:
         variables = {
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-            "PATH": os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", "")]),  # picks the stub's Python
+            "PATH": os.pathsep.join(
+                [str(environment.absolute() / "bin"), os.environ.get("PATH", "")]
+            ),  # picks the stub's Python
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(  # noqa: S603
@@ -79,6 +80,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self._folder,  # the stub looks for modules in the current folder too
             )
         try:
             self._wait_until_ready(start_s)
@@ -95,11 +97,10 @@ class LocalServer:
         self.close()
 
     def close(self) -> None:
-        """Ends the server with its stubs, and removes what it may have left in shared memory."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # a stub hangs: then the whole group goes
-                self.process.wait(STOP_S)
+        """Kills the server with its stubs, and removes what they leave in shared memory.
+
+        A polite stop takes Triton five seconds, and saves nothing: it keeps no state.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -119,7 +120,7 @@ class LocalServer:
 
     def _command(self, repository: Path, site: Path, strict: bool) -> list[str]:
         options: dict[str, object] = {
-            "model-repository": repository,
+            "model-repository": repository.resolve(),
             "backend-directory": self._folder / "backends",
             "http-port": self.ports.http,
             "http-thread-count": HTTP_THREADS,
@@ -129,7 +130,6 @@ class LocalServer:
             "exit-on-error": str(strict).lower(),
             "strict-readiness": str(strict).lower(),
             "disable-auto-complete-config": None,  # ours are complete; without it each model starts a second stub
-            "exit-timeout-secs": 3,
         }
         for service in ("http", "grpc", "metrics"):
             options[f"{service}-address"] = "127.0.0.1"
@@ -173,7 +173,7 @@ def free_ports(count: int) -> list[int]:
 def site_of(environment: Path) -> Path:
     """Where the environment's packages lie. Raises DeviceError where Triton is not among them."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = environment / "lib" / version / "site-packages"
+    site = environment.absolute() / "lib" / version / "site-packages"
     if not (site / "pytriton" / "tritonserver").is_dir():
         raise DeviceError(
             f"{environment} holds no Triton for {version}: {environment}/bin/pip install nvidia-pytriton==0.7.0"

@@ -24,6 +24,7 @@ from .about import KEY, About, StageAbout
 Place = Literal["cpu", "gpu"]
 MODELS = ("sacvit_ee", "sacvit_sac", "sacvit")  # in the order in which they take their places
 VERSION = "1"
+HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
 TYPES = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
 MODEL_PY = '''"""Written by sacvit-serve."""
 
@@ -39,13 +40,13 @@ __all__ = ["TritonPythonModel"]
 
 @dataclass(frozen=True)
 class Serving:
-    """How the models are served. place: what the engines run on; max_wait_ms: in the queue, then a request is refused."""
+    """How the models are served. place: what the engines run on; max_queue: images that wait at each instance at most."""
 
     python_only: bool = False
     place: Place = "cpu"
     instances: int = 1
     max_batch: int = 16
-    max_wait_ms: int = 1000
+    max_queue: int = 64
 
 
 def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Path]:
@@ -65,6 +66,8 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
         preprocessing=pipeline.preprocessing,
         labels=pipeline.labels,
         grid=pipeline.grid,
+        max_batch=serving.max_batch,
+        max_queue=serving.max_queue,
         stages=() if serving.python_only else (StageAbout.of(pipeline.ee), StageAbout.of(pipeline.sac)),
     )
     is_new = not out.exists()
@@ -100,7 +103,7 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
     fields: dict[str, Any] = {
         "name": "sacvit",
         "backend": "python",
-        "max_batch_size": serving.max_batch,
+        "max_batch_size": HANDED_OVER * max(serving.max_queue, serving.max_batch),
         "input": [
             {"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, 3], "optional": True}
             | {"allow_ragged_batch": True},
@@ -120,12 +123,7 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
                 ("sac_ms", "TYPE_FP32", [1]),
             )
         ],
-        "dynamic_batching": {
-            "default_queue_policy": {
-                "timeout_action": Word("REJECT"),
-                "default_timeout_microseconds": 1000 * serving.max_wait_ms,
-            }
-        },
+        "dynamic_batching": {},  # no queue policy: see `chain`
         "instance_group": [_instances(serving, serving.python_only)],
         "version_policy": {"latest": {"num_versions": 1}},
         "parameters": [{"key": KEY, "value": {"string_value": about.to_json()}}],

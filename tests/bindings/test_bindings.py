@@ -107,17 +107,16 @@ def call_store() -> dict[str, set[Call]]:
 
 
 @pytest.fixture
-def used(fake_gpu, monkeypatch, tmp_path, call_store) -> Any:
+def used(fake_gpu, tmp_path, call_store) -> Any:
     """A function: everything that the project calls of a version while it builds every rung, checks, loads and runs."""
     from sacvit.export import build as module
-    from sacvit.export.worker import run_job
     from sacvit.runtime.overlap import Overlap
     from sacvit.runtime.pipeline import Pipeline
     from sacvit.runtime.tensorrt_stage import TensorrtStage
 
     def collect(version: str) -> set[Call]:
         if version not in call_store:
-            monkeypatch.setattr(module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+            fake_gpu.work_here()
             calls: set[Call] = set()
             for batches in ((1,), (1, 4)):
                 fake_gpu.become(version, "always")  # no plan passes its check: every rung is built

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,14 +51,20 @@ def bundle(tmp_path_factory):
     return export(EXAMPLE / "model.pth", tmp_path_factory.mktemp("digits") / "build")
 
 
-def run(bundle, unseen, threshold: float | None) -> tuple[float, float]:
-    """Top-1 and exit rate over the unseen scenes."""
+@pytest.fixture(scope="module")
+def run(bundle, unseen) -> Any:
+    """A function: top-1 and exit rate over the unseen scenes at a threshold, each run once."""
     from sacvit import Pipeline
 
     images, labels = unseen
-    results = Pipeline.load(bundle.ee, bundle.sac, threshold)(images)
-    right = np.array([result.index for result in results]) == labels
-    return float(right.mean()), float(np.mean([result.exits_early for result in results]))
+
+    @functools.cache
+    def measure(threshold: float | None) -> tuple[float, float]:
+        results = Pipeline.load(bundle.ee, bundle.sac, threshold)(images)
+        right = np.array([result.index for result in results]) == labels
+        return float(right.mean()), float(np.mean([result.exits_early for result in results]))
+
+    return measure
 
 
 def test_no_digit_is_in_both_splits(scenes):
@@ -96,24 +104,24 @@ def test_the_training_log_ends_with_the_committed_model():
     assert last["final"] and last["threshold"] == load_checkpoint(EXAMPLE / "model.pth").threshold
 
 
-def test_sac_is_right_on_nine_unseen_scenes_of_ten(bundle, unseen):
-    assert run(bundle, unseen, 1.0)[0] >= 0.90 - SPREAD
+def test_sac_is_right_on_nine_unseen_scenes_of_ten(run):
+    assert run(1.0)[0] >= 0.90 - SPREAD
 
 
-def test_ee_alone_is_clearly_less_accurate(bundle, unseen):
-    assert run(bundle, unseen, 1.0)[0] - run(bundle, unseen, 0.0)[0] > 0.04
+def test_ee_alone_is_clearly_less_accurate(run):
+    assert run(1.0)[0] - run(0.0)[0] > 0.04
 
 
-def test_the_stored_threshold_keeps_sacs_accuracy_and_lets_half_exit(bundle, unseen):
-    top1, exit_rate = run(bundle, unseen, None)
-    assert top1 >= run(bundle, unseen, 1.0)[0] - 0.005 - 0.01  # 0.5 points, and what SCENES scenes can tell
+def test_the_stored_threshold_keeps_sacs_accuracy_and_lets_half_exit(run):
+    top1, exit_rate = run(None)
+    assert top1 >= run(1.0)[0] - 0.005 - 0.01  # 0.5 points, and what SCENES scenes can tell
     assert exit_rate >= 0.5
 
 
-def test_the_figures_numbers_are_this_models(bundle, unseen, numbers):
+def test_the_figures_numbers_are_this_models(run, numbers):
     for row in numbers["eta"]:
         if row["eta"] in (0.0, 1.0):
-            assert run(bundle, unseen, row["eta"])[0] == pytest.approx(row["top1"], abs=SPREAD)
+            assert run(row["eta"])[0] == pytest.approx(row["top1"], abs=SPREAD)
 
 
 def test_the_figures_show_what_the_goals_ask(numbers):

@@ -31,9 +31,8 @@ BLOCKED = (
 
 
 @pytest.fixture
-def here(fake_gpu, monkeypatch) -> Any:
-    """Jobs in this process: faster, and faults that are planted here are seen. The children are tested on their own."""
-    monkeypatch.setattr(module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+def here(fake_gpu) -> Any:
+    fake_gpu.work_here()
     return fake_gpu
 
 

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from sacvit.bundle.errors import EngineError
-from sacvit.export import build as module
 from sacvit.export.build import build
 from sacvit.export.export import export
 from sacvit.export.plain import plain_of
-from sacvit.export.worker import run_job
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.runtime.buffers import HostLane, wrap
 from sacvit.runtime.onnx_stage import OnnxStage
@@ -57,8 +53,8 @@ def test_an_export_without_it_removes_the_one_before(tiny_checkpoint, tmp_path):
 
 
 @pytest.fixture
-def here(fake_gpu, monkeypatch):
-    monkeypatch.setattr(module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+def here(fake_gpu):
+    fake_gpu.work_here()
     return fake_gpu
 
 

@@ -126,7 +126,7 @@ def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, c
         (["--camera", "x", "--batch", "0"], 2, "--batch must be at least 1, found 0"),
         (["--camera", "x", "--num-frames", "-1"], 2, "--num-frames must be at least 1, found -1"),
         (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images a pass"),
-        ([], 2, "--engine EE SAC and --camera SOURCE are needed"),
+        ([], 2, "--engine EE SAC or --server URL, and --camera SOURCE are needed"),
         (["--camera", "missing.mp4"], 1, "no such file, folder or pattern"),
         (["--camera", "97"], 5, "/dev/video97 gives no picture. /dev/video97 does not exist"),
         (["--camera", "csi://x"], 2, "a CSI camera is csi://0"),
@@ -170,12 +170,17 @@ def test_check_camera_of_a_file_is_fine(video, capsys):
     assert capsys.readouterr().out.startswith("ok ")
 
 
+# Under nohup SIGHUP is ignored, and in a script's background SIGINT; by children too, and sacvit-run leaves it at that.
+HEED = (
+    "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+    " signal.signal(signal.SIGINT, signal.default_int_handler); "
+)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, stop):
     camera = MjpegServer()
-    # Under nohup SIGHUP is ignored, by children too, and sacvit-run leaves it at that.
-    heed = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
-    code = heed + "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    code = HEED + "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--save", "out.mp4", "--json"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -248,7 +253,7 @@ def test_a_folder_as_engine_is_told(bundles, capsys):
 def test_a_line_leaves_through_a_pipe_when_its_frame_is_done(engines):
     """Not when a buffer is full: a camera gives one frame and then stalls."""
     camera = MjpegServer()
-    code = "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    code = HEED + "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--json"]
     plain = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=plain) as process:

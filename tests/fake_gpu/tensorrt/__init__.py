@@ -7,6 +7,7 @@ tests hold against the real bindings. A plan is a header and an ONNX file. FAULT
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from enum import IntEnum
@@ -261,7 +262,7 @@ class Network(Noted):
         return self._types.get(name, "FLOAT")
 
     def _read(self, content: bytes) -> None:
-        session = open_session(content, {})
+        session = open_session(content, runs=False)
         self._content = content
         self._inputs = [
             Tensor(value.name, tuple(side if isinstance(side, int) else -1 for side in value.shape), KINDS[value.type])
@@ -463,10 +464,14 @@ class OnnxParser(Noted):
         return True
 
 
-def open_session(content: bytes, fixed: dict[str, list[int]]) -> Any:
+@functools.cache  # a pair is loaded again for every plan that is checked behind it
+def open_session(content: bytes, *, runs: bool = True) -> Any:
+    """runs: whether more than its inputs and outputs is wanted, and it is worth optimising."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    if not runs:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
@@ -489,7 +494,7 @@ class Runtime(Noted):
 
 class Engine(Noted):
     def __init__(self, header: dict[str, Any], content: bytes, logger: ILogger) -> None:
-        self._header, self._session, self._logger = header, open_session(content, {}), logger
+        self._header, self._session, self._logger = header, open_session(content), logger
         self._inputs = {value.name: value for value in self._session.get_inputs()}
         self._values = self._inputs | {value.name: value for value in self._session.get_outputs()}
 

@@ -1,0 +1,162 @@
+"""Answers the requests that Triton hands over together: in batches through EE, exits first, survivors through SAC.
+
+Triton's batcher hands over all that waits. What is more than the queue may hold is refused at once, so that nobody waits
+long for an answer under load. Triton's own queue policies would refuse too, but each of them stops its batcher for half a
+second at a time (issue 8870 of triton-inference-server/server): 12 answers a second where there are 200 without.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..bundle.errors import SacvitError, UsageError
+from ..bundle.preprocess import ImageU8
+from ..runtime.pipeline import Pipeline, Result
+from .gate import EachGate
+from .requests import Fill
+
+DECODERS = 2
+
+
+class BusyError(SacvitError):
+    """More waits than the queue may hold: come back later."""
+
+
+class Client(Protocol):
+    """Who waits for an answer. Exactly one of the two is called, once."""
+
+    def answer(self, results: list[Result]) -> None: ...
+
+    def fail(self, reason: Exception) -> None: ...
+
+
+class Observer(Protocol):
+    """Who counts."""
+
+    def answered(self, stage: str, images: int, elapsed_ms: float) -> None:
+        """Images that a stage answered, so long after they were handed over."""
+
+    def batch(self, images: int, survivors: int, ee_ms: float, sac_ms: float) -> None: ...
+
+    def waiting(self, images: int) -> None:
+        """Images that were handed over and are not answered yet."""
+
+
+@dataclass
+class Asked:
+    """A request. read: how each of its pictures gets into a slot, and their eta; raises what is wrong with it."""
+
+    client: Client
+    read: Callable[[], tuple[list[Fill], float]]
+    fills: list[Fill] = field(default_factory=list)
+    threshold: float = 0.0
+    views: list[ImageU8] = field(default_factory=list)
+    decoded: list[Future[None]] = field(default_factory=list)
+    first: int = 0  # of its images in the batch
+    results: dict[int, Result] = field(default_factory=dict)  # so far, by their places in the batch
+
+    @property
+    def places(self) -> range:
+        return range(self.first, self.first + len(self.fills))
+
+
+class Chain:
+    """A pipeline for requests. max_batch: images in a pass, and in a request; max_queue: images that may wait at once."""
+
+    def __init__(self, pipeline: Pipeline, gate: EachGate, observer: Observer, max_batch: int, max_queue: int) -> None:
+        self._pipeline, self._gate, self._observer = pipeline, gate, observer
+        pipeline.gate = gate
+        self._max_batch, self._max_queue = max_batch, max_queue
+        self._pool = ThreadPoolExecutor(DECODERS, "decode")
+
+    def serve(self, requests: list[Asked]) -> None:
+        """Answers or refuses each of the requests before it returns, in their order."""
+        began = time.perf_counter()
+        left = self._admitted(requests)
+        waiting = sum(len(one.fills) for one in left)
+        while left:
+            self._observer.waiting(waiting)
+            batch = [left.pop(0)]
+            while left and sum(len(one.fills) for one in batch) + len(left[0].fills) <= self._max_batch:
+                batch.append(left.pop(0))
+            waiting -= sum(len(one.fills) for one in batch)
+            ready = [one for one in batch if _is_decoded(one)]
+            try:
+                if ready:
+                    self._answer(ready, began)
+            except Exception as reason:  # whatever an engine raises, each client is told, and the next batch comes
+                for one in ready:
+                    if len(one.results) < len(one.fills):
+                        one.client.fail(reason)
+        self._observer.waiting(0)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def _admitted(self, requests: list[Asked]) -> list[Asked]:
+        """The requests that fit into the queue, whose pictures are being decoded from here on; the others are told."""
+        size, count = self._pipeline.preprocessing.image_size, 0
+        admitted = []
+        for one in requests:
+            try:
+                if count >= self._max_queue:  # before its tensors are touched: refusing has to be cheap
+                    raise BusyError(f"busy: {self._max_queue} images are waiting. Come back later")
+                one.fills, one.threshold = one.read()
+                if len(one.fills) > self._max_batch:
+                    raise UsageError(f"send at most {self._max_batch} images a request, found {len(one.fills)}")
+            except Exception as reason:  # somebody else's bytes: whatever is wrong with them, the others go on
+                one.client.fail(reason)
+                continue
+            count += len(one.fills)
+            one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
+            one.decoded = [self._pool.submit(fill, view) for fill, view in zip(one.fills, one.views, strict=True)]
+            admitted.append(one)
+        return admitted
+
+    def _answer(self, batch: list[Asked], began: float) -> None:
+        count = sum(len(one.fills) for one in batch)
+        slots = self._pipeline.image_slots(count)
+        thresholds: list[float] = []
+        for one in batch:
+            one.first = len(thresholds)
+            thresholds += [one.threshold] * len(one.fills)
+            for place, view in zip(one.places, one.views, strict=True):
+                slots[place] = view
+        self._gate.begin(thresholds)
+        track = self._pipeline.track(count)
+        track.start(count)
+        track.decide(self._gate)
+        self._give(batch, "EE", self._pipeline.exits(track), began)
+        track.go_on()
+        track.finish()
+        results = dict(enumerate(self._pipeline.results(track)))
+        self._give(batch, "SAC", {place: one for place, one in results.items() if not one.exits_early}, began)
+        self._observer.batch(count, track.survivors, track.ee_ms, track.sac_ms)
+
+    def _give(self, batch: list[Asked], stage: str, results: dict[int, Result], began: float) -> None:
+        """Gives results to their requests, and answers those that have all of theirs."""
+        if results:
+            self._observer.answered(stage, len(results), 1e3 * (time.perf_counter() - began))
+        for one in batch:
+            mine = {place: results[place] for place in one.places if place in results}
+            if mine:
+                one.results |= mine
+                if len(one.results) == len(one.fills):
+                    one.client.answer([one.results[place] for place in one.places])
+
+
+def _is_decoded(one: Asked) -> bool:
+    """Whether all pictures of a request are there; a client whose picture is none is told."""
+    try:
+        for future in one.decoded:
+            future.result()
+        return True
+    except Exception as reason:
+        one.client.fail(reason)
+        return False

@@ -1,0 +1,29 @@
+"""The load generator of benchmarks/serving.py, small: it runs, and sees no wrong and no lost answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_benchmark_finds_every_answer_right(
+    triton: Path, engines: Any, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "images.npy", pictures)
+    short = ["--window-s", "0.3", "--overload-s", "1.5", "--clients", "4", "--instances", "1", "--bound-ms", "1"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "serving.py"), "--engine", *engines, *short]
+    command += ["--images", str(tmp_path), "--json", str(tmp_path / "found.json"), "--environment", str(triton)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    runs = [*found["closed"], *found["exit_rates"], found["overload"], found["after"]]
+    assert all(run["right"] > 0 and not run.get("wrong") and not run.get("lost") for run in runs)
+    assert found["overload"]["bad_told"] > 0 and not found["overload"].get("bad_answered")
+    assert [run["exit_rate"] for run in found["exit_rates"]][:3] == [1.0, 0.708, 0.0]

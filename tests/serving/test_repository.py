@@ -1,0 +1,178 @@
+"""What sacvit-serve writes: configs that Triton's own schema reads, engines as they were, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacvit.bundle.errors import EngineError, SacvitError, UsageError
+from sacvit.runtime.gate import Gate
+from sacvit.runtime.pipeline import Pipeline
+from sacvit.serving import repository
+from sacvit.serving.about import About
+from sacvit.serving.cli import main
+from sacvit.serving.repository import Serving, text_of, write_repository
+
+BUNDLE = Path(__file__).parents[1] / "runtime" / "bundles" / "bundle"
+
+
+def config_of(folder: Path) -> Any:
+    """The config as Triton's own schema reads it: an unknown field or a wrong type is an error."""
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    schema = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    return text_format.Parse((folder / "config.pbtxt").read_text(), schema.ModelConfig())
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    return {"parameters": {key: {"string_value": value.string_value} for key, value in config.parameters.items()}}
+
+
+def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository: Path) -> None:
+    for name, engine in (("sacvit_ee", "ee.onnx"), ("sacvit_sac", "sac.onnx")):
+        config = config_of(stages_repository / name)
+        assert (config.name, config.backend, config.max_batch_size) == (name, "onnxruntime", 0)
+        copied = stages_repository / name / "1" / "model.onnx"
+        assert copied.read_bytes() == (BUNDLE / engine).read_bytes()
+
+
+def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp_path: Path) -> None:
+    write_repository(pipeline, tmp_path, Serving(max_batch=8, max_queue=20))
+    config = config_of(tmp_path / "sacvit")
+    assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 320, True)
+    assert not config.dynamic_batching.HasField("default_queue_policy")  # it would stop the batcher: see chain.py
+    about = About.from_config(as_json(config))
+    assert (about.max_batch, about.max_queue) == (8, 20)
+
+
+def test_every_model_warms_up_except_a_gate_that_needs_the_others(
+    stages_repository: Path, python_repository: Path
+) -> None:
+    models = [stages_repository / "sacvit_ee", stages_repository / "sacvit_sac", python_repository / "sacvit"]
+    assert [len(config_of(folder).model_warmup) for folder in models] == [1, 1, 1]
+    assert not config_of(stages_repository / "sacvit").model_warmup
+
+
+@pytest.mark.parametrize("place", ["cpu", "gpu"])
+def test_instances_are_where_the_engines_run(pipeline: Pipeline, tmp_path: Path, place: Any) -> None:
+    write_repository(pipeline, tmp_path, Serving(place=place, instances=3))
+    kinds = [config_of(tmp_path / name).instance_group[0] for name in ("sacvit_ee", "sacvit_sac", "sacvit")]
+    wanted = 1 if place == "gpu" else 2  # KIND_GPU, KIND_CPU
+    assert [(group.count, group.kind) for group in kinds] == [(3, wanted), (3, wanted), (3, 2)]
+
+
+def test_labels_go_with_the_logits(pipeline: Pipeline, tmp_path: Path) -> None:
+    labels = ["a b", "c\nd", 'e"f\\', "ü", "g"] + [str(index) for index in range(len(pipeline.labels or []) - 5)]
+    ee, sac = pipeline.ee, pipeline.sac
+    for stage in (ee, sac):
+        stage.record = replace(stage.record, labels=labels)
+    try:
+        write_repository(Pipeline(ee, sac, 0.5), tmp_path, Serving())
+    finally:
+        for stage in (ee, sac):
+            stage.record = replace(stage.record, labels=pipeline.labels)
+    output = next(entry for entry in config_of(tmp_path / "sacvit_ee").output if entry.name == "logits")
+    assert output.label_filename == "labels.txt"
+    assert (tmp_path / "sacvit_ee" / "labels.txt").read_text("utf-8").splitlines()[:4] == ["a b", "c d", 'e"f\\', "ü"]
+    assert About.from_config(as_json(config_of(tmp_path / "sacvit"))).labels == labels
+
+
+def test_the_gate_s_defaults_are_those_of_the_pair(pipeline: Pipeline, tmp_path: Path) -> None:
+    tuned = Pipeline(pipeline.ee, pipeline.sac, 0.42)
+    tuned.gate = Gate(0.42, 1.7)
+    write_repository(tuned, tmp_path, Serving())
+    about = About.from_config(as_json(config_of(tmp_path / "sacvit")))
+    assert (about.threshold, about.temperature, about.grid) == (0.42, 1.7, pipeline.grid)
+    assert about.preprocessing == pipeline.preprocessing
+    assert [stage.record for stage in about.stages] == [pipeline.ee.record, pipeline.sac.record]
+    assert about.stages[0].outputs == pipeline.ee.outputs
+
+
+def test_a_model_that_is_there_is_not_touched(python_repository: Path, pipeline: Pipeline) -> None:
+    with pytest.raises(UsageError, match=r"models/sacvit exists: a server may be reading it. Give another --out"):
+        write_repository(pipeline, python_repository, Serving())
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_full_disk_leaves_nothing_half(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    out = tmp_path / "models"
+    if not is_new:
+        (out / "other").mkdir(parents=True)
+
+    def fail(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(repository, "_copy_engine", fail)
+    with pytest.raises(SacvitError, match=r"models cannot be written: .*No space left on device"):
+        write_repository(pipeline, out, Serving())
+    assert not out.exists() if is_new else [path.name for path in out.iterdir()] == ["other"]
+
+
+def test_text_is_escaped_as_protobuf_reads_it() -> None:
+    assert text_of({"a": 'x"\\\n', "b": True, "c": [1, -1], "d": [{"e": 2}, {"e": 3}]}) == (
+        'a: "x\\"\\\\\\n"\nb: true\nc: [1, -1]\nd {\n  e: 2\n}\nd {\n  e: 3\n}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"parameters": {}}, {"parameters": {"sacvit": {"string_value": "no JSON"}}}]
+    + [
+        {"parameters": {"sacvit": {"string_value": json.dumps(content)}}}
+        for content in ([], {"format": 1}, {"format": 2})
+    ],
+)
+def test_a_config_that_is_not_ours_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="this model was not written by sacvit-serve, or its config is damaged"):
+        About.from_config(config)
+
+
+# sacvit-serve
+
+
+def test_the_command_prints_the_folders_and_says_how_to_serve(
+    engines: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "models"
+    assert main(["--engine", *engines, "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(out / name) for name in ("sacvit_ee", "sacvit_sac", "sacvit")]
+    assert f"tritonserver --model-repository {out}" in captured.err
+
+
+def test_python_only_writes_the_gate_alone_with_the_engines_inside(engines: Any, tmp_path: Path) -> None:
+    assert main(["--engine", *engines, "--out", str(tmp_path), "--python-only", "--threshold", "0.3"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sacvit"]
+    assert sorted(path.name for path in (tmp_path / "sacvit" / "1").iterdir()) == ["ee.onnx", "model.py", "sac.onnx"]
+    assert About.from_config(as_json(config_of(tmp_path / "sacvit"))).threshold == 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--instances", "0"], 2, "--instances must be at least 1, found 0"),
+        (["--max-batch", "0"], 2, "--max-batch must be at least 1, found 0"),
+        (["--max-queue", "0"], 2, "--max-queue must be at least 1, found 0"),
+        (["--threshold", "2"], 2, "the threshold must lie in [0, 1], found 2.0"),
+        (["--engine", "gone.onnx", "sac.onnx"], 4, "gone.onnx does not exist"),
+        (["--engine", "ee.plan", "sac.plan", "--device", "cpu"], 2, "--device cpu: plans run on a GPU"),
+    ],
+)
+def test_a_mistake_is_one_message_and_its_exit_code(
+    engines: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, message: str
+) -> None:
+    assert main(["--engine", *engines, "--out", str(tmp_path / "models"), *options]) == code
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("sacvit-serve: ") and error.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_swapped_engines_are_refused(engines: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--engine", *reversed(engines), "--out", str(tmp_path / "models")]) == 4
+    assert "is the SAC stage, expected EE" in capsys.readouterr().err

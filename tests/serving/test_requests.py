@@ -1,0 +1,118 @@
+"""Requests before anything is computed: sizes that are claimed, pictures that are none, etas that cannot be."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sacvit.bundle.errors import ImageError, SacvitError, UsageError
+from sacvit.bundle.preprocess import Preprocessing
+from sacvit.serving import requests
+from sacvit.serving.requests import fills_of, picture_size, threshold_of
+
+RULE = Preprocessing(16)
+
+
+def file_of(height: int, width: int, suffix: str, *options: int) -> bytes:
+    shown = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return cv2.imencode(suffix, shown, list(options))[1].tobytes()
+
+
+@given(st.integers(1, 80), st.integers(1, 80), st.sampled_from([".jpg", ".png"]))
+def test_the_size_in_the_header_is_the_size_of_the_picture(height: int, width: int, suffix: str) -> None:
+    assert picture_size(file_of(height, width, suffix), "it") == (width, height)
+
+
+def test_a_progressive_jpeg_tells_its_size() -> None:
+    assert picture_size(file_of(30, 50, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1), "it") == (50, 30)
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x04ab"]),
+)
+def test_no_bytes_can_break_the_reading_of_a_header(junk: bytes, start: bytes) -> None:
+    try:
+        width, height = picture_size(start + junk, "it")
+        assert width >= 0 and height >= 0
+    except ImageError as fault:
+        assert str(fault).startswith("it is ")
+
+
+@given(st.integers(0, 3000), st.sampled_from([".jpg", ".png"]))
+def test_a_picture_that_is_cut_anywhere_is_refused_or_decoded(keep: int, suffix: str) -> None:
+    file = file_of(40, 30, suffix)[:keep]
+    slot = np.zeros((16, 16, 3), np.uint8)
+    array = np.empty((1, 1), object)
+    array[0, 0] = file
+    try:
+        fills_of(None, array, RULE)[0](slot)
+    except ImageError as fault:
+        assert str(fault).startswith("picture 0 ")
+
+
+def test_a_png_of_a_few_bytes_that_claims_gigabytes_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = bytearray(file_of(8, 8, ".png"))
+    file[16:24] = (70_000).to_bytes(4, "big") * 2
+    array = np.empty((1, 1), object)
+    array[0, 0] = bytes(file)
+    monkeypatch.setattr(requests, "decode_picture", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"picture 0 has 70000 x 70000 pixels; the limit is 50 million. Scale it down"):
+        fills_of(None, array, RULE)
+
+
+def test_a_header_that_lies_about_the_size_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was decoded is measured too."""
+    monkeypatch.setattr(requests, "MAX_PIXELS", 100)
+    monkeypatch.setattr(requests, "picture_size", lambda *_: (1, 1))
+    array = np.empty((1, 1), object)
+    array[0, 0] = file_of(20, 20, ".png")
+    with pytest.raises(ImageError, match="picture 0 has 20 x 20 pixels"):
+        fills_of(None, array, RULE)[0](np.zeros((16, 16, 3), np.uint8))
+
+
+def test_a_file_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_ENCODED_BYTES", 100)
+    array = np.empty((1, 1), object)
+    array[0, 0] = file_of(20, 20, ".png")
+    with pytest.raises(ImageError, match="picture 0 has 0 MiB; the limit is 0 MiB"):
+        fills_of(None, array, RULE)
+
+
+@pytest.mark.parametrize("image, array", [(None, None), (np.zeros((1, 4, 4, 3), np.uint8), np.empty((1, 1), object))])
+def test_exactly_one_of_the_two_inputs_is_wanted(image: np.ndarray | None, array: np.ndarray | None) -> None:
+    with pytest.raises(UsageError, match=r"send either image .* or encoded"):
+        fills_of(image, array, RULE)
+
+
+def test_pixels_of_the_network_s_size_are_taken_as_they_are() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    slots = np.zeros((2, 16, 16, 3), np.uint8)
+    for fill, slot in zip(fills_of(image, None, Preprocessing(16, crop_ratio=0.5)), slots, strict=True):
+        fill(slot)
+    assert (slots == image).all()
+
+
+@given(st.one_of(st.floats(), st.integers(), st.text(), st.booleans(), st.none(), st.lists(st.integers())))
+def test_an_eta_is_a_number_from_0_to_1_or_refused(eta: object) -> None:
+    number = isinstance(eta, int | float) and not isinstance(eta, bool) and 0 <= eta <= 1
+    try:
+        assert threshold_of(json.dumps({"eta": eta}), 0.5) == eta and number
+    except SacvitError as fault:
+        assert not number and str(fault).startswith("eta must be a number in [0, 1], found ")
+
+
+@pytest.mark.parametrize("parameters", ["", "{}", '{"trace": "on"}'])
+def test_without_an_eta_the_stored_one_holds(parameters: str) -> None:
+    assert threshold_of(parameters, 0.5) == 0.5
+
+
+@pytest.mark.parametrize("name", ["Eta", "eta_", "beta"])
+def test_a_misspelt_eta_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown parameter '{name}' \\(did you mean eta\\?\\)"):
+        threshold_of(json.dumps({name: 0.5}), 0.5)

@@ -1,0 +1,339 @@
+"""A real tritonserver with our repository: what comes back, over HTTP and gRPC, and what bad requests do to others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from sacvit.bundle.errors import DeviceError, SacvitError
+from sacvit.runtime.cli import main as run_main
+from sacvit.runtime.pipeline import Pipeline, Result
+from sacvit.runtime.remote import RemotePipeline
+from sacvit.serving.local import LocalServer
+
+http = pytest.importorskip("tritonclient.http")
+grpc = pytest.importorskip("tritonclient.grpc")
+from tritonclient.utils import InferenceServerException  # noqa: E402
+
+OUTPUTS = ("label", "index", "probability", "stage", "confidence", "target_map")
+
+
+def ask(module: Any, client: Any, tensors: dict[str, np.ndarray], **parameters: Any) -> dict[str, np.ndarray]:
+    """The answer to one request. tensors: uint8 images or objects of bytes, by input."""
+    inputs = []
+    for name, array in tensors.items():
+        given = module.InferInput(name, list(array.shape), "BYTES" if array.dtype == object else np_kind(array))
+        given.set_data_from_numpy(array)
+        inputs.append(given)
+    answer = client.infer("sacvit", inputs, parameters=parameters or None)
+    return {name: answer.as_numpy(name) for name in OUTPUTS}
+
+
+def np_kind(array: np.ndarray) -> str:
+    return {"uint8": "UINT8", "float32": "FP32", "int32": "INT32"}[array.dtype.name]
+
+
+def require_same(answer: dict[str, np.ndarray], results: list[Result]) -> None:
+    """To 1e-5: another number of threads adds up in another order."""
+    assert answer["index"][:, 0].tolist() == [result.index for result in results]
+    assert [label.decode() for label in answer["label"][:, 0]] == [result.label for result in results]
+    assert [stage.decode() for stage in answer["stage"][:, 0]] == [result.stage for result in results]
+    np.testing.assert_allclose(answer["probability"][:, 0], [result.probability for result in results], atol=1e-5)
+    np.testing.assert_allclose(answer["confidence"][:, 0], [result.confidence for result in results], atol=1e-5)
+    for ranks, result in zip(answer["target_map"].reshape(len(results), -1), results, strict=True):
+        order = sorted(np.flatnonzero(ranks).tolist(), key=lambda block: int(ranks[block]))
+        assert tuple(order) == result.target_blocks
+
+
+def encoded(*files: bytes) -> np.ndarray:
+    array = np.empty((len(files), 1), object)
+    array[:, 0] = files
+    return array
+
+
+def file_of(picture: np.ndarray, suffix: str = ".png") -> bytes:
+    return cv2.imencode(suffix, picture[:, :, ::-1])[1].tobytes()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that claims 100 000 x 100 000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (100_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture(params=["http", "grpc"])
+def client(request: pytest.FixtureRequest, server: LocalServer) -> Iterator[Callable[..., dict[str, np.ndarray]]]:
+    """Asks a server over one of its protocols."""
+    module = http if request.param == "http" else grpc
+    port = server.ports.http if request.param == "http" else server.ports.grpc
+    with module.InferenceServerClient(f"127.0.0.1:{port}") as made:
+        yield lambda tensors, **parameters: ask(module, made, tensors, **parameters)
+
+
+def test_single_answers_are_the_pipeline_s(client: Any, pipeline: Pipeline, pictures: np.ndarray) -> None:
+    for picture in pictures:
+        require_same(client({"image": picture[None]}), [pipeline(picture)])
+
+
+def test_a_batch_s_answers_are_the_pipeline_s_in_order(client: Any, pipeline: Pipeline, pictures: np.ndarray) -> None:
+    for count in (16, 5):
+        require_same(client({"image": pictures[:count]}), pipeline(pictures[:count]))
+
+
+def test_requests_that_are_batched_together_keep_their_own_answers(
+    server: LocalServer, pipeline: Pipeline, pictures: np.ndarray
+) -> None:
+    results = pipeline(pictures)
+
+    def several(worker: int) -> None:
+        with http.InferenceServerClient(server.url) as made:
+            for place in range(worker, 24, 8):
+                require_same(ask(http, made, {"image": pictures[place : place + 1]}), [results[place]])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(several, range(8)))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_encoded_pictures_are_decoded_as_sacvit_run_does(client: Any, pipeline: Pipeline, suffix: str) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (50, 70, 3), np.uint8)
+    file = file_of(cv2.GaussianBlur(picture, (0, 0), 3), suffix)
+    shown = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
+    expected = pipeline(pipeline.preprocessing.apply(shown))
+    require_same(client({"encoded": encoded(file, file)}), [expected, expected])
+
+
+def test_images_of_another_size_go_through_the_preprocessing_rule(client: Any, pipeline: Pipeline) -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(4).integers(0, 256, (90, 60, 3), np.uint8), (0, 0), 4)
+    require_same(client({"image": image[None]}), [pipeline(image)])
+
+
+@pytest.mark.parametrize(("eta", "stage"), [(0.0, b"EE"), (1.0, b"SAC"), (0, b"EE")])
+def test_eta_is_the_request_s_own(client: Any, pictures: np.ndarray, eta: float, stage: bytes) -> None:
+    assert set(client({"image": pictures[:8]}, eta=eta)["stage"][:, 0]) == {stage}
+
+
+BAD = {
+    "neither": ({}, {}, "request has 0 inputs"),
+    "both": ({"image": 1, "encoded": encoded(b"x")}, {}, "found both"),
+    "channels": ({"image": np.zeros((1, 8, 8, 4), np.uint8)}, {}, "unexpected shape for input 'image'"),
+    "type": (
+        {"image": np.zeros((1, 8, 8, 3), np.float32)},
+        {},
+        "data-type is 'FP32', but model 'sacvit' expects 'UINT8'",
+    ),
+    "empty": ({"image": np.zeros((1, 0, 8, 3), np.uint8)}, {}, "none of them 0, found [1, 0, 8, 3]"),
+    "too many": ({"image": np.zeros((17, 8, 8, 3), np.uint8)}, {}, "send at most 16 images a request, found 17"),
+    "too large": ({"image": np.zeros((1, 1, 50_000_001, 3), np.uint8)}, {}, "pixels; the limit is 50 million"),
+    "no picture": ({"encoded": encoded(b"mine")}, {}, "picture 0 is neither a JPEG nor a PNG file"),
+    "second": ({"encoded": encoded(file_of(np.zeros((9, 9, 3), np.uint8)), b"")}, {}, "picture 1 is neither"),
+    "truncated": ({"encoded": "truncated"}, {}, "picture 0 is a JPEG that was cut short: it has no end marker"),
+    "bomb": ({"encoded": encoded(bomb())}, {}, "picture 0 has 100000 x 100000 pixels; the limit is 50 million"),
+    "eta": ({"image": 1}, {"eta": 1.5}, "eta must be a number in [0, 1], found 1.5"),
+    "eta type": ({"image": 1}, {"eta": "0.5"}, "eta must be a number in [0, 1], found '0.5'"),
+    "eta bool": ({"image": 1}, {"eta": True}, "eta must be a number in [0, 1], found True"),
+    "eta name": ({"image": 1}, {"Eta": 0.5}, "unknown parameter 'Eta' (did you mean eta?)"),
+}
+
+
+def truncated_jpeg() -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    file = file_of(noise, ".jpg")
+    return file[: len(file) // 2]
+
+
+def bad_request(name: str, picture: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
+    tensors, parameters, message = BAD[name]
+    made = {key: picture[None] if isinstance(value, int) else value for key, value in tensors.items()}
+    if isinstance(made.get("encoded"), str):
+        made["encoded"] = encoded(truncated_jpeg())
+    return made, parameters, message
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_is_told_what_is_wrong(
+    python_server: LocalServer, pictures: np.ndarray, name: str, pipeline: Pipeline
+) -> None:
+    tensors, parameters, message = bad_request(name, pictures[0])
+    with http.InferenceServerClient(python_server.url) as made:
+        with pytest.raises(InferenceServerException) as fault:
+            ask(http, made, tensors, **parameters)
+        assert message in fault.value.message()
+        require_same(ask(http, made, {"image": pictures[:1]}), [pipeline(pictures[0])])
+
+
+def test_bad_requests_among_others_change_no_other_s_answer(
+    server: LocalServer, pipeline: Pipeline, pictures: np.ndarray
+) -> None:
+    """Eight clients at once; every fourth request is one of the bad ones that reach the model."""
+    results = pipeline(pictures)
+    reaching = [name for name in BAD if name not in ("neither", "channels", "type", "too large")]
+
+    def several(worker: int) -> int:
+        refused = 0
+        with http.InferenceServerClient(server.url) as made:
+            for place in range(worker, 24 * 4, 8):
+                if place // 8 % 4 == 0:
+                    tensors, parameters, message = bad_request(reaching[place % len(reaching)], pictures[0])
+                    with pytest.raises(InferenceServerException) as fault:
+                        ask(http, made, tensors, **parameters)
+                    assert message in fault.value.message()
+                    refused += 1
+                number = place % 24
+                require_same(ask(http, made, {"image": pictures[number : number + 1]}), [results[number]])
+        return refused
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(several, range(8))) == 24
+
+
+def metric(server: LocalServer, line: str) -> float:
+    text = server.get(server.ports.metrics, "/metrics")[1]
+    return float(next(row for row in text.splitlines() if row.startswith(line)).rsplit(" ", 1)[1])
+
+
+def test_metrics_count_exits_survivors_and_refusals(
+    server: LocalServer, pictures: np.ndarray, pipeline: Pipeline
+) -> None:
+    lines = [
+        'sacvit_images_total{model="sacvit",stage="EE",version="1"}',
+        'sacvit_images_total{model="sacvit",stage="SAC",version="1"}',
+        'sacvit_requests_total{model="sacvit",outcome="answered",version="1"}',
+        'sacvit_requests_total{model="sacvit",outcome="refused",version="1"}',
+        'sacvit_stage_ms_count{model="sacvit",stage="SAC",version="1"}',
+        'sacvit_path_ms_count{model="sacvit",path="exit",version="1"}',
+        'sacvit_batch_images_sum{model="sacvit",version="1"}',
+        'sacvit_batch_survivors_sum{model="sacvit",version="1"}',
+    ]
+    before = [metric(server, line) for line in lines]
+    with http.InferenceServerClient(server.url) as made:
+        ask(http, made, {"image": pictures[:10]})
+        with pytest.raises(InferenceServerException):
+            ask(http, made, {"image": pictures[:10]}, eta=2.0)
+    exits = sum(result.exits_early for result in pipeline(pictures[:10]))
+    grown = [metric(server, line) - value for line, value in zip(lines, before, strict=True)]
+    assert grown == [exits, 10 - exits, 1, 1, 1, exits, 10, 10 - exits] and 0 < exits < 10
+
+
+def test_the_python_of_the_docs_runs(server: LocalServer, tmp_path: Path, pictures: np.ndarray) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    assert cv2.imwrite(str(tmp_path / "picture.jpg"), pictures[0])
+    code = code.replace("127.0.0.1:8000", server.url)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "[[b'" in done.stdout, done.stderr
+
+
+# sacvit-run --server
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    timed = ("prepare_ms", "ee_ms", "sac_ms", "dropped")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for row in rows:
+        row["probability"], row["confidence"] = round(row["probability"], 4), round(row["confidence"], 4)
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, pictures: np.ndarray) -> Path:
+    for index, picture in enumerate(pictures[:10]):
+        assert cv2.imwrite(str(tmp_path / f"{index}.png"), cv2.resize(picture, (80, 60)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("options", [[], ["--threshold", "0.9"], ["--batch", "4"]])
+def test_sacvit_run_says_with_a_server_what_it_says_with_engines(
+    server: LocalServer, engines: Any, folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    common = ["--camera", str(folder), "--json", *options]
+    assert run_main(["--engine", *engines, *common]) == 0
+    here = lines_of(capsys)
+    assert run_main(["--server", f"http://{server.url}", *common]) == 0
+    assert lines_of(capsys) == here and len(here) == 10
+
+
+def test_more_images_than_the_server_takes_are_refused(
+    python_server: LocalServer, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(["--server", f"http://{python_server.url}", "--camera", str(folder), "--batch", "17"]) == 2
+    assert "--batch 17: this server takes at most 16 images a pass" in capsys.readouterr().err
+
+
+def test_a_server_that_goes_away_in_mid_stream_is_told_and_what_came_stays(
+    triton: Path,
+    python_repository: Path,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, calls = RemotePipeline.run, []
+    with LocalServer(python_repository, triton) as server:
+
+        def run(self: RemotePipeline, count: int) -> list[Result]:
+            calls.append(count)
+            if len(calls) == 4:
+                os.killpg(server.process.pid, signal.SIGKILL)
+                server.process.wait()
+            return whole(self, count)
+
+        monkeypatch.setattr(RemotePipeline, "run", run)
+        code = run_main(["--server", f"http://{server.url}", "--camera", str(folder), "--json"])
+    captured = capsys.readouterr()
+    assert code == 5 and len(captured.out.splitlines()) == 3
+    assert f"http://{server.url} does not answer" in captured.err and "Traceback" not in captured.err
+
+
+# Repositories that do not work
+
+
+def test_a_repository_without_an_engine_is_refused_by_name(
+    triton: Path, python_repository: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(python_repository, tmp_path / "models")
+    (tmp_path / "models" / "sacvit" / "1" / "sac.onnx").unlink()
+    with pytest.raises(SacvitError, match=r"sac\.onnx does not exist"):
+        LocalServer(tmp_path / "models", triton)
+
+
+def test_a_server_without_the_backend_says_so_to_the_client(
+    triton: Path, stages_repository: Path, pictures: np.ndarray
+) -> None:
+    with LocalServer(stages_repository, triton, strict=False) as server:
+        assert "unable to find backend library for backend 'onnxruntime'" in server.tail()
+        remote = RemotePipeline(f"http://{server.url}")
+        remote.image_slots(1)[0] = pictures[0]
+        with pytest.raises(SacvitError, match=r"the model sacvit_ee did not answer: .*sacvit-serve --python-only"):
+            remote.run(1)
+
+
+def test_nobody_at_the_address_is_told() -> None:
+    with pytest.raises(DeviceError, match=r"http://127\.0\.0\.1:9 does not answer: .* Is the server up"):
+        RemotePipeline("http://127.0.0.1:9")
+
+
+def test_another_model_by_that_name_is_told(triton: Path, python_repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(python_repository, tmp_path / "models")
+    config = tmp_path / "models" / "sacvit" / "config.pbtxt"
+    config.write_text(config.read_text().replace('\\"format\\": 1', '\\"format\\": 9'))
+    with pytest.raises(SacvitError, match="format 9, this sacvit reads 1"):
+        LocalServer(tmp_path / "models", triton)

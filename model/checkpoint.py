@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import pathlib
 import pickle
 import re
@@ -149,6 +150,8 @@ def write_pth(path: Path, content: dict[str, Any]) -> None:
     try:
         with written_whole(path) as partial:
             partial.write_bytes(buffer.getbuffer())
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())  # before it takes its name: a power cut would leave an empty file
     except OSError as reason:
         kept = "; the file before is kept" if path.exists() else ""
         raise SacvitError(f"{path} cannot be written: {reason.strerror or reason}{kept}") from None

@@ -76,7 +76,7 @@ def test_make_demo_is_what_is_tested_here():
 
 
 def test_there_are_commands_to_run():
-    assert len(commands()) == 22
+    assert len(commands()) == 23
 
 
 @pytest.mark.parametrize("command", commands())

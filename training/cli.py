@@ -98,22 +98,22 @@ def train_command(options: argparse.Namespace) -> int:
     from ..bundle.errors import ConfigError
     from ..bundle.preprocess import Preprocessing  # here: --help answers without torch
     from ..model.config import preset
-    from .dataset import open_split
-    from .train import train
+    from .train import open_data, train
     from .workers import join_workers
 
     switches = ("image_size", "classes", "selection", "alpha", "window", "attention", "downsample")
     given = {key: getattr(options, key) for key in switches if getattr(options, key) is not None}
     config = preset(options.preset, **given)
     preprocessing = Preprocessing(config.image_size, crop_ratio=options.crop_ratio)
+    data = open_data(options.data, preprocessing)
     if options.classes is None:
-        config = replace(config, classes=len(open_split(options.data / "train", preprocessing).classes))
+        config = replace(config, classes=len(data[0].classes))
     recipe = recipe_of(options)
     if options.save_steps < 1:
         raise ConfigError(f"--save-steps {options.save_steps}: give 1 or more")
     with join_workers(options.device) as workers:
         train(
-            options.data,
+            data,
             options.out,
             config,
             preprocessing,

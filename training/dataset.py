@@ -11,6 +11,7 @@ Three layouts, told apart by what is there:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -84,9 +85,11 @@ class Split:
         (K,) of `indices`, without those that cannot be read. Raises ImageError when those are too many."""
         views = list(self.pool.map(self._readable, indices))
         kept = [number for number, view in enumerate(views) if view is not None]
-        if not kept:
+        if len(self.faults) == len(self):
             raise ImageError(f"no picture can be read: {self.faults[int(indices[0])]}")
-        return np.stack([view for view in views if view is not None]), indices[kept]
+        size = self.preprocessing.image_size
+        images = [view for view in views if view is not None]
+        return np.stack(images) if images else np.empty((0, size, size, 3), np.uint8), indices[kept]
 
     def read_augmented(
         self, indices: Labels, augmentation: Augmentation, generators: Generators
@@ -118,6 +121,11 @@ class Split:
                 ) from None
             return None
 
+    def describe(self) -> str:
+        """What a run's batches depend on beside its recipe, in a line: number, names and labels of the images."""
+        digest = hashlib.sha256("\n".join(self.classes).encode() + self.labels.tobytes()).hexdigest()
+        return f"{len(self)} images of {len(self.classes)} classes, labels and names {digest[:12]}"
+
     def order(self, rng: np.random.Generator) -> Labels:
         """All indices, (N,), in a random order; of shards, one that reads them one after the other."""
         return self.images.order(rng) if isinstance(self.images, Shards) else rng.permutation(len(self))
@@ -133,7 +141,9 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
         )
     if any(folder.glob("*.tar")):
         shards, numbers = open_shards(folder)
-        return Split(numbers, _class_names(folder, int(numbers.max()) + 1), None, shards, preprocessing)
+        classes = _class_names(folder, int(numbers.max()) + 1)
+        _require_pictures(folder, classes, numbers)
+        return Split(numbers, classes, None, shards, preprocessing)
     names = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     paths, labels = [], []
     for label, name in enumerate(names):
@@ -142,11 +152,17 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
         labels += [label] * len(found)
     if not paths:
         raise ImageError(f"{folder} holds neither images.npy, nor .tar shards, nor class folders with pictures")
-    if empty := sorted(set(names) - {names[label] for label in labels}):
+    numbers = np.array(labels, np.int64)
+    _require_pictures(folder, names, numbers)
+    return Split(numbers, names, None, Files(paths), preprocessing)
+
+
+def _require_pictures(folder: Path, classes: list[str], labels: Labels) -> None:
+    """Of every class: what nobody can learn is a folder that stayed empty, or labels that are counted from 1 on."""
+    if empty := [classes[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)]:
         raise ImageError(
-            f"{folder} has classes without a picture: {', '.join(empty[:5])}. Add some, or remove the folder"
+            f"{folder} has classes without a picture: {', '.join(empty[:5])}. Add some, or remove the folder or the name"
         )
-    return Split(np.array(labels, np.int64), names, None, Files(paths), preprocessing)
 
 
 def _class_names(folder: Path, count: int) -> list[str]:

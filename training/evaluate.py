@@ -41,6 +41,8 @@ def read_in_turn(split: Split, device: torch.device) -> Iterator[tuple[Tensor, T
     """Every readable image of a split, (K, S, S, 3) uint8, with its label (K,)."""
     for start in range(0, len(split), EVALUATION_BATCH):
         images, indices = split.read(np.arange(start, min(start + EVALUATION_BATCH, len(split))))
+        if not len(images):
+            continue
         yield torch.from_numpy(images).to(device), torch.from_numpy(split.labels[indices]).to(device)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..bundle.errors import SacvitError
 from .resume import forget_lines
 
 
@@ -32,18 +34,26 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, reason: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.file.close()
+        with suppress(OSError):  # of a full disk, which `note` has told already
+            self.file.close()
         if self.curves is not None:
-            self.curves.close()
+            with suppress(OSError):
+                self.curves.close()
 
     def note(self, metrics: dict[str, Any], *, quiet: bool = False) -> None:
-        """A line; its numbers become points of curves, over epochs."""
-        self.file.write(json.dumps(metrics) + "\n")
-        self.file.flush()
+        """A line; its numbers become points of curves, over epochs. Raises SacvitError on a full disk."""
         if not quiet:
             print(" ".join(f"{key}={value}" for key, value in metrics.items()), file=sys.stderr, flush=True)
-        if self.curves is not None:
-            for key, value in metrics.items():
-                if key != "epoch" and not isinstance(value, bool):
-                    self.curves.add_scalar(key, value, metrics["epoch"])
-            self.curves.flush()
+        try:
+            self.file.write(json.dumps(metrics) + "\n")
+            self.file.flush()
+            if self.curves is not None:
+                for key, value in metrics.items():
+                    if key != "epoch" and not isinstance(value, bool):
+                        self.curves.add_scalar(key, value, metrics["epoch"])
+                self.curves.flush()
+        except OSError as reason:
+            raise SacvitError(
+                f"{self.file.name} and its curves cannot be written: {reason.strerror or reason}. Make room; the same"
+                f" command with --resume goes on from the last save"
+            ) from None

@@ -77,13 +77,13 @@ class Shards:
 def open_shards(folder: Path) -> tuple[Shards, npt.NDArray[np.int64]]:
     """The shards of a folder and their labels (N,). Raises ImageError for a tar file that does not hold such pairs."""
     paths = sorted(folder.glob("*.tar"))
-    columns: list[tuple[int, int, int, int]] = []
-    for number, path in enumerate(paths):
-        columns += [(number, *entry) for entry in read_headers(path)]
-    if not columns:
+    # An array a shard: of a million pictures, numbers of Python's would take ten times the memory.
+    tables = [np.array(read_headers(path), np.int64).reshape(-1, 3) for path in paths]
+    offset, length, labels = np.ascontiguousarray(np.concatenate(tables).T)
+    if not len(labels):
         raise ImageError(f"{folder} has .tar files, but no picture in them")
-    shard, offset, length, labels = np.array(columns, np.int64).T
-    return Shards(paths, shard.astype(np.int32), offset, length), labels
+    shard = np.repeat(np.arange(len(paths), dtype=np.int32), [len(table) for table in tables])
+    return Shards(paths, shard, offset, length), labels
 
 
 def read_headers(path: Path) -> list[tuple[int, int, int]]:
@@ -108,6 +108,7 @@ def read_headers(path: Path) -> list[tuple[int, int, int]]:
                     raise ImageError(f"{path}: {name} has {member.size >> 20} MiB; the limit is {limit} MiB")
                 else:
                     pictures[key] = (member.offset_data, member.size)
+            require_end(archive)
     except (tarfile.TarError, EOFError, ValueError) as reason:
         raise ImageError(f"{path} is no uncompressed tar file, or was cut short: {reason}. Copy it again") from None
     if lonely := pictures.keys() ^ labels.keys():
@@ -115,6 +116,16 @@ def read_headers(path: Path) -> list[tuple[int, int, int]]:
         missing = f"has no {LABEL_SUFFIX} with its label" if key in pictures else "is a label without a picture"
         raise ImageError(f"{path}: {key} {missing}; {len(lonely)} such in this file")
     return [(*place, labels[key]) for key, place in pictures.items()]
+
+
+def require_end(archive: tarfile.TarFile) -> None:
+    """Raises ReadError unless a tar's end mark stands where its headers end: tarfile takes a damaged header, and a cut
+    between two files, for the end."""
+    file = archive.fileobj
+    assert file is not None  # it was opened to read
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"neither a header nor the end mark at byte {archive.offset}")
 
 
 def read_label(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int:

@@ -28,7 +28,7 @@ from .evaluate import answer, plain_accuracy
 from .loader import Loader
 from .log import Log
 from .recipe import Recipe, average_decay, decay_groups, learning_rate_at, two_stage_loss
-from .resume import Place, State, require_no_run
+from .resume import Place, State, forget_halves, require_no_run
 from .workers import Workers
 
 SAVE_STEPS = 500  # DeiT-S on two cores: a quarter of an hour
@@ -37,7 +37,7 @@ ALLOWED_LOSS = 0.005  # of SAC's accuracy: what the threshold that is stored wit
 
 
 def train(
-    data: Path,
+    data: Path | tuple[Split, Split],
     out: Path,
     config: ModelConfig,
     preprocessing: Preprocessing,
@@ -53,14 +53,18 @@ def train(
 ) -> dict[str, Any]:
     """Trains a two-stage network (or the plain baseline) and returns the last line of its metrics.
 
-    data: a folder with train/ and val/, see `dataset`. out: where the files go. start: a checkpoint to begin from.
-    resume: go on from out/last.pth, which must come from the same recipe. half: store model.pth as FP16; the last
-    metrics are measured after that rounding. save_steps: last.pth is written after every so many steps, besides the end of
-    an epoch. tensorboard: curves into out/tensorboard. workers: of the processes that share each batch; the first one judges
-    and writes, and the others return {}.
+    data: a folder with train/ and val/, see `dataset`, or what `open_data` made of it. out: where the files go. start: a
+    checkpoint to begin from. resume: go on from out/last.pth, which must come from the same recipe and data. half: store
+    model.pth as FP16; the last metrics are measured after that rounding. save_steps: last.pth is written after every so
+    many steps, besides the end of an epoch. tensorboard: curves into out/tensorboard. workers: of the processes that
+    share each batch; the first one judges and writes, and the others return {}.
     """
     workers.require_shares(recipe.batch, recipe.accumulate, recipe.mixing.is_on)
-    training, validation = open_data(data, preprocessing, config)
+    training, validation = open_data(data, preprocessing) if isinstance(data, Path) else data
+    if len(training.classes) != config.classes:
+        raise ConfigError(
+            f"the training data has {len(training.classes)} classes, the model {config.classes}; they must agree"
+        )
     model = first_model(PlainViT if plain else TwoStageViT, config, preprocessing, recipe, start).to(workers.device)
     optimizer = torch.optim.AdamW(decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
     kept = copy.deepcopy(model) if recipe.average else model  # what is judged and written
@@ -68,13 +72,13 @@ def train(
     steps = batches.steps_per_epoch * recipe.epochs
     if recipe.curriculum:
         batches.grade(recipe.curriculum * steps)
-    run = {"recipe": asdict(recipe), "config": config.to_dict(), "plain": plain}
+    run = {"recipe": asdict(recipe), "config": config.to_dict(), "plain": plain, "data": training.describe()}
     state = State(run, model, optimizer, kept)
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         require_no_run(out)
     place = state.restore(out / "last.pth") if resume else Place()
-    workers.wait()  # before the first one writes what the others look for
+    workers.require_same(run | {"place": asdict(place)})  # before the first one writes what the others look for
     learner: nn.Module = Learner(model, recipe.label_smoothing, recipe.mixed)
     if workers.count > 1:
         learner = DistributedDataParallel(learner)
@@ -85,12 +89,15 @@ def train(
         if workers.is_first:
             state.save(out / "last.pth", place)
 
+    if workers.is_first:
+        forget_halves(out)
     with Log(out, place.epoch if resume else None, tensorboard) if workers.is_first else nullcontext() as log:
         for epoch in range(place.epoch, recipe.epochs):
             metrics = trainer.epoch(place, save_steps, save)
             place = Place(epoch + 1)
+            unreadable = set().union(*workers.gather(set(training.faults)))  # each process reads its own part
             if log is not None:
-                metrics |= evaluate(kept, validation) | told_faults(training, validation)
+                metrics |= evaluate(kept, validation) | told_faults(len(unreadable) + len(validation.faults))
                 log.note(metrics)
             save(place)
             workers.wait()
@@ -106,14 +113,12 @@ def train(
     return metrics
 
 
-def open_data(data: Path, preprocessing: Preprocessing, config: ModelConfig) -> tuple[Split, Split]:
-    """train/ and val/. Raises ConfigError when their classes differ from each other's or the model's."""
+def open_data(data: Path, preprocessing: Preprocessing) -> tuple[Split, Split]:
+    """train/ and val/. Raises ConfigError when their classes differ."""
     training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
     if validation.classes != training.classes:
         apart = sorted(set(training.classes) ^ set(validation.classes)) or "the same names in another order"
         raise ConfigError(f"{data}: train/ and val/ must have the same classes; they differ in {apart}")
-    if len(training.classes) != config.classes:
-        raise ConfigError(f"{data} has {len(training.classes)} classes, the model {config.classes}; they must agree")
     return training, validation
 
 
@@ -140,9 +145,8 @@ def round_to_half(model: nn.Module) -> None:
             parameter.copy_(parameter.half())
 
 
-def told_faults(*splits: Split) -> dict[str, int]:
+def told_faults(count: int) -> dict[str, int]:
     """The number of pictures that could not be read, where there are any."""
-    count = sum(len(split.faults) for split in splits)
     return {"unreadable": count} if count else {}
 
 
@@ -209,7 +213,9 @@ class Trainer:
         loss = self.workers.mean(backward(self.learner, images, labels, clustered, recipe.accumulate))
         if not math.isfinite(loss):
             raise SacvitError(f"the loss became {loss} at step {step}; lower --learning-rate")
-        torch.nn.utils.clip_grad_norm_(self.learner.parameters(), recipe.clip_norm)
+        slope = float(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), recipe.clip_norm))
+        if not math.isfinite(slope):  # the step would spoil the weights, and a save of them the way back
+            raise SacvitError(f"the gradients became {slope} at step {step}; lower --learning-rate")
         optimizer.step()
         if recipe.average:
             follow(self.state.kept, self.state.model, average_decay(recipe, step))

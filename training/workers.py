@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from ..bundle.errors import ConfigError, DeviceError, SacvitError
 
+T = TypeVar("T")
 CPU = torch.device("cpu")
 SILENT = timedelta(minutes=30)  # without a word from another process: longer than rank 0 takes to judge ImageNet's val
 
@@ -59,6 +61,23 @@ class Workers:
         if self.count > 1:
             dist.barrier()
 
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, by rank."""
+        told: list[Any] = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(told, value)
+        return told
+
+    def require_same(self, run: dict[str, Any]) -> None:
+        """Raises ConfigError unless every process has the same entries: they would train apart, or wait for each other."""
+        for rank, other in enumerate(self.gather(run)):
+            for key, value in run.items():
+                if other[key] != value:
+                    raise ConfigError(
+                        f"processes {self.rank} and {rank} differ in {key}: {value}, and {other[key]}. Every machine"
+                        f" needs the same options, --data and --out"
+                    )
+
 
 @contextmanager
 def join_workers(device: str = "auto") -> Iterator[Workers]:
@@ -71,19 +90,28 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
     local = os.environ.get("LOCAL_RANK", "0")
     place = choose_device(device, int(local) if local.isdecimal() else 0)
     if not count.isdecimal() or count == "1":
-        yield Workers(device=place)
+        with told_memory():
+            yield Workers(device=place)
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise ConfigError(f"WORLD_SIZE is {count}, but {', '.join(missing)} not set: start with torchrun")
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-        dist.init_process_group("nccl", timeout=SILENT, device_id=place)
-    else:
-        dist.init_process_group("gloo", timeout=SILENT)
+    try:
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
+            dist.init_process_group("nccl", timeout=SILENT, device_id=place)
+        else:
+            dist.init_process_group("gloo", timeout=SILENT)
+    except (RuntimeError, ValueError) as reason:
+        meeting = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        first = str(reason).splitlines()[0]
+        raise SacvitError(
+            f"process {os.environ['RANK']} of {count} cannot meet the others at {meeting}: {first}"
+        ) from None
     rank = dist.get_rank()
     try:
-        yield Workers(rank, dist.get_world_size(), place)
+        with told_memory():
+            yield Workers(rank, dist.get_world_size(), place)
     except RuntimeError as reason:
         if not is_of_another(reason):
             raise
@@ -94,6 +122,16 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
         ) from None
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def told_memory() -> Iterator[None]:
+    """A GPU that is too small for a pass becomes a message with its cure."""
+    try:
+        yield
+    except torch.OutOfMemoryError as reason:
+        first = str(reason).splitlines()[0]
+        raise SacvitError(f"{first} --accumulate splits a step's images into passes; --batch takes fewer") from None
 
 
 def is_of_another(reason: RuntimeError) -> bool:

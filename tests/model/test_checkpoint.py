@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import pickle
 import random
 import re
@@ -20,7 +21,14 @@ from sacvit.bundle.errors import CheckpointError, ConfigError, SacvitError
 from sacvit.bundle.files import sha256_of
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.model import checkpoint
-from sacvit.model.checkpoint import load_checkpoint, load_plain, resample_positions, save_checkpoint, start_from
+from sacvit.model.checkpoint import (
+    load_checkpoint,
+    load_plain,
+    resample_positions,
+    save_checkpoint,
+    start_from,
+    write_pth,
+)
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT, TwoStageViT
 
@@ -639,3 +647,13 @@ def test_a_failed_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyte
     ):
         save_checkpoint(path, new_model(seed=1), Preprocessing(32))
     assert path.read_bytes() == earlier and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut in between would leave an empty file, and the one before gone."""
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *rest, real=real, name=name: [done.append(name), real(*rest)])
+    write_pth(tmp_path / "last.pth", {"epoch": 1})
+    assert done == ["fsync", "replace"]

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -250,6 +252,15 @@ def test_metrics_count_exits_survivors_and_refusals(
     exits = sum(result.exits_early for result in pipeline(pictures[:10]))
     grown = [metric(server, line) - value for line, value in zip(lines, before, strict=True)]
     assert grown == [exits, 10 - exits, 1, 1, 1, exits, 10, 10 - exits] and 0 < exits < 10
+
+
+def test_the_python_of_the_docs_runs(server: LocalServer, tmp_path: Path, pictures: np.ndarray) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    assert cv2.imwrite(str(tmp_path / "picture.jpg"), pictures[0])
+    code = code.replace("127.0.0.1:8000", server.url)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "[[b'" in done.stdout, done.stderr
 
 
 # sacvit-run --server

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from sacvit.model.checkpoint import load_checkpoint
+from sacvit.training import dataset as dataset_module
+from sacvit.training import train as train_module
 from sacvit.training.cli import build_parser, main
 
 SMALL = ["--preset", "demo", "--image-size", "32", "--epochs", "1", "--batch", "4"]
@@ -168,3 +170,17 @@ def test_the_paper_s_recipe_is_deit_s(data: Path) -> None:
         0.1,
         1024,
     )
+
+
+def test_the_data_is_opened_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million pictures in shards, that takes a minute and a half."""
+    opened, real = [], dataset_module.open_split
+
+    def counted(folder: Path, *rest: Any) -> Any:
+        opened.append(folder.name)
+        return real(folder, *rest)
+
+    for module in (dataset_module, train_module):
+        monkeypatch.setattr(module, "open_split", counted)
+    assert outcome("--data", data, "--out", tmp_path, *SMALL) == 0
+    assert opened == ["train", "val"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,8 @@ from sacvit.bundle.preprocess import Preprocessing
 from sacvit.model.config import preset
 from sacvit.model.network import PlainViT, TwoStageViT
 from sacvit.training import evaluate
-from sacvit.training.dataset import Split
-from sacvit.training.evaluate import Answers, answer, plain_accuracy
+from sacvit.training.dataset import Files, Split
+from sacvit.training.evaluate import Answers, answer, plain_accuracy, read_in_turn
 
 CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=16, classes=3)
 
@@ -112,3 +114,13 @@ def test_the_plain_accuracy_is_the_share_of_right_answers(split: Split, monkeypa
     split.labels[[1, 5]] = (split.labels[[1, 5]] + 1) % 3
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 3)
     assert plain_accuracy(model, split) == 5 / 7
+
+
+def test_a_last_batch_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(3):
+        assert cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((20, 20, 3), np.uint8))
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    split = Split(np.zeros(3, np.int64), ["a"], None, Files(paths), Preprocessing(16))
+    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 2)
+    assert [len(images) for images, _ in read_in_turn(split, torch.device("cpu"))] == [2]

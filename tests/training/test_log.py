@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sacvit.bundle.command import CURES
+from sacvit.bundle.errors import SacvitError
 from sacvit.training.log import Log
 
 
@@ -43,3 +44,10 @@ def test_without_tensorboard_nothing_of_it_is_written(tmp_path: Path) -> None:
 
 def test_a_missing_tensorboard_has_a_cure() -> None:
     assert CURES["tensorboard"] == "pip install 'sacvit[curves]'"
+
+
+def test_a_full_disk_is_told_by_the_file_s_name(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    wanted = r"metrics\.jsonl and its curves cannot be written: No space left on device. Make room; the same command"
+    with pytest.raises(SacvitError, match=wanted), Log(tmp_path, None, tensorboard=False) as log:
+        log.note({"epoch": 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -157,3 +158,51 @@ def test_links_in_a_shard_are_passed_over(tmp_path: Path) -> None:
         entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(entry)
     assert len(open_shards(tmp_path)[0]) == 1
+
+
+def six_pairs(path: Path) -> dict[str, int]:
+    """A tar of six pictures, and where each member's header begins."""
+    members = {f"{index}.{kind}": png(0) if kind == "png" else b"0" for index in range(6) for kind in ("png", "cls")}
+    with tarfile.open(write_tar(path, members)) as archive:
+        return {member.name: member.offset for member in archive}
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    place = six_pairs(tmp_path / "a.tar")["3.png"]
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    content[place] ^= 0xFF
+    (tmp_path / "a.tar").write_bytes(content)
+    assert f"was cut short: neither a header nor the end mark at byte {place}" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 100], ids=["before a header", "within one"])
+def test_a_cut_between_two_files_is_not_taken_for_the_end(tmp_path: Path, kept: int) -> None:
+    place = six_pairs(tmp_path / "a.tar")["3.png"]
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[: place + kept])
+    assert f"was cut short: neither a header nor the end mark at byte {place}" in refusal(tmp_path)
+
+
+def test_labels_that_are_counted_from_1_on_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"1.png": png(1), "1.cls": b"1", "2.png": png(1), "2.cls": b"2"})
+    assert "has classes without a picture: 0. Add some, or remove the folder or the name" in refusal(tmp_path)
+
+
+def test_a_class_of_classes_txt_without_a_picture_is_refused(tmp_path: Path) -> None:
+    (write_shards(tmp_path) / "classes.txt").write_text("cat\ndog\neel\nfox\n")
+    assert "has classes without a picture: fox" in refusal(tmp_path)
+
+
+def test_a_million_pictures_are_opened_in_100_mb(tmp_path: Path) -> None:
+    """100 bytes each at the most, of which 28 are kept; tuples of Python's numbers would take more."""
+    for shard in range(20):
+        names = [f"{shard}-{index}" for index in range(50)]
+        members = {
+            f"{name}.{kind}": content for name in names for kind, content in (("png", bytes(300)), ("cls", b"0"))
+        }
+        write_tar(tmp_path / f"{shard}.tar", members)
+    open_shards(tmp_path)
+    tracemalloc.start()
+    open_shards(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 1000

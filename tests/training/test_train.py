@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sacvit.model.config import preset
 from sacvit.training import train as train_module
 from sacvit.training.recipe import Recipe
 from sacvit.training.train import train
+from sacvit.training.workers import Workers
 
 CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=16, classes=3)
 RULE = Preprocessing(32)
@@ -319,3 +321,47 @@ def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
         (tmp_path / "data" / name / "0" / "3.png").write_bytes(b"no picture")
     train(tmp_path / "data", tmp_path / "out", CONFIG, RULE, replace(RECIPE, epochs=1, batch=12))
     assert lines(tmp_path / "out")[0]["unreadable"] == 2
+
+
+def test_a_run_is_not_resumed_on_other_labels(data: Path, trained: Path, tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        shutil.copytree(data / name, tmp_path / name)
+        np.save(tmp_path / name / "labels.npy", 2 - np.load(data / name / "labels.npy"))
+    wanted = (
+        r"comes from another run: its data is 24 images of 3 classes, labels and names \w+, this run's is 24 images"
+    )
+    with pytest.raises(CheckpointError, match=wanted):
+        train(tmp_path, trained, CONFIG, RULE, RECIPE, resume=True)
+
+
+def test_what_kills_left_half_written_is_removed(data: Path, tmp_path: Path) -> None:
+    (tmp_path / ".last.pth.4711.part").write_bytes(b"half")
+    train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pth", "metrics.jsonl", "model.pth"]
+
+
+def test_gradients_that_are_no_numbers_spoil_no_saved_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss before that step is finite still, and each step is saved."""
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spoilt(parameters: Any, limit: float) -> torch.Tensor:
+        held = list(parameters)
+        if (tmp_path / "last.pth").exists():
+            held[0].grad[:] = float("nan")
+        return clip(held, limit)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoilt)
+    with pytest.raises(SacvitError, match="the gradients became nan at step 1; lower --learning-rate"):
+        train(data, tmp_path, CONFIG, RULE, RECIPE, save_steps=1)
+    assert all(value.isfinite().all() for value in torch.load(tmp_path / "last.pth")["model"].values())
+
+
+def test_pictures_that_another_process_could_not_read_are_counted_too(data: Path, tmp_path: Path) -> None:
+    class Told(Workers):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, {5, 7}] if isinstance(value, set) else [value]
+
+    train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1), workers=Told())
+    assert lines(tmp_path)[0]["unreadable"] == 2

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from sacvit.bundle.errors import ConfigError, DeviceError
+from sacvit.bundle.errors import ConfigError, DeviceError, SacvitError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.training.dataset import Batches, open_split
 from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
@@ -186,3 +187,30 @@ def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_another_error_of_torch_is_not_taken_for_a_lost_process() -> None:
     assert not is_of_another(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_meeting_place_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for name, value in {"WORLD_SIZE": 2, "RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, str(value))
+        wanted = f"process 0 of 2 cannot meet the others at 127.0.0.1:{port}: "
+        with pytest.raises(SacvitError, match=wanted), join_workers("cpu"):
+            pass
+
+
+def test_a_gpu_s_full_memory_is_told_with_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(SacvitError, match=r"CUDA out of memory. --accumulate splits"), join_workers("cpu"):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nAnd more")
+
+
+def test_machines_with_other_data_are_told() -> None:
+    class Two(Workers):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, value | {"data": "23 images"}]
+
+    with pytest.raises(ConfigError, match=r"processes 0 and 1 differ in data: 24 images, and 23 images. Every machine"):
+        Two(0, 2).require_same({"plain": False, "data": "24 images"})

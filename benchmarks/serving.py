@@ -72,8 +72,8 @@ class Load:
             given = grpc.InferInput("image", [1, *image.shape], "UINT8")
             given.set_data_from_numpy(image[None])
             self.inputs.append([given])
-        junk = grpc.InferInput("encoded", [1, 1], "BYTES")
-        junk.set_data_from_numpy(np.array([[b"no picture"]], object))
+        junk = grpc.InferInput("image", [1, 1, 10, 1], "UINT8")
+        junk.set_data_from_numpy(np.frombuffer(b"no picture", np.uint8).reshape(1, 1, 10, 1))
         self.junk = [junk]
 
     def draw(self) -> tuple[list[Any], dict[str, Any] | None, int | None, str | None]:

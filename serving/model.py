@@ -63,10 +63,9 @@ class TritonPythonModel:
         return TritonClient(request.get_response_sender(), self.metrics, self.about.grid)
 
     def _read(self, request: Any) -> tuple[list[Fill], float]:
-        tensors = [pb_utils.get_input_tensor_by_name(request, name) for name in ("image", "encoded")]
-        image, encoded = (None if tensor is None else tensor.as_numpy() for tensor in tensors)
+        image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
         threshold = threshold_of(request.parameters(), self.about.threshold)
-        return fills_of(image, encoded, self.about.preprocessing), threshold
+        return fills_of(image, self.about.preprocessing), threshold
 
     def finalize(self) -> None:
         self.chain.close()

@@ -112,12 +112,7 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
         "name": "sacvit",
         "backend": "python",
         "max_batch_size": NO_LIMIT,
-        "input": [
-            {"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, 3], "optional": True}
-            | {"allow_ragged_batch": True},
-            {"name": "encoded", "data_type": Word("TYPE_STRING"), "dims": [1], "optional": True}
-            | {"allow_ragged_batch": True},
-        ],
+        "input": [{"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, -1], "allow_ragged_batch": True}],
         "output": [
             {"name": name, "data_type": Word(kind), "dims": dims}
             for name, kind, dims in (

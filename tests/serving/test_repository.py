@@ -49,6 +49,14 @@ def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp
     assert (about.max_batch, about.max_queue) == (8, 20)
 
 
+def test_pixels_and_files_come_in_one_input(python_repository: Path) -> None:
+    """Triton joins no requests whose inputs differ: every change would cut the queue, which then is never seen full."""
+    inputs = config_of(python_repository / "sacvit").input
+    assert [(one.name, list(one.dims), one.optional, one.allow_ragged_batch) for one in inputs] == [
+        ("image", [-1, -1, -1], False, True)
+    ]
+
+
 def test_every_model_warms_up_except_a_gate_that_needs_the_others(
     stages_repository: Path, python_repository: Path
 ) -> None:

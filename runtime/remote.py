@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,12 @@ from .pipeline import Result
 MODEL = "sacvit"
 FORMAT = 1  # of what the model's config says of itself
 CONNECT_S, ANSWER_S = 5.0, 60.0
+PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a busy server is asked again: one burst must not end a run
 COLUMNS = ("label", "index", "probability", "stage", "confidence", "target_map", "ee_ms", "sac_ms")
+
+
+class ServerBusyError(SacvitError):
+    """The server has more to do than it can: it refused, and nothing was computed."""
 
 
 class RemotePipeline:
@@ -74,14 +80,24 @@ class RemotePipeline:
         return self._images[:count]
 
     def run(self, count: int) -> list[Result]:
-        """The server's answers for the images that lie in `image_slots(count)`, in order."""
+        """The server's answers for the images that lie in `image_slots(count)`, in order.
+
+        A busy server is asked again a few times; then it raises ServerBusyError.
+        """
         images = self.image_slots(count)
         given = self._client.InferInput("image", list(images.shape), "UINT8")
         given.set_data_from_numpy(images)
         parameters = None if self._asked is None else {"eta": self._asked}
-        with self._explained():
-            answer = self._server.infer(MODEL, [given], parameters=parameters)
-            columns = {name: self._column(answer, name, count) for name in COLUMNS}
+        for pause_s in (*PAUSES_S, None):
+            try:
+                with self._explained():
+                    answer = self._server.infer(MODEL, [given], parameters=parameters)
+                    columns = {name: self._column(answer, name, count) for name in COLUMNS}
+                break
+            except ServerBusyError:
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
         return [self._result({name: column[place] for name, column in columns.items()}) for place in range(count)]
 
     def close(self) -> None:
@@ -129,8 +145,8 @@ class RemotePipeline:
                     f"{self.address} does not serve the model {MODEL}: {text}. Write it: sacvit-serve"
                 ) from None
             if reason.status() == "503" or "timeout expired" in text.lower():
-                raise SacvitError(
-                    f"{self.address} refused: {text}. It is busy: come back later, or add instances"
+                raise ServerBusyError(
+                    f"{self.address} refused: {text.rstrip('.')}. More --instances or servers would help"
                 ) from None
             raise SacvitError(f"{self.address}: {text}") from None
         except (OSError, HTTPParseError) as reason:

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tritonclient.http")
 
+from tritonclient.utils import InferenceServerException
+
 from sacvit.bundle.errors import EngineError, SacvitError, UsageError
+from sacvit.runtime import remote
 from sacvit.runtime.cli import main
-from sacvit.runtime.remote import RemotePipeline
+from sacvit.runtime.remote import RemotePipeline, ServerBusyError
 
 
 @pytest.mark.parametrize(
@@ -119,3 +123,50 @@ def test_a_client_library_that_is_missing_or_came_without_http_is_told(
     monkeypatch.setitem(sys.modules, missing, None)  # type: ignore[arg-type]
     assert main(["--server", "http://127.0.0.1:9", "--camera", "x"]) == 1
     assert capsys.readouterr().err.endswith("which is not installed. pip install 'sacvit[client]'\n")
+
+
+# A busy server
+
+
+class Busy:
+    """A server that refuses so many times before it answers."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    def infer(self, *_: Any, **__: Any) -> Any:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise InferenceServerException("busy: 64 images are waiting", status="503")
+        return self
+
+    def as_numpy(self, name: str) -> np.ndarray:
+        if name in ("label", "stage"):
+            return np.array([[b"EE"]], object)
+        return np.zeros((1, 2, 2), np.int32) if name == "target_map" else np.zeros((1, 1), np.float32)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    taken: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", taken.append)
+    return taken
+
+
+def asking(answering: Any, refusals: int) -> RemotePipeline:
+    config = {"parameters": {"sacvit": {"string_value": json.dumps(WHOLE)}}}
+    pipeline = RemotePipeline(answering(200, json.dumps(config).encode()))
+    pipeline._server = Busy(refusals)
+    return pipeline
+
+
+def test_a_busy_server_is_asked_again_after_growing_pauses(answering: Any, pauses: list[float]) -> None:
+    assert asking(answering, 2).run(1)[0].stage == "EE" and pauses == [0.1, 0.2]
+
+
+def test_a_server_that_stays_busy_is_told(answering: Any, pauses: list[float]) -> None:
+    with pytest.raises(
+        ServerBusyError, match=r"refused: .*busy: 64 images are waiting.* More --instances or servers would help"
+    ):
+        asking(answering, 99).run(1)
+    assert len(pauses) == 5

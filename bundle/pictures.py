@@ -13,6 +13,16 @@ MAX_PICTURE_BYTES = 256 << 20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures in a folder and its folders, by their suffixes, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders of the classes, one each, sorted by name; hidden ones are passed over."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
 def read_picture(path: Path) -> ImageU8:
     """The picture in a file, as `decode_picture` gives it. Raises ImageError, also for what is not readable."""
     try:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ..bundle.arrays import UNREADABLE, load_array
 from ..bundle.errors import ImageError, UsageError
-from ..bundle.pictures import SUFFIXES, read_picture
+from ..bundle.pictures import SUFFIXES, pictures_below, read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
 
 MAX_LIST_BYTES = 256 << 20  # ImageNet's training list has 60 MB
@@ -119,8 +119,8 @@ Source = tuple[int, Labels | None, Reader]
 
 
 def _picture_folder(folder: Path, names: list[str] | None) -> Source:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    paths = sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    found = pictures_below(folder)
+    paths = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     parents = [path.relative_to(folder).parts[0] for path in paths]
     classes = sorted(set(parents))
     known = {name: index for index, name in enumerate(names if names and set(classes) <= set(names) else classes)}

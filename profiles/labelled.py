@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..bundle.arrays import load_array
 from ..bundle.errors import ImageError, nearest
-from ..bundle.pictures import SUFFIXES, read_picture
+from ..bundle.pictures import SUFFIXES, class_folders, pictures_below, read_picture
 from ..bundle.preprocess import ImageU8
 
 MAX_LIST_BYTES = 1 << 30
@@ -72,12 +72,11 @@ def open_labelled(path: Path, classes: int, class_names: Sequence[str] | None) -
 
 
 def _folders(folder: Path, classes: int, class_names: Sequence[str] | None) -> Labelled:
-    below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not below:
+    by_class = {entry.name: pictures_below(entry) for entry in class_folders(folder)}
+    if not by_class:
         raise ImageError(
             f"--data {folder} has no folders: one folder of pictures a class is wanted, or a CSV, or images.npy"
         )
-    by_class = {entry.name: _pictures(entry) for entry in below}
     empty = [name for name, paths in by_class.items() if not paths]
     if empty:
         raise ImageError(
@@ -89,10 +88,6 @@ def _folders(folder: Path, classes: int, class_names: Sequence[str] | None) -> L
     labels = np.array([numbers[name] for name in by_class for _ in by_class[name]], np.int64)
     names = [path.relative_to(folder).as_posix() for path in paths]
     return _of_files(str(folder), folder.resolve(), names, paths, labels)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _list(path: Path, classes: int, class_names: Sequence[str] | None) -> Labelled:

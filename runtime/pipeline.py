@@ -206,14 +206,18 @@ class Pipeline:
 
     def results(self, track: Track) -> list[Result]:
         """What a finished track says of its images."""
-        place_of = {int(image): place for place, image in enumerate(track.row[: track.survivors])}
-        return self._answered(track, range(track.count), place_of)
+        return self._answered(track, range(track.count), _places(track))
 
     def exits(self, track: Track) -> dict[int, Result]:
         """What a track that has decided says of the images that leave, by their places in the batch."""
-        going_on = set(track.row[: track.survivors].tolist())
+        going_on = _places(track)
         leaving = [image for image in range(track.count) if image not in going_on]
         return dict(zip(leaving, self._answered(track, leaving, {}), strict=True))
+
+    def survivors(self, track: Track) -> dict[int, Result]:
+        """What a finished track says of the others."""
+        places = _places(track)
+        return dict(zip(places, self._answered(track, places, places), strict=True))
 
     def _answered(self, track: Track, images: Iterable[int], place_of: Mapping[int, int]) -> list[Result]:
         results = []
@@ -256,6 +260,11 @@ class Pipeline:
         if size not in self._tracks:
             self._tracks[size] = Track(self.ee, self.sac, size, self._lanes).bind_all()
         return self._tracks[size]
+
+
+def _places(track: Track) -> dict[int, int]:
+    """The survivors' places among SAC's answers, by their places in the batch."""
+    return {int(image): place for place, image in enumerate(track.row[: track.survivors])}
 
 
 def load_pair(ee: Path, sac: Path, provider: Provider = "auto", threads: int = 0) -> tuple[Stage, Stage]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,13 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from ..bundle.errors import DeviceError, EngineError, SacvitError, UsageError
-from ..bundle.preprocess import Fit, ImageU8, Preprocessing
+from ..bundle.preprocess import Fit, ImageU8
 from .gate import Gate
 from .pipeline import Result
+from .served import GATE_MODEL, OUTPUTS, About
 
-MODEL = "sacvit"
-FORMAT = 1  # of what the model's config says of itself
 CONNECT_S, ANSWER_S = 5.0, 60.0
 PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a busy server is asked again: one burst must not end a run
-COLUMNS = ("label", "index", "probability", "stage", "confidence", "target_map", "ee_ms", "sac_ms")
 
 
 class ServerBusyError(SacvitError):
@@ -49,23 +46,15 @@ class RemotePipeline:
             parts.netloc, ssl=parts.scheme == "https", connection_timeout=CONNECT_S, network_timeout=ANSWER_S
         )
         with self._explained():
-            config = self._server.get_model_config(MODEL)
+            config = self._server.get_model_config(GATE_MODEL)
+        about = About.from_config(
+            config, f"{self.address}: its model {GATE_MODEL} was not written by this sacvit-serve"
+        )
         self._asked = threshold
-        try:
-            about: dict[str, Any] = json.loads(config["parameters"]["sacvit"]["string_value"])
-            if about["format"] != FORMAT:
-                raise ValueError(f"format {about['format']}, this sacvit reads {FORMAT}")
-            self.threshold = float(about["threshold"]) if threshold is None else threshold
-            self.gate = Gate(self.threshold)
-            self.preprocessing = Preprocessing.from_dict(about["preprocessing"])
-            self.labels: list[str] | None = about["labels"]
-            self.grid = int(about["grid"])
-            self.max_batch = int(about["max_batch"])
-        except (KeyError, TypeError, ValueError, AttributeError, SacvitError) as reason:
-            raise EngineError(
-                f"{self.address}: its model {MODEL} was not written by this sacvit-serve"
-                f" ({type(reason).__name__}: {reason}). Write it again"
-            ) from None
+        self.threshold = about.threshold if threshold is None else threshold
+        self.gate = Gate(self.threshold)
+        self.preprocessing, self.labels, self.grid = about.preprocessing, about.labels, about.grid
+        self.max_batch = about.max_batch
         size = self.preprocessing.image_size
         self._images = np.zeros((self.max_batch, size, size, 3), np.uint8)
 
@@ -91,8 +80,8 @@ class RemotePipeline:
         for pause_s in (*PAUSES_S, None):
             try:
                 with self._explained():
-                    answer = self._server.infer(MODEL, [given], parameters=parameters)
-                    columns = {name: self._column(answer, name, count) for name in COLUMNS}
+                    answer = self._server.infer(GATE_MODEL, [given], parameters=parameters)
+                    columns = {name: self._column(answer, name, count) for name in OUTPUTS}
                 break
             except ServerBusyError:
                 if pause_s is None:
@@ -142,7 +131,7 @@ class RemotePipeline:
             text = " ".join(reason.message().split())
             if reason.status() == "404":
                 raise EngineError(
-                    f"{self.address} does not serve the model {MODEL}: {text}. Write it: sacvit-serve"
+                    f"{self.address} does not serve the model {GATE_MODEL}: {text}. Write it: sacvit-serve"
                 ) from None
             if reason.status() == "503" or "timeout expired" in text.lower():
                 raise ServerBusyError(

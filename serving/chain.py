@@ -135,8 +135,7 @@ class Chain:
         self._give(batch, "EE", self._pipeline.exits(track), began)
         track.go_on()
         track.finish()
-        results = dict(enumerate(self._pipeline.results(track)))
-        self._give(batch, "SAC", {place: one for place, one in results.items() if not one.exits_early}, began)
+        self._give(batch, "SAC", self._pipeline.survivors(track), began)
         self._observer.batch(count, track.survivors, track.ee_ms, track.sac_ms)
 
     def _give(self, batch: list[Asked], stage: str, results: dict[int, Result], began: float) -> None:

@@ -18,14 +18,13 @@ import triton_python_backend_utils as pb_utils
 from ..bundle.errors import SacvitError
 from ..runtime.cli import silence_opencv
 from ..runtime.pipeline import Pipeline, Result
-from .about import About
+from ..runtime.served import EE_MODEL, SAC_MODEL, About
 from .chain import Asked, BusyError, Chain
 from .gate import EachGate
 from .metrics import Metrics
 from .requests import Fill, fills_of, threshold_of
 from .stages import ServerStage
 
-EE_MODEL, SAC_MODEL = "sacvit_ee", "sacvit_sac"
 ABOVE_ALL = 2.0  # a threshold that no confidence reaches
 
 
@@ -36,7 +35,7 @@ class TritonPythonModel:
         """Loads the engines and runs them once, or learns where they are served. Raises what is wrong with them."""
         silence_opencv()  # of what clients send, it would write a line for each picture into the server's log
         config = json.loads(args["model_config"])
-        self.about = About.from_config(config)
+        self.about = About.from_config(config, "this model was not written by sacvit-serve, or its config is damaged")
         gate = EachGate(self.about.threshold, self.about.temperature)
         if self.about.stages:
             ee, sac = self.about.stages

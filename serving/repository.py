@@ -19,11 +19,11 @@ from ..bundle.files import WORK_PREFIX
 from ..bundle.manifest import HAND_OFF
 from ..runtime.buffers import TensorSpec
 from ..runtime.pipeline import Pipeline
+from ..runtime.served import EE_MODEL, GATE_MODEL, KEY, OUTPUTS, SAC_MODEL, About, StageAbout
 from ..runtime.stage import BOUNDARY, Stage
-from .about import KEY, About, StageAbout
 
 Place = Literal["cpu", "gpu"]
-MODELS = ("sacvit_ee", "sacvit_sac", "sacvit")  # in the order in which they take their places
+MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order in which they take their places
 VERSION = "1"
 HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
 # Of images in a hand-over, to Triton. One that claims 0 images counts with its height there (2.51), and a limit that is
@@ -79,7 +79,7 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
         out.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out))  # inside: `out` may be a mount point
         try:
-            _write_gate(work / "sacvit", pipeline, about, serving)
+            _write_gate(work / GATE_MODEL, pipeline, about, serving)
             if not serving.python_only:
                 for name, stage in zip(MODELS, (pipeline.ee, pipeline.sac), strict=False):
                     _write_stage(work / name, name, stage, pipeline.ee.outputs, serving)
@@ -109,22 +109,13 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
             _copy_engine(stage.path, version / f"{name}{stage.path.suffix}")
     grid, size = about.grid, about.preprocessing.image_size
     fields: dict[str, Any] = {
-        "name": "sacvit",
+        "name": GATE_MODEL,
         "backend": "python",
         "max_batch_size": NO_LIMIT,
         "input": [{"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, -1], "allow_ragged_batch": True}],
         "output": [
-            {"name": name, "data_type": Word(kind), "dims": dims}
-            for name, kind, dims in (
-                ("label", "TYPE_STRING", [1]),
-                ("index", "TYPE_INT32", [1]),
-                ("probability", "TYPE_FP32", [1]),
-                ("stage", "TYPE_STRING", [1]),
-                ("confidence", "TYPE_FP32", [1]),
-                ("target_map", "TYPE_INT32", [grid, grid]),
-                ("ee_ms", "TYPE_FP32", [1]),
-                ("sac_ms", "TYPE_FP32", [1]),
-            )
+            {"name": name, "data_type": Word(kind), "dims": [grid, grid] if name == "target_map" else [1]}
+            for name, kind in OUTPUTS.items()
         ],
         # No queue policy: see `chain`.
         "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(serving.max_queue, serving.max_batch)]},

@@ -10,7 +10,7 @@ import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import EngineError
 from ..runtime.buffers import Array, Buffer, Device, HostDevice, Lane, TensorSpec
-from .about import StageAbout
+from ..runtime.served import StageAbout
 
 
 class ServerStage:

@@ -40,11 +40,8 @@ class Shards:
         """The decoded picture (H, W, 3) BGR. Raises ImageError."""
         path = self.paths[self.shard[index]]
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                content = os.pread(descriptor, int(self.length[index]), int(self.offset[index]))
-            finally:
-                os.close(descriptor)
+            with path.open("rb", buffering=0) as file:
+                content = os.pread(file.fileno(), int(self.length[index]), int(self.offset[index]))
         except OSError as reason:
             raise ImageError(f"{path} is not readable: {reason.strerror or reason}") from None
         name = f"{path}: the picture at byte {self.offset[index]}"
@@ -67,11 +64,8 @@ class Shards:
             return
         self.expected = window
         for number in np.unique(self.shard[order[window * NEAR : (window + 2) * NEAR]]):
-            descriptor = os.open(self.paths[number], os.O_RDONLY)
-            try:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
-            finally:
-                os.close(descriptor)
+            with self.paths[number].open("rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def open_shards(folder: Path) -> tuple[Shards, npt.NDArray[np.int64]]:

@@ -52,9 +52,8 @@ def data(folders, pipeline):
 
 
 @pytest.fixture
-def passes(monkeypatch):
-    """How many images each pass of EE took; none of them warms up."""
-    monkeypatch.setattr(module, "WARMUP_PASSES", 0)
+def sizes(monkeypatch):
+    """How many images each pass of EE took, those that warm up among them."""
     taken: list[int] = []
     real = Track.start
 
@@ -64,6 +63,13 @@ def passes(monkeypatch):
 
     monkeypatch.setattr(Track, "start", start)
     return taken
+
+
+@pytest.fixture
+def passes(monkeypatch, sizes):
+    """How many images each pass of EE took; none of them warms up."""
+    monkeypatch.setattr(module, "WARMUP_PASSES", 0)
+    return sizes
 
 
 def quiet(done, total):
@@ -116,20 +122,6 @@ def test_progress_ends_with_all_images(pipeline, data, tmp_path):
 
 
 # Timing
-
-
-@pytest.fixture
-def sizes(monkeypatch):
-    """How many images each pass of EE took, those that warm up among them."""
-    taken: list[int] = []
-    real = Track.start
-
-    def start(self, count, on_device=False):
-        taken.append(count)
-        real(self, count, on_device)
-
-    monkeypatch.setattr(Track, "start", start)
-    return taken
 
 
 def test_each_size_of_a_pass_is_warmed_up_before_it_is_timed(pipeline, data, tmp_path, sizes):

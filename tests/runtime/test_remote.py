@@ -100,6 +100,7 @@ def test_a_server_s_own_error_is_told_in_a_line(answering: Any) -> None:
 
 
 WHOLE = {"format": 1, "threshold": 0.5, "preprocessing": {"image_size": 8}, "labels": None, "grid": 2, "max_batch": 4}
+WHOLE |= {"temperature": 1.0, "max_queue": 8, "stages": []}
 
 
 @pytest.mark.parametrize(

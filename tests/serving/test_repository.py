@@ -12,8 +12,8 @@ import pytest
 from sacvit.bundle.errors import EngineError, SacvitError, UsageError
 from sacvit.runtime.gate import Gate
 from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.served import About
 from sacvit.serving import repository
-from sacvit.serving.about import About
 from sacvit.serving.cli import main
 from sacvit.serving.repository import Serving, text_of, write_repository
 
@@ -31,6 +31,10 @@ def as_json(config: Any) -> dict[str, Any]:
     return {"parameters": {key: {"string_value": value.string_value} for key, value in config.parameters.items()}}
 
 
+def about_of(config: Any) -> About:
+    return About.from_config(as_json(config), "it is damaged")
+
+
 def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository: Path) -> None:
     for name, engine in (("sacvit_ee", "ee.onnx"), ("sacvit_sac", "sac.onnx")):
         config = config_of(stages_repository / name)
@@ -45,7 +49,7 @@ def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp
     assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 2**31 - 1, True)
     assert list(config.dynamic_batching.preferred_batch_size) == [320]
     assert not config.dynamic_batching.HasField("default_queue_policy")  # it would stop the batcher: see chain.py
-    about = About.from_config(as_json(config))
+    about = about_of(config)
     assert (about.max_batch, about.max_queue) == (8, 20)
 
 
@@ -96,14 +100,14 @@ def test_labels_go_with_the_logits(pipeline: Pipeline, tmp_path: Path) -> None:
     output = next(entry for entry in config_of(tmp_path / "sacvit_ee").output if entry.name == "logits")
     assert output.label_filename == "labels.txt"
     assert (tmp_path / "sacvit_ee" / "labels.txt").read_text("utf-8").splitlines()[:4] == ["a b", "c d", 'e"f\\', "ü"]
-    assert About.from_config(as_json(config_of(tmp_path / "sacvit"))).labels == labels
+    assert about_of(config_of(tmp_path / "sacvit")).labels == labels
 
 
 def test_the_gate_s_defaults_are_those_of_the_pair(pipeline: Pipeline, tmp_path: Path) -> None:
     tuned = Pipeline(pipeline.ee, pipeline.sac, 0.42)
     tuned.gate = Gate(0.42, 1.7)
     write_repository(tuned, tmp_path, Serving())
-    about = About.from_config(as_json(config_of(tmp_path / "sacvit")))
+    about = about_of(config_of(tmp_path / "sacvit"))
     assert (about.threshold, about.temperature, about.grid) == (0.42, 1.7, pipeline.grid)
     assert about.preprocessing == pipeline.preprocessing
     assert [stage.record for stage in about.stages] == [pipeline.ee.record, pipeline.sac.record]
@@ -209,7 +213,7 @@ def test_plans_are_served_with_all_of_their_profiles(
         assert firsts.pop("row", counted) == counted and set(firsts.values()) == {image}
         warmed = [[entry.dims[0] for key, entry in one.inputs.items() if key != "image"] for one in config.model_warmup]
         assert len(config.model_warmup) == max(1, len(profiles)) and all(side > 0 for dims in warmed for side in dims)
-    about = About.from_config(as_json(config_of(tmp_path / "sacvit")))
+    about = about_of(config_of(tmp_path / "sacvit"))
     assert about.max_batch == capacity and about.stages[1].batches == ((1, 2, 4) if capacity == 4 else (1,))
 
 
@@ -246,7 +250,7 @@ def test_text_is_escaped_as_protobuf_reads_it() -> None:
 )
 def test_a_config_that_is_not_ours_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match="this model was not written by sacvit-serve, or its config is damaged"):
-        About.from_config(config)
+        About.from_config(config, "this model was not written by sacvit-serve, or its config is damaged")
 
 
 # sacvit-serve
@@ -266,7 +270,7 @@ def test_python_only_writes_the_gate_alone_with_the_engines_inside(engines: Any,
     assert main(["--engine", *engines, "--out", str(tmp_path), "--python-only", "--threshold", "0.3"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["sacvit"]
     assert sorted(path.name for path in (tmp_path / "sacvit" / "1").iterdir()) == ["ee.onnx", "model.py", "sac.onnx"]
-    assert About.from_config(as_json(config_of(tmp_path / "sacvit"))).threshold == 0.3
+    assert about_of(config_of(tmp_path / "sacvit")).threshold == 0.3
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import ConfigError, EngineError
+from ..bundle.errors import EngineError, UsageError
 from ..bundle.manifest import StageRecord
 from ..bundle.preprocess import Preprocessing
-from ..runtime.buffers import TensorSpec
-from ..runtime.stage import Stage
+from .buffers import TensorSpec
+from .gate import Gate
+from .stage import Stage
 
 FORMAT = 1
 KEY = "sacvit"  # of the config's parameter
+EE_MODEL, SAC_MODEL, GATE_MODEL = "sacvit_ee", "sacvit_sac", "sacvit"
+OUTPUTS = {  # of the gate, a row for each image
+    "label": "TYPE_STRING",
+    "index": "TYPE_INT32",
+    "probability": "TYPE_FP32",
+    "stage": "TYPE_STRING",
+    "confidence": "TYPE_FP32",
+    "target_map": "TYPE_INT32",  # (G, G); the others (1,)
+    "ee_ms": "TYPE_FP32",
+    "sac_ms": "TYPE_FP32",
+}
 
 
 @dataclass(frozen=True)
@@ -78,15 +90,18 @@ class About:
         )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> About:
-        """From a model's config, as Triton tells it. Raises EngineError where it is not ours, or damaged."""
+    def from_config(cls, config: Mapping[str, Any], whose: str) -> About:
+        """From a model's config, as Triton tells it. whose: the model, for a message, and that nobody wrote it.
+
+        Raises EngineError where it is not ours, or damaged.
+        """
         try:
             content = json.loads(config["parameters"][KEY]["string_value"])
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']}, this sacvit reads {FORMAT}")
             labels = content["labels"]
             return cls(
-                threshold=float(content["threshold"]),
+                threshold=Gate(content["threshold"]).threshold,
                 temperature=float(content["temperature"]),
                 preprocessing=Preprocessing.from_dict(content["preprocessing"]),
                 labels=None if labels is None else [str(name) for name in labels],
@@ -95,8 +110,5 @@ class About:
                 max_queue=int(content["max_queue"]),
                 stages=tuple(StageAbout.from_dict(entries, labels) for entries in content["stages"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as reason:
-            raise EngineError(
-                f"this model was not written by sacvit-serve, or its config is damaged ({type(reason).__name__}: {reason})."
-                f" Write the repository again: sacvit-serve"
-            ) from None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as reason:
+            raise EngineError(f"{whose} ({type(reason).__name__}: {reason}). Write it again: sacvit-serve") from None

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bundle.preprocess import Preprocessing
-    from .export.export import export
+    from .export.write_bundle import export
     from .model.checkpoint import load_checkpoint
     from .model.config import ModelConfig
     from .model.cost import count_cost
-    from .runtime.gate import Gate
-    from .runtime.pipeline import Pipeline, Result
+    from .runtime.chain.gate import Gate
+    from .runtime.chain.pipeline import Pipeline, Result
 
 __version__ = "0.1.0"
 
@@ -27,11 +27,11 @@ __version__ = "0.1.0"
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 _HOMES = {
-    "Gate": ".runtime.gate",
+    "Gate": ".runtime.chain.gate",
     "ModelConfig": ".model.config",
-    "Pipeline": ".runtime.pipeline",
+    "Pipeline": ".runtime.chain.pipeline",
     "Preprocessing": ".bundle.preprocess",
-    "Result": ".runtime.pipeline",
+    "Result": ".runtime.chain.pipeline",
     "count_cost": ".model.cost",
     "load_checkpoint": ".model.checkpoint",
 }

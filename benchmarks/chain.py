@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from sacvit.bundle.environment import versions
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.export.export import export
-from sacvit.export.parity import check_images
-from sacvit.export.plain import export_plain
+from sacvit.export.checks.parity import check_images
+from sacvit.export.write_bundle import export
+from sacvit.export.write_plain import export_plain
+from sacvit.machine.packages import versions
 from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
-from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
-from sacvit.runtime.buffers import HostLane, wrap
-from sacvit.runtime.onnx_stage import OnnxStage
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.buffers import HostLane, wrap
+from sacvit.runtime.engines.onnx import OnnxStage
 
 PAPER = "62 % fewer FLOPs and 1.98x at an exit rate of 0.77 (arXiv 2503.00060)"
 

@@ -15,16 +15,16 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from sacvit.bundle.environment import versions
-from sacvit.calibration import placement
-from sacvit.calibration.comparison import Comparison, compare
-from sacvit.calibration.images import open_images
-from sacvit.calibration.observe import Observation, observe
-from sacvit.calibration.placement import LEVELS, as_step, insert_qdq, weighted_layers
+from sacvit.calibration import qdq_placement as placement
+from sacvit.calibration.activations import Observation, observe
+from sacvit.calibration.decisions import Comparison, compare
+from sacvit.calibration.onnx_session import Pair
+from sacvit.calibration.qdq_placement import LEVELS, as_step, insert_qdq, weighted_layers
 from sacvit.calibration.ranges import Method
-from sacvit.calibration.session import Pair
 from sacvit.calibration.threshold import match_exit_rate
-from sacvit.export.export import build_pair
+from sacvit.export.write_bundle import build_pair
+from sacvit.images.calibration_set import open_images
+from sacvit.machine.packages import versions
 from sacvit.model.checkpoint import load_checkpoint
 
 CHECKPOINT = Path(__file__).parent.parent / "examples" / "digits" / "model.pth"

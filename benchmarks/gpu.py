@@ -21,18 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from sacvit.bundle.environment import versions
 from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.manifest import read_manifest
-from sacvit.export.build import build, find_machine
-from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
-from sacvit.profiles.parts import graph_ms, time_pass
-from sacvit.profiles.plain import Plain
-from sacvit.profiles.trtexec import Pass, summary_lines, write_times
-from sacvit.runtime.cuda import Cuda, open_cuda
-from sacvit.runtime.overlap import Overlap
-from sacvit.runtime.pipeline import Pipeline
-from sacvit.runtime.tensorrt_stage import TensorrtBinding, TensorrtStage
+from sacvit.export.plans.build import build, find_machine
+from sacvit.machine.packages import versions
+from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.timing.pass_parts import graph_ms, time_pass
+from sacvit.profiles.timing.plain import Plain
+from sacvit.profiles.timing.trtexec import Pass, summary_lines, write_times
+from sacvit.runtime.chain.overlap import Overlap
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.cuda import Cuda, open_cuda
+from sacvit.runtime.engines.tensorrt import TensorrtBinding, TensorrtStage
 
 RESULTS = Path(__file__).parent.parent / "profiles" / "results"
 PRECISIONS = ("fp32", "fp16", "int8")

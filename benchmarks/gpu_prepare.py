@@ -18,8 +18,8 @@ import torch
 from int8 import NO_GUARDS, prepare
 
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.export.parity import check_images
-from sacvit.export.plain import plain_graph, plain_variants, write_plain_variants
+from sacvit.export.checks.parity import check_images
+from sacvit.export.write_plain import plain_graph, plain_variants, write_plain_variants
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT
 

@@ -23,19 +23,19 @@ import numpy as np
 import torch
 from chain import threshold_for
 
-from sacvit.bundle.cpu import processor_flags
-from sacvit.bundle.environment import versions
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.export.cascade import Cascade
-from sacvit.export.export import build_pair
-from sacvit.export.parity import check_images
-from sacvit.export.precision import PrecisionOptions
-from sacvit.export.variants import open_both
+from sacvit.export.checks.parity import check_images
+from sacvit.export.precision.cascade import Cascade
+from sacvit.export.precision.options import PrecisionOptions
+from sacvit.export.precision.variants import open_both
+from sacvit.export.write_bundle import build_pair
+from sacvit.machine.cpu import processor_flags
+from sacvit.machine.packages import versions
 from sacvit.model.checkpoint import load_checkpoint, save_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import TwoStageViT
-from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.runtime.chain.pipeline import Pipeline
 
 # Random weights decide at random: the guards have nothing to hold on to.
 NO_GUARDS = (

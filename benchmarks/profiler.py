@@ -17,13 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from sacvit.profiles.contenders import Chain, Record
-from sacvit.profiles.images import load_images
-from sacvit.profiles.ina import InaPower
-from sacvit.profiles.latency import describe_machine
-from sacvit.profiles.power import PERIOD_S, Reading
-from sacvit.profiles.sampler import Sampler
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.profiles.power.ina import InaPower
+from sacvit.profiles.power.sampler import Sampler
+from sacvit.profiles.power.source import PERIOD_S, Reading
+from sacvit.profiles.timing.contenders import Chain, Record
+from sacvit.profiles.timing.inputs import load_images
+from sacvit.runtime.chain.pipeline import Pipeline
 
 RAILS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), ("NC", "VDDQ_VDD2_1V8AO", "NC")
 OUT = Path(__file__).parent.parent / "docs" / "measured" / "profiler.json"

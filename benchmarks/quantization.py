@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from sacvit.bundle.environment import versions
-from sacvit.calibration.comparison import compare
-from sacvit.calibration.images import open_images
-from sacvit.calibration.session import Pair
+from sacvit.calibration.decisions import compare
+from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.threshold import match_exit_rate
-from sacvit.export.export import export
-from sacvit.export.precision import PrecisionOptions
+from sacvit.export.precision.options import PrecisionOptions
+from sacvit.export.write_bundle import export
+from sacvit.images.calibration_set import open_images
+from sacvit.machine.packages import versions
 from sacvit.model.checkpoint import load_checkpoint
 
 CHECKPOINT = Path(__file__).parent.parent / "examples" / "digits" / "model.pth"

@@ -27,10 +27,10 @@ import cv2
 import numpy as np
 from tritonclient import grpc
 
-from sacvit.profiles.latency import describe_machine
-from sacvit.runtime.gate import Gate
-from sacvit.runtime.pipeline import Pipeline, Result
-from sacvit.runtime.statistics import percentile
+from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.runtime.chain.gate import Gate
+from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.percentiles import percentile
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository
 

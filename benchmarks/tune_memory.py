@@ -23,17 +23,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sacvit.profiles.answers import FILES, KEY_NAME, answers_key
-from sacvit.profiles.labelled import open_labelled
-from sacvit.profiles.latency import describe_machine
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.images.labelled import open_labelled
+from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.profiles.tuning.stored_answers import FILES, KEY_NAME, answers_key
+from sacvit.runtime.chain.pipeline import Pipeline
 
 TINY = {"image_size": 32, "patch_size": 4, "width": 48, "depth": 4, "heads": 3, "hidden": 96}
 ORDINARY, LARGE = (375, 500), (3000, 4000)  # pixels: ImageNet's median, a telephone's
 DIFFERENT = 8
 # A fresh interpreter: ru_maxrss would hold what this process had when it started the child.
 CHILD = (
-    "import sys\nfrom sacvit.profiles.tune_cli import main\ncode = main()\n"
+    "import sys\nfrom sacvit.commands.tune import main\ncode = main()\n"
     "(line,) = (line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
     "print('PEAK_KIB', line.split()[1], file=sys.stderr)\nsys.exit(code)"
 )
@@ -44,7 +44,7 @@ def export_random(folder: Path, name: str, classes: int) -> Path:
     changes = TINY if name == "demo" else {}
     code = (
         "import torch\nfrom pathlib import Path\n"
-        "from sacvit.bundle.preprocess import Preprocessing\nfrom sacvit.export.export import export\n"
+        "from sacvit.bundle.preprocess import Preprocessing\nfrom sacvit.export.write_bundle import export\n"
         "from sacvit.model.checkpoint import save_checkpoint\nfrom sacvit.model.config import preset\n"
         "from sacvit.model.network import TwoStageViT\n"
         f"folder, config = Path({str(folder)!r}), preset({name!r}, classes={classes}, **{changes})\n"

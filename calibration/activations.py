@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..bundle.errors import GuardError
+from .onnx_session import Arrays, Session
 from .ranges import Histogram
-from .session import Arrays, Session
 
 # Results that only move what another operator computed, or that lie in [-1, 1] by nature.
 UNREMARKABLE = frozenset(

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:  # a device compares without onnx
-    from .images import ImageSet, Labels
-    from .session import Pair
+    from ..images.calibration_set import ImageSet, Labels
+    from .onnx_session import Pair
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .comparison import Comparison, StageAnswers
+from .decisions import Comparison, StageAnswers
 
 BAND = 0.05  # of confidence, on either side of eta: inside, a flip is close; outside, it is a fault
 FEWEST_IN_BAND = 20  # below, one image more or less says nothing about a share

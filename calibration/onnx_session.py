@@ -9,9 +9,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from ..bundle.cpu import cpu_settings
 from ..bundle.manifest import HAND_OFF
 from ..bundle.preprocess import ImageU8
+from ..machine.cpu import cpu_settings
 
 Arrays = dict[str, npt.NDArray[Any]]
 CHUNK = 8  # images a pass

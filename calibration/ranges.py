@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .placement import LEVELS
+from .qdq_placement import LEVELS
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 BINS = 2048

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ..bundle.files import written_whole
-from .session import Arrays, Session
+from .onnx_session import Arrays, Session
 
 COLUMNS = "stage,layer,mean_logit_error,worst_logit_error,mean_confidence_shift,top1_changes,images"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .comparison import Comparison
+from .decisions import Comparison
 
 Confidences = npt.NDArray[np.float32]
 

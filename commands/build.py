@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..bundle.command import new_parser, run_command
 from ..bundle.errors import UsageError
+from .frame import new_parser, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def build_command(options: argparse.Namespace) -> int:
-    from .build import build  # here: --help answers at once
+    from ..export.plans.build import build  # here: --help answers at once
 
     plans = build(
         options.folder,

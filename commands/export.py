@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..bundle.command import new_parser, run_command
 from ..bundle.errors import DeviceError
+from .frame import new_parser, run_command
 
 LIMITS = {  # fields of calibration.guards.Limits
     "exit_agreement": ("--min-exit-agreement", "share of images with FP32's gate decision (0.98; FP16 0.995)"),
@@ -101,8 +101,8 @@ def percent(text: str) -> float | str:
 
 
 def export_command(options: argparse.Namespace) -> int:
-    from .export import export  # here: --help answers without torch
-    from .precision import PrecisionOptions
+    from ..export.precision.options import PrecisionOptions
+    from ..export.write_bundle import export  # here: --help answers without torch
 
     precision = PrecisionOptions(
         int8=options.int8,
@@ -143,7 +143,7 @@ def build_here(folder: Path) -> tuple[Path, Path] | None:
     """The bundle's plans, where TensorRT is installed and a GPU answers; None elsewhere."""
     if importlib.util.find_spec("tensorrt") is None:
         return None
-    from .build import build
+    from ..export.plans.build import build
 
     try:
         plans = build(folder, report=lambda line: print(line, file=sys.stderr))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from .errors import EXIT_INTERRUPTED, SacvitError
+from ..bundle.errors import EXIT_INTERRUPTED, SacvitError
 
 CURES = {  # packages of our extras, by the name that is imported
     "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
@@ -32,7 +32,7 @@ class _Version(argparse.Action):
     """--version prints the environment too: the first thing a bug report needs."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from .environment import describe_environment
+        from ..machine.packages import describe_environment
 
         print(f"{parser.prog} {describe_environment()}")
         parser.exit()

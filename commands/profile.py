@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command, stop_on_signals
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
+from .frame import new_parser, run_command, stop_on_signals
 
 if TYPE_CHECKING:
-    from .profile import Request
+    from ..profiles.profile import Request
 
 MOST_THRESHOLDS = 101
 PAPERS_EXIT_RATE = 0.77  # arXiv 2503.00060; of an estimate, which has no images
@@ -107,9 +107,9 @@ def measure(options: argparse.Namespace) -> int:
         require_writable(request.export_times, "--export-times", ".json")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out {options.out} is a file; give a folder")
-    from .profile import profile_pair
-    from .result import summarise
-    from .summary import summary_lines
+    from ..profiles.profile import profile_pair
+    from ..profiles.reports.text import summary_lines
+    from ..profiles.results.result import summarise
 
     stop_on_signals()
     progress = Progress()
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace) -> int:
         try:
             store = profile_pair(request, folder, progress.report, progress.tell)
         except KeyboardInterrupt:
-            from .store import read_store
+            from ..profiles.timing.store import read_store
 
             interrupted = True
             found = read_store(folder)
@@ -134,7 +134,7 @@ def measure(options: argparse.Namespace) -> int:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as reason:
             raise SacvitError(f"{store.path} is damaged: {reason!r}. Remove {folder} and measure again") from None
         if options.out is not None:
-            from .report import write_report
+            from ..profiles.reports.profile_page import write_report
 
             write_report(store, result)
             progress.tell(f"written: {folder / 'profile.json'}, {folder / 'report.html'}")
@@ -147,10 +147,10 @@ def measure(options: argparse.Namespace) -> int:
 
 def request_of(options: argparse.Namespace) -> Request:
     """The options, checked as far as that needs no engine. Raises UsageError."""
+    from ..profiles.conditions.power_modes import parse_mode_list
+    from ..profiles.profile import Request
+    from ..profiles.timing.scenarios import SCENARIOS
     from ..runtime.sources.camera import without_password
-    from .power_modes import parse_mode_list
-    from .profile import Request
-    from .scenarios import SCENARIOS
 
     for name in ("duration_s", "warmup_ms"):
         value = getattr(options, name)
@@ -209,7 +209,7 @@ def parse_thresholds(text: str) -> list[float]:
 
 
 def compare(options: argparse.Namespace) -> int:
-    from .compare import compare_lines, read_result, write_comparison
+    from ..profiles.reports.comparison import compare_lines, read_result, write_comparison
 
     first, second = (read_result(path) for path in options.compare)
     show(compare_lines(first, second))
@@ -226,10 +226,10 @@ def show(lines: Sequence[str]) -> None:
 
 def estimate(options: argparse.Namespace) -> int:
     from ..model.config import ModelConfig
-    from ..runtime.stage import read_record
-    from .boards import find_board
-    from .estimate import estimate as estimate_pair
-    from .estimate import estimate_lines
+    from ..profiles.estimates.boards import find_board
+    from ..profiles.estimates.roofline import estimate as estimate_pair
+    from ..profiles.estimates.roofline import estimate_lines
+    from ..runtime.engines.backends import read_record
 
     name, _, mode = options.estimate.partition(":")
     board = find_board(name)
@@ -243,7 +243,7 @@ def estimate(options: argparse.Namespace) -> int:
 
 
 def tegrastats_log(options: argparse.Namespace) -> int:
-    from .tegrastats_log import json_lines, read_log, summary_lines, write_log_report
+    from ..profiles.reports.tegrastats_log import json_lines, read_log, summary_lines, write_log_report
 
     samples = read_log(options.tegrastats_log)
     for line in json_lines(options.tegrastats_log, samples) if options.json else summary_lines(samples):

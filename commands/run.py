@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command, stop_on_signals
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
+from .frame import new_parser, run_command, stop_on_signals
 
 if TYPE_CHECKING:
-    from .pipeline import Pipeline
-    from .remote import RemotePipeline
-    from .sinks.sink import Sink
-    from .sources.frame import Source
+    from ..runtime.chain.pipeline import Pipeline
+    from ..runtime.sinks.sink import Sink
+    from ..runtime.sources.frame import Source
+    from ..serving.client import RemotePipeline
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ..images.opencv import silence_opencv
+
     silence_opencv()
     if options.check_camera is not None:
         return check_camera(options.check_camera)
@@ -81,9 +83,9 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
-    from .pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
-    from .run import run_chain
-    from .statistics import summary_lines
+    from ..runtime.chain.pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
+    from ..runtime.loop import run_chain
+    from ..runtime.totals import summary_lines
 
     stop_on_signals()
     pipeline: Pipeline | RemotePipeline
@@ -126,7 +128,7 @@ def open_server(options: argparse.Namespace) -> RemotePipeline:
             raise UsageError(f"--{name.replace('_', '-')} needs engines here: with --server the gate is the server's")
     if options.provider != "auto":
         raise UsageError("--provider is for engines here: with --server the server chooses")
-    from .remote import RemotePipeline
+    from ..serving.client import RemotePipeline
 
     pipeline = RemotePipeline(options.server, options.threshold)
     whose = "the server's" if options.threshold is None else "asked for"
@@ -140,7 +142,7 @@ def use_policy(pipeline: Pipeline, options: argparse.Namespace) -> None:
         return
     if options.deadline_ms is not None and options.overlap:
         raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
-    from .live_gate import LiveGate
+    from ..runtime.chain.live_gate import LiveGate
 
     pipeline.gate = LiveGate(
         pipeline.gate.threshold,
@@ -153,7 +155,7 @@ def use_policy(pipeline: Pipeline, options: argparse.Namespace) -> None:
 
 def open_cameras(options: argparse.Namespace, most: int) -> Source:
     """One source, or all of them as one."""
-    from .sources.opening import open_source
+    from ..runtime.sources.opening import open_source
 
     specs = options.camera
     if len(specs) == 1:
@@ -164,8 +166,8 @@ def open_cameras(options: argparse.Namespace, most: int) -> Source:
         raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
     if options.save is not None:
         raise UsageError("--save: with several cameras, run one sacvit-run --save for each")
-    from .sources.camera import without_password
-    from .sources.several import Several
+    from ..runtime.sources.camera import without_password
+    from ..runtime.sources.several import Several
 
     sources: list[Source] = []
     try:
@@ -179,10 +181,10 @@ def open_cameras(options: argparse.Namespace, most: int) -> Source:
 
 
 def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
-    from .sinks.clip import LIVE_FPS, PICTURES_FPS, ClipWriter
-    from .sinks.lines import JsonLines, Table
-    from .sinks.sheet import Sheet
-    from .sinks.window import Window
+    from ..runtime.sinks.clip import LIVE_FPS, PICTURES_FPS, ClipWriter
+    from ..runtime.sinks.lines import JsonLines, Table
+    from ..runtime.sinks.sheet import Sheet
+    from ..runtime.sinks.window import Window
 
     sinks: list[Sink] = []
     if options.save is not None:
@@ -197,7 +199,7 @@ def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
 
 def check_camera(spec: str) -> int:
     """Prints what was checked, ok or with its cure; 0 when all is well, 5 when something is in the way."""
-    from .sources.camera import diagnose, without_password
+    from ..runtime.sources.camera import diagnose, without_password
 
     faults = 0
     for finding, cure in diagnose(spec):
@@ -210,7 +212,7 @@ def check_camera(spec: str) -> int:
 
 def keep_inputs(options: argparse.Namespace) -> None:
     """Raises UsageError when an output would take the place of an input, or of the other output."""
-    from .sources.opening import files_of
+    from ..runtime.sources.opening import files_of
 
     inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
     inputs |= {path.resolve(): "--engine" for path in options.engine or ()}
@@ -221,7 +223,7 @@ def keep_inputs(options: argparse.Namespace) -> None:
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:
     """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
-    from .sinks.lines import plain
+    from ..runtime.sinks.lines import plain
 
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
@@ -239,13 +241,6 @@ def tell_about(pipeline: Pipeline, given: float | None) -> None:
             f"the threshold {pipeline.threshold:g} is a default that nobody fitted to this model: set --threshold",
             file=sys.stderr,
         )
-
-
-def silence_opencv() -> None:
-    """OpenCV's own warnings say less than our messages, and say it for every retry. It reads this when it is imported."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # the window's toolkit misses fonts it does not need
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET: FFmpeg's, which goes past OpenCV's
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command
 from ..bundle.errors import UsageError
+from .frame import new_parser, run_command
 
 MAX_BATCH = 16
 
 if TYPE_CHECKING:
-    from .repository import Place
+    from ..serving.repository import Place
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def serve(options: argparse.Namespace) -> int:
-    from ..runtime.pipeline import Pipeline
-    from .repository import Serving, write_repository
+    from ..runtime.chain.pipeline import Pipeline
+    from ..serving.repository import Serving, write_repository
 
     for name in ("instances", "max_batch", "max_queue"):
         value = getattr(options, name)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.command import new_parser, run_command
+from .frame import new_parser, run_command
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
+    from ..training.recipe import Recipe
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -98,8 +98,8 @@ def train_command(options: argparse.Namespace) -> int:
     from ..bundle.errors import ConfigError
     from ..bundle.preprocess import Preprocessing  # here: --help answers without torch
     from ..model.config import preset
-    from .train import open_data, train
-    from .workers import join_workers
+    from ..training.train import open_data, train
+    from ..training.workers import join_workers
 
     switches = ("image_size", "classes", "selection", "alpha", "window", "attention", "downsample")
     given = {key: getattr(options, key) for key in switches if getattr(options, key) is not None}
@@ -134,7 +134,7 @@ def train_command(options: argparse.Namespace) -> int:
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
     """The recipe that was named, or the plain one, with what options say instead. The first phase keeps its share."""
-    from .recipe import RECIPES, Recipe
+    from ..training.recipe import RECIPES, Recipe
 
     base = Recipe() if options.recipe is None else RECIPES[options.recipe]
     names = ["epochs", "batch", "learning_rate", "augment", "label_smoothing", "average"]

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..bundle.command import new_parser, run_command, stop_on_signals
 from ..bundle.errors import SacvitError, UsageError
+from .frame import new_parser, run_command, stop_on_signals
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,11 +57,11 @@ def tune_command(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..bundle.manifest import MANIFEST_NAME
-    from ..bundle.tuned import own_manifest, write_tuned
-    from ..runtime.pipeline import CHUNK, Pipeline
-    from .rules import rule_of
-    from .tune import tune, write_result
-    from .tune_report import promise_line, summary_lines, write_picture, write_report
+    from ..bundle.stored_gate import own_manifest, write_tuned
+    from ..profiles.tuning.report import promise_line, summary_lines, write_picture, write_report
+    from ..profiles.tuning.rules import rule_of
+    from ..profiles.tuning.tune import tune, write_result
+    from ..runtime.chain.pipeline import CHUNK, Pipeline
 
     rule = rule_of(options.point, options.min_top1, options.max_ms, options.exit_rate)
     if options.out.exists() and not options.out.is_dir():

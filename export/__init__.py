@@ -13,7 +13,7 @@ from typing import Any
 
 class _CallableModule(ModuleType):
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        from .export import export
+        from .write_bundle import export
 
         return export(*arguments, **options)
 

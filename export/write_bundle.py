@@ -12,22 +12,22 @@ from typing import Any
 
 import onnx
 
-from ..bundle.environment import versions
 from ..bundle.errors import ConfigError, SacvitError
 from ..bundle.files import replaced_folder
 from ..bundle.goldens import GOLDENS_NAME
 from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
-from ..bundle.plan import PLAIN_RECORD_NAME, PLAN_NAMES
+from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
+from ..machine.packages import versions
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
-from .acceptance import accept, acceptance_lines
-from .goldens import SYNTHETIC_COUNT, make_goldens
-from .graphs import build_ee, build_sac
-from .lint import require_clean
-from .parity import Check, check_images, check_pair, require_held
-from .plain import plain_graph, plain_of, plain_variants, write_plain_variants
-from .precision import PrecisionOptions, Variants
-from .variants import make_variants
+from .checks.goldens import SYNTHETIC_COUNT, make_goldens
+from .checks.lint import require_clean
+from .checks.parity import Check, check_images, check_pair, require_held
+from .checks.tensorrt_support import accept, acceptance_lines
+from .graphs.stages import build_ee, build_sac
+from .precision.options import PrecisionOptions, Variants
+from .precision.variants import make_variants
+from .write_plain import plain_graph, plain_of, plain_variants, write_plain_variants
 
 EE_NAME, SAC_NAME = "ee.onnx", "sac.onnx"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "fp16", "int8fp16")

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from ..bundle.arrays import UNREADABLE, load_array
 from ..bundle.errors import ImageError, UsageError
-from ..bundle.pictures import SUFFIXES, pictures_below, read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
+from .decode import SUFFIXES, pictures_below, read_picture
 
 MAX_LIST_BYTES = 256 << 20  # ImageNet's training list has 60 MB
 LONGEST_LABEL = 1000  # digits: Python refuses to read numbers of 4300

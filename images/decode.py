@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import ImageError
-from .preprocess import ImageU8
+from ..bundle.errors import ImageError
+from ..bundle.preprocess import ImageU8
 
 MAX_PICTURE_BYTES = 256 << 20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from ..bundle.arrays import load_array
 from ..bundle.errors import ImageError, nearest
-from ..bundle.pictures import SUFFIXES, class_folders, pictures_below, read_picture
 from ..bundle.preprocess import ImageU8
+from .decode import SUFFIXES, class_folders, pictures_below, read_picture
 
 MAX_LIST_BYTES = 1 << 30
 MAX_FIELD = 4096

@@ -11,30 +11,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..bundle.board import board_model
-from ..bundle.environment import versions
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import sha256_of
-from ..runtime.cuda import Cuda
-from ..runtime.gate import Gate
-from ..runtime.pipeline import CHUNK, Pipeline
-from ..runtime.stage import Provider
-from ..runtime.tensorrt_stage import TensorrtBinding
-from ..runtime.track import places_for
-from .changes import Change, describe_changes, state_rows
-from .contenders import ALWAYS, NEVER, Chain, Contender, PlainViT, SendAll
-from .images import Images, load_images
-from .latency import describe_machine
-from .layers import layer_rows, time_layers
-from .parts import time_parts
-from .plain import Plain
-from .power import NoPower, Wanted, open_power
-from .power_modes import PowerModes
-from .scenarios import SCENARIOS
-from .session import Report, Schedule, missing_windows, plan_schedule, run_session
-from .state import MachineState, read_state
-from .store import Store, open_store
-from .trtexec import Pass, summary_lines, write_times
+from ..machine.jetson import board_model
+from ..machine.packages import versions
+from ..runtime.chain.gate import Gate
+from ..runtime.chain.pipeline import CHUNK, Pipeline
+from ..runtime.chain.track import places_for
+from ..runtime.engines.cuda import Cuda
+from ..runtime.engines.stage import Provider
+from ..runtime.engines.tensorrt import TensorrtBinding
+from .conditions.machine import describe_machine
+from .conditions.power_modes import PowerModes
+from .conditions.state import MachineState, read_state
+from .conditions.validity import Change, describe_changes, state_rows
+from .power.open import Wanted, open_power
+from .power.source import NoPower
+from .timing.contenders import ALWAYS, NEVER, Chain, Contender, PlainViT, SendAll
+from .timing.inputs import Images, load_images
+from .timing.layers import layer_rows, time_layers
+from .timing.pass_parts import time_parts
+from .timing.plain import Plain
+from .timing.scenarios import SCENARIOS
+from .timing.session import Report, Schedule, missing_windows, plan_schedule, run_session
+from .timing.store import Store, open_store
+from .timing.trtexec import Pass, summary_lines, write_times
 
 NUMBERS = re.compile(r"[\d.]+")  # what differs between two tellings of one change
 ROUNDS = 3  # windows of a contender: what is between them is its spread

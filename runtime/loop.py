@@ -8,25 +8,44 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from ..bundle.preprocess import ImageU8, Preprocessing
-from .drift import Drift
-from .live_gate import LiveGate
-from .overlap import Overlap
-from .pipeline import Pipeline, Result
-from .remote import RemotePipeline
+from .chain.drift import Drift
+from .chain.gate import Gate
+from .chain.live_gate import LiveGate
+from .chain.overlap import Overlap
+from .chain.pipeline import Pipeline, Result
 from .sinks.overlay import Running
 from .sinks.sink import Answer, Quit, Sink
 from .sources.frame import Frame, Source
 from .sources.several import Several
-from .statistics import RunStatistics
+from .totals import RunStatistics
 
 PROBES = 8  # of SAC before a run with a deadline
 WATCHED_S = 1.0  # between frames of a camera that tell whether it has changed
 PLAIN_PROGRESS_S = 10.0  # between progress lines where there is no terminal
+
+
+class Chain(Protocol):
+    """What answers a batch: a `Pipeline` here, or a server's chain (serving/client.py)."""
+
+    preprocessing: Preprocessing
+    gate: Gate
+
+    @property
+    def grid(self) -> int: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+    def image_slots(self, count: int) -> ImageU8:
+        """The input (count, S, S, 3) of the next pass."""
+
+    def run(self, count: int) -> list[Result]:
+        """The answers for the images in `image_slots(count)`, in order."""
 
 
 @dataclass
@@ -39,7 +58,7 @@ class Outcome:
 
 
 def run_chain(
-    pipeline: Pipeline | RemotePipeline,
+    pipeline: Chain,
     source: Source,
     sinks: Sequence[Sink],
     *,
@@ -140,8 +159,8 @@ class Prepared:
 
 
 def answers(
-    chain: Pipeline | RemotePipeline | Overlap,
-    pipeline: Pipeline | RemotePipeline,
+    chain: Chain | Overlap,
+    pipeline: Chain,
     taken: Iterable[list[Frame]],
     source: Source,
     statistics: RunStatistics,
@@ -179,7 +198,7 @@ def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -
 def told(
     prepared: Prepared,
     results: list[Result],
-    pipeline: Pipeline | RemotePipeline,
+    pipeline: Chain,
     source: Source,
     statistics: RunStatistics,
     watch: Watch | None,

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .pipeline import Result
+from .chain.pipeline import Result
+from .percentiles import summarise
 
-PERCENTILES = (90, 95, 99)
 KEPT_FRAMES = 100_000  # an hour at 30 frames a second; 16 MB
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """trtexec's percentile: the value at index n - 1 - floor((100 - percent) * n / 100) of the sorted values.
-
-    No interpolation. The product is rounded before it is cut: 10 % of 10 values is one of them, not 0.9999.
-    """
-    ordered = sorted(values)
-    left_out = int(round((100 - percent) * len(ordered) / 100, 9))
-    return ordered[max(len(ordered) - 1 - left_out, 0)]
-
-
-def median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def summarise(values: Collection[float]) -> dict[str, float | int]:
-    """n, median and percentiles in milliseconds; n alone when there are no values."""
-    if not values:
-        return {"n": 0}
-    ordered = sorted(values)
-    named = {f"p{percent}_ms": round(percentile(ordered, percent), 3) for percent in PERCENTILES}
-    return {"n": len(values), "median_ms": round(median(ordered), 3), **named}
 
 
 def recent() -> deque[float]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.preprocess import ImageU8
-from ..runtime.pipeline import Pipeline, Result
+from ..runtime.chain.pipeline import Pipeline, Result
 from .gate import EachGate
 from .requests import Fill
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..bundle.errors import DeviceError, EngineError, SacvitError, UsageError
 from ..bundle.preprocess import Fit, ImageU8
-from .gate import Gate
-from .pipeline import Result
-from .served import GATE_MODEL, OUTPUTS, About
+from ..runtime.chain.gate import Gate
+from ..runtime.chain.pipeline import Result
+from .description import GATE_MODEL, OUTPUTS, About
 
 CONNECT_S, ANSWER_S = 5.0, 60.0
 PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a busy server is asked again: one burst must not end a run

@@ -13,9 +13,9 @@ import numpy as np
 from ..bundle.errors import EngineError, UsageError
 from ..bundle.manifest import StageRecord
 from ..bundle.preprocess import Preprocessing
-from .buffers import TensorSpec
-from .gate import Gate
-from .stage import Stage
+from ..runtime.chain.gate import Gate
+from ..runtime.engines.buffers import TensorSpec
+from ..runtime.engines.stage import Stage
 
 FORMAT = 1
 KEY = "sacvit"  # of the config's parameter

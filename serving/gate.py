@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.gate import Gate
+from ..runtime.chain.gate import Gate
 
 
 class EachGate(Gate):

@@ -16,10 +16,10 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import SacvitError
-from ..runtime.cli import silence_opencv
-from ..runtime.pipeline import Pipeline, Result
-from ..runtime.served import EE_MODEL, SAC_MODEL, About
-from .chain import Asked, BusyError, Chain
+from ..images.opencv import silence_opencv
+from ..runtime.chain.pipeline import Pipeline, Result
+from .batcher import Asked, BusyError, Chain
+from .description import EE_MODEL, SAC_MODEL, About
 from .gate import EachGate
 from .metrics import Metrics
 from .requests import Fill, fills_of, threshold_of

@@ -17,10 +17,10 @@ import numpy as np
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import WORK_PREFIX
 from ..bundle.manifest import HAND_OFF
-from ..runtime.buffers import TensorSpec
-from ..runtime.pipeline import Pipeline
-from ..runtime.served import EE_MODEL, GATE_MODEL, KEY, OUTPUTS, SAC_MODEL, About, StageAbout
-from ..runtime.stage import BOUNDARY, Stage
+from ..runtime.chain.pipeline import Pipeline
+from ..runtime.engines.buffers import TensorSpec
+from ..runtime.engines.stage import BOUNDARY, Stage
+from .description import EE_MODEL, GATE_MODEL, KEY, OUTPUTS, SAC_MODEL, About, StageAbout
 
 Place = Literal["cpu", "gpu"]
 MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order in which they take their places

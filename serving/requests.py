@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import ImageError, UsageError, nearest
-from ..bundle.pictures import decode_picture, first_scan
 from ..bundle.preprocess import ImageU8, Preprocessing
+from ..images.decode import decode_picture, first_scan
 
 MAX_PIXELS = 50_000_000  # of one picture: 150 MB when decoded; cameras have less
 MAX_ENCODED_BYTES = 64 << 20

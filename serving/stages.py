@@ -9,8 +9,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import EngineError
-from ..runtime.buffers import Array, Buffer, Device, HostDevice, Lane, TensorSpec
-from ..runtime.served import StageAbout
+from ..runtime.engines.buffers import Array, Buffer, Device, HostDevice, Lane, TensorSpec
+from .description import StageAbout
 
 
 class ServerStage:

@@ -121,7 +121,7 @@ def tiny_checkpoint(make_checkpoint: Any) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the tiny checkpoint, with a symbolic batch and threshold 0.4."""
-    from sacvit.export.export import export
+    from sacvit.export.write_bundle import export
 
     return export(tiny_checkpoint, tmp_path_factory.mktemp("bundle") / "build", threshold=0.4).folder
 
@@ -153,8 +153,8 @@ class Calibration:
 
 @pytest.fixture(scope="session")
 def calibration_images(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibration:
-    from sacvit.calibration.session import Pair
-    from sacvit.export.export import build_pair
+    from sacvit.calibration.onnx_session import Pair
+    from sacvit.export.write_bundle import build_pair
     from sacvit.model.checkpoint import load_checkpoint
 
     threshold = 0.302  # in the middle of a gap: no confidence lies between 0.2974 and 0.3073
@@ -173,8 +173,8 @@ def typed_bundle(
     tiny_checkpoint: Path, calibration_images: Calibration, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
     """The Bundle of the tiny checkpoint with every variant, calibrated on `calibration_images`."""
-    from sacvit.export.export import export
-    from sacvit.export.precision import PrecisionOptions
+    from sacvit.export.precision.options import PrecisionOptions
+    from sacvit.export.write_bundle import export
 
     # No gate flips here; on another processor one rounding may, and two gates with it.
     options = PrecisionOptions(int8=True, fp16=True, calib=calibration_images.path, limits={"exit_agreement": 0.9})
@@ -202,7 +202,7 @@ class FakeGpu:
 
     def reset(self, **settings: Any) -> None:
         """Another GPU: see `Device.reset` of the stand-in. Forget what was opened on the one before."""
-        from sacvit.runtime.cuda import open_cuda
+        from sacvit.runtime.engines.cuda import open_cuda
 
         self._monkeypatch.setenv("FAKE_CUDA", json.dumps(settings))
         self.device.reset(**settings)
@@ -213,8 +213,8 @@ class FakeGpu:
 
         The children are tested on their own.
         """
-        from sacvit.export import build, verify
-        from sacvit.export.worker import run_job
+        from sacvit.export.plans import build, verify
+        from sacvit.export.plans.worker import run_job
 
         self._monkeypatch.setattr(build, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
         self._monkeypatch.setattr(verify, "WARM_UP_PASSES", 1)
@@ -229,7 +229,7 @@ def _forget_modules() -> None:
 @pytest.fixture
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
     """A machine with TensorRT 10.3 and a discrete GPU, both pretended."""
-    from sacvit.runtime.cuda import open_cuda
+    from sacvit.runtime.engines.cuda import open_cuda
 
     _forget_modules()
     open_cuda.cache_clear()
@@ -253,7 +253,7 @@ def make_plans(fake_gpu: FakeGpu, plan_store: dict[Any, Path]) -> Any:
     bundle = Path(__file__).parent / "runtime" / "bundles" / "typed"
 
     def make(version: str = "10.3", wanted: str = "fp32", batches: tuple[int, ...] = (1, 4), **gpu: Any) -> Path:
-        from sacvit.export.build import build
+        from sacvit.export.plans.build import build
 
         fake_gpu.become(version)
         fake_gpu.reset(**gpu)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,17 @@ tomllib = pytest.importorskip("tomllib")  # Python 3.11
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NOT_PACKAGES = {"tests", "docs", "examples", "benchmarks", "demo", "build", "dist", "runs", "data"}
-MAY_IMPORT = {
-    "bundle": set(),
-    "model": {"bundle"},
-    "training": {"bundle", "model"},
-    "calibration": {"bundle"},
-    "export": {"bundle", "model", "calibration", "runtime"},
-    "runtime": {"bundle"},
-    "profiles": {"bundle", "calibration", "model", "runtime"},
-    "serving": {"bundle", "runtime"},
+# Each name may import only from the names before it, at its own level: design.md, section 4.
+ORDER = {
+    (): (
+        *("bundle", "machine", "images", "model", "calibration", "runtime"),
+        *("export", "profiles", "training", "serving", "commands"),
+    ),
+    ("runtime",): ("percentiles", "engines", "chain", "sources", "sinks", "totals", "loop"),
+    ("export",): ("plans", "graphs", "checks", "precision", "write_plain", "write_bundle"),
+    ("profiles",): ("power", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
 }
+MOST_MODULES = 14  # in a folder: what a reader takes in at a glance
 
 
 def package_folders() -> list[Path]:
@@ -42,32 +44,95 @@ def test_packages_are_the_folders():
 
 
 def test_the_type_checker_reads_every_package():
-    assert set(PROJECT["tool"]["mypy"]["files"]) == {"__init__.py", *MAY_IMPORT}
+    assert set(PROJECT["tool"]["mypy"]["files"]) == {"__init__.py", *ORDER[()]}
     assert PROJECT["tool"]["pyright"]["include"] == PROJECT["tool"]["mypy"]["files"]
 
 
-def test_every_folder_has_its_place_in_the_order():
-    assert {folder.relative_to(ROOT).parts[0] for folder in package_folders()} == set(MAY_IMPORT)
+Module = tuple[str, ...]
 
 
-def imported_packages(path: Path) -> set[str]:
-    """The packages of ours that a file imports; an absolute import of sacvit counts as 'sacvit'."""
-    here = path.relative_to(ROOT).parts[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = (*here[: len(here) - node.level + 1], *(node.module or "").split("."))
-            found.add(base[0])
-        elif isinstance(node, ast.ImportFrom | ast.Import):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            found |= {"sacvit" for name in names if name.split(".")[0] == "sacvit"}
+def modules() -> dict[Module, Path]:
+    """Every module of the package by its parts: ("runtime", "loop"); a package by its folder."""
+    found = {}
+    for folder in package_folders():
+        for path in folder.glob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[parts[:-1] if parts[-1] == "__init__" else parts] = path
     return found
 
 
-@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
-def test_a_package_imports_only_what_stands_below_it(package):
-    for path in (ROOT / package).rglob("*.py"):
-        assert imported_packages(path) <= MAY_IMPORT[package] | {package}, path
+def imports() -> dict[Module, set[Module]]:
+    """Which modules each module imports, wherever in the file the import stands."""
+    known = modules()
+    found: dict[Module, set[Module]] = {module: set() for module in known}
+    for module, path in known.items():
+        package = module if path.name == "__init__.py" else module[:-1]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = package[: len(package) - node.level + 1] + tuple(
+                    (node.module or "").split(".") * bool(node.module)
+                )
+                for alias in node.names:
+                    target = (*base, alias.name) if (*base, alias.name) in known else base
+                    if target != module and target in known:
+                        found[module].add(target)
+            elif isinstance(node, ast.ImportFrom | ast.Import):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+                assert not any(name.split(".")[0] == "sacvit" for name in names), f"{path}: imports inside are relative"
+    return found
+
+
+def test_every_folder_and_file_with_an_order_stands_in_it():
+    for level, names in ORDER.items():
+        inside = {module[len(level)] for module in modules() if module[: len(level)] == level and module != level}
+        assert inside == set(names), level
+
+
+def test_each_name_imports_only_from_names_before_it():
+    wrong = []
+    for level, names in ORDER.items():
+        for module, targets in imports().items():
+            for target in targets:
+                if module[: len(level)] == target[: len(level)] == level and level not in (module, target):
+                    here, there = module[len(level)], target[len(level)]
+                    if here != there and names.index(there) > names.index(here):
+                        wrong.append(f"{'.'.join(module)} imports {'.'.join(target)}")
+    assert wrong == []
+
+
+def circles(edges: dict[Module, set[Module]]) -> list[list[Module]]:
+    """Groups of two or more nodes that reach each other: what is left when leaves are taken away from both ends."""
+    edges = {node: set(targets) for node, targets in edges.items()}
+    while True:
+        pointed_at = set().union(*edges.values())
+        ends = {node for node, targets in edges.items() if not targets or node not in pointed_at}
+        if not ends:
+            return [sorted(edges)] if edges else []
+        edges = {node: targets - ends for node, targets in edges.items() if node not in ends}
+
+
+def test_no_two_modules_form_a_circle():
+    assert circles(imports()) == []
+
+
+def test_no_two_folders_form_a_circle_at_any_level():
+    edges = imports()
+    for depth in range(1, max(map(len, edges))):
+        folders: dict[Module, set[Module]] = {module[:depth]: set() for module in edges}
+        for module, targets in edges.items():
+            for target in targets:
+                if module[: depth - 1] == target[: depth - 1] and module[:depth] != target[:depth]:
+                    folders[module[:depth]].add(target[:depth])
+        assert circles(folders) == []
+
+
+def test_a_circle_is_found_behind_a_chain():
+    assert circles({("a",): {("b",)}, ("b",): {("c",)}, ("c",): {("b",), ("d",)}, ("d",): set()}) == [[("b",), ("c",)]]
+
+
+def test_no_folder_is_crowded():
+    counts = Counter(module[:-1] for module, path in modules().items() if path.name != "__init__.py")
+    assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
 
 
 BLOCKED = ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "sklearn", "skimage", "matplotlib")
@@ -76,12 +141,10 @@ BLOCKED = ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "sklearn", "skima
 def test_the_devices_side_imports_without_torch():
     modules = [
         ".".join(("sacvit", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-        for package in ("bundle", "runtime", "profiles")
+        for package in ("bundle", "machine", "images", "runtime", "profiles", "export/plans")
         for path in (ROOT / package).rglob("*.py")
     ]
-    modules += [
-        f"sacvit.export.{name}" for name in ("build", "build_cli", "ladder", "plan", "progress", "verify", "worker")
-    ]
+    modules += [f"sacvit.commands.{path.stem}" for path in (ROOT / "commands").glob("*.py")]
     inside_triton = {"metrics", "model", "stages"}  # they import what only its stub offers
     modules += [
         f"sacvit.serving.{path.stem}" for path in (ROOT / "serving").glob("*.py") if path.stem not in inside_triton
@@ -92,7 +155,9 @@ def test_the_devices_side_imports_without_torch():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("before", ["", "import sacvit.export.graphs; ", "from sacvit.export.export import export; "])
+@pytest.mark.parametrize(
+    "before", ["", "import sacvit.export.graphs; ", "from sacvit.export.write_bundle import export; "]
+)
 def test_export_is_a_function_whatever_was_imported_before(before):
     code = f"{before}from sacvit import export\ntry: export('missing.pth')\nexcept Exception as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from ..bundle.arrays import load_array
 from ..bundle.errors import ConfigError, ImageError
-from ..bundle.pictures import SUFFIXES, class_folders, read_picture
 from ..bundle.preprocess import ImageU8, Preprocessing
+from ..images.decode import SUFFIXES, class_folders, read_picture
 from .augment import Augmentation, Mixing
 from .shards import Shards, open_shards
 

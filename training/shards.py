@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import ImageError
-from ..bundle.pictures import MAX_PICTURE_BYTES, SUFFIXES, decode_picture
 from ..bundle.preprocess import ImageU8
+from ..images.decode import MAX_PICTURE_BYTES, SUFFIXES, decode_picture
 
 LABEL_SUFFIX = ".cls"
 MAX_LABEL_BYTES = 8  # a number below 10 million, and a newline

@@ -19,16 +19,16 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from sacvit.bundle.environment import versions
 from sacvit.bundle.preprocess import ImageU8
-from sacvit.export.export import export
-from sacvit.export.plain import export_plain
+from sacvit.export.write_bundle import export
+from sacvit.export.write_plain import export_plain
+from sacvit.machine.packages import versions
 from sacvit.model.checkpoint import load_plain
 from sacvit.model.cost import count_cost
-from sacvit.profiles.latency import describe_machine, time_alternating
-from sacvit.runtime.buffers import HostLane, wrap
-from sacvit.runtime.onnx_stage import OnnxStage
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.profiles.conditions.machine import describe_machine, time_alternating
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.buffers import HostLane, wrap
+from sacvit.runtime.engines.onnx import OnnxStage
 from sacvit.runtime.sinks.overlay import draw_targets
 
 mpl.use("agg")

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ..bundle.goldens import Goldens
-from ..bundle.preprocess import ImageU8
-from ..calibration.images import ImageSet
-from ..calibration.session import Pair
+from ...bundle.goldens import Goldens
+from ...bundle.preprocess import ImageU8
+from ...calibration.onnx_session import Pair
+from ...images.calibration_set import ImageSet
 
 GOLDEN_COUNT = 128
 SYNTHETIC_COUNT = 32  # where nobody gave images; more of them would not say more

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto
 
-from ..bundle.errors import GuardError
-from ..bundle.manifest import Precision
-from ..calibration.placement import placement_faults
-from .builder import OPSET
-from .retype import FP16_SCALES_OPSET
+from ...bundle.errors import GuardError
+from ...bundle.manifest import Precision
+from ...calibration.qdq_placement import placement_faults
+from ..graphs.builder import FP16_SCALES_OPSET, OPSET
 
 ALLOWED_OPERATORS = frozenset(
     [

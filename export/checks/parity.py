@@ -15,13 +15,13 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from ..bundle.errors import GuardError
-from ..bundle.manifest import HAND_OFF
-from ..bundle.preprocess import ImageU8
-from ..calibration.session import Arrays, Session
-from ..model.checkpoint import Checkpoint
-from ..model.config import ModelConfig
-from ..model.network import take
+from ...bundle.errors import GuardError
+from ...bundle.manifest import HAND_OFF
+from ...bundle.preprocess import ImageU8
+from ...calibration.onnx_session import Arrays, Session
+from ...model.checkpoint import Checkpoint
+from ...model.config import ModelConfig
+from ...model.network import take
 
 TOLERANCE = 1e-4  # of the largest magnitude, at least 1: FP32 sums in another order differ by 1e-6 to 1e-5
 EXACT = 1e-6  # what must not change at all may still be summed by another kernel

@@ -1,4 +1,4 @@
-"""Which TensorRT takes which graph, and why not: read off the graph and a table with sources (tensorrt.json).
+"""Which TensorRT takes which graph, and why not: read off the graph and a table with sources (tensorrt_support.json).
 
 The table says what is documented, not what was built: building is for the device that runs the plan.
 """
@@ -12,9 +12,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from ..bundle.manifest import Precision
-from ..calibration.placement import placement_faults
-from .ladder import load_table
+from ...bundle.manifest import Precision
+from ...calibration.qdq_placement import placement_faults
+from ..plans.ladder import load_table
 
 BOUNDARY = (TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT, TensorProto.FLOAT16)
 

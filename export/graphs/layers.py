@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..model.config import ModelConfig
-from ..model.layers import LAYER_NORM_EPS
+from ...model.config import ModelConfig
+from ...model.layers import LAYER_NORM_EPS
 from .builder import Array, GraphBuilder
 
 Weights = dict[str, Array]  # a state dict as FP32 arrays

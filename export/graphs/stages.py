@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from ..bundle.preprocess import Preprocessing
-from ..model.config import FIRST_ATTENTION_BLOCK, ModelConfig
+from ...bundle.preprocess import Preprocessing
+from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import Array, GraphBuilder
 from .layers import Weights, block, classify, layer_norm, mlp
 

@@ -18,17 +18,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..bundle import errors
-from ..bundle.board import available_memory_mib, board_model, l4t_release, power_mode
-from ..bundle.errors import DeviceError, EngineError, GuardError, SacvitError, UsageError
-from ..bundle.files import replaced_folder, sha256_of
-from ..bundle.goldens import read_goldens
-from ..bundle.manifest import Precision, read_manifest, record_from_manifest
-from ..bundle.plan import PLAN_NAMES, Gpu, PlanRecord
-from ..calibration.guards import Limits
+from ...bundle import errors
+from ...bundle.errors import DeviceError, EngineError, GuardError, SacvitError, UsageError
+from ...bundle.files import replaced_folder, sha256_of
+from ...bundle.goldens import read_goldens
+from ...bundle.manifest import Precision, read_manifest, record_from_manifest
+from ...bundle.plan_record import PLAN_NAMES, Gpu, PlanRecord
+from ...calibration.guards import Limits
+from ...machine.jetson import available_memory_mib, board_model, l4t_release, power_mode
 from .ladder import Features, Rung, Wanted, compares_typings, ladder, load_table
-from .plain_plan import build_plain_plan, has_plain
-from .plan import MIB, PlanError, places_of
+from .plain import build_plain_plan, has_plain
+from .trt_builder import MIB, PlanError, places_of
 from .verify import limits_for
 
 Report = Callable[[str], None]
@@ -393,7 +393,7 @@ def run_child(spec: dict[str, Any], work: Path, report: Report) -> dict[str, Any
     asked.write_text(json.dumps(spec), "utf-8")
     answered.unlink(missing_ok=True)
     # Not -m, which would put the current folder, and whatever lies there, before the library's own path.
-    code = "import sys; sys.path[:1] = []; from sacvit.export.worker import main; main(*sys.argv[1:])"
+    code = "import sys; sys.path[:1] = []; from sacvit.export.plans.worker import main; main(*sys.argv[1:])"
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own code
         [sys.executable, "-c", code, str(asked), str(answered)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

@@ -1,7 +1,7 @@
 """The ways to build a stage of some precision on some TensorRT, fastest first.
 
-TensorRT has built FP16 transformers wrongly in more than one version (tensorrt.json, known_bad). A plan whose check fails is
-built again by the next way: each gives up a little more speed for a simpler engine.
+TensorRT has built FP16 transformers wrongly in more than one version (tensorrt_support.json, known_bad). A plan whose check
+fails is built again by the next way: each gives up a little more speed for a simpler engine.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from ..bundle.manifest import Precision
+from ...bundle.manifest import Precision
 
 Typing = Literal["strong", "weak"]
 Attention = Literal["as it comes", "unfused", "fp32"]
 Wanted = Literal["int8", "fp16", "fp32"]
 
 
-TABLE = Path(__file__).with_name("tensorrt.json")
+TABLE = Path(__file__).with_name("tensorrt_support.json")
 
 
 @cache

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..bundle.errors import EngineError
-from ..bundle.files import sha256_of
-from ..bundle.manifest import MAX_JSON_BYTES, Precision, StageRecord
-from ..bundle.plan import PLAIN_RECORD_NAME, Gpu, PlanRecord
+from ...bundle.errors import EngineError
+from ...bundle.files import sha256_of
+from ...bundle.manifest import MAX_JSON_BYTES, Precision, StageRecord
+from ...bundle.plan_record import PLAIN_RECORD_NAME, Gpu, PlanRecord
 
 NAME = "plain.plan"
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..bundle.errors import SacvitError, UsageError
-from ..bundle.files import written_whole
-from ..runtime.journal import load_tensorrt, open_journal
+from ...bundle.errors import SacvitError, UsageError
+from ...bundle.files import written_whole
+from ...runtime.engines.tensorrt_log import load_tensorrt, open_journal
 from .ladder import Rung
 from .progress import open_monitor
 

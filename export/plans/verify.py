@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import EngineError
-from ..bundle.goldens import Goldens, read_goldens
-from ..bundle.manifest import Precision
-from ..calibration.comparison import Comparison, answers_between
-from ..calibration.guards import FP16_LIMITS, FP32_LIMITS, INT8_LIMITS, Guard, Limits, judge
-from ..runtime.cuda import Cuda
-from ..runtime.stage import Stage
-from ..runtime.tensorrt_stage import TensorrtStage
-from ..runtime.track import Track, places_for
+from ...bundle.errors import EngineError
+from ...bundle.goldens import Goldens, read_goldens
+from ...bundle.manifest import Precision
+from ...calibration.decisions import Comparison, answers_between
+from ...calibration.guards import FP16_LIMITS, FP32_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ...runtime.chain.track import Track, places_for
+from ...runtime.engines.cuda import Cuda
+from ...runtime.engines.stage import Stage
+from ...runtime.engines.tensorrt import TensorrtStage
 
 TIMED_PASSES = 50
 WARM_UP_PASSES = 10

@@ -10,12 +10,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ..bundle.errors import SacvitError
-from ..calibration.guards import Limits
-from ..runtime.cuda import open_cuda
-from ..runtime.journal import load_tensorrt
+from ...bundle.errors import SacvitError
+from ...calibration.guards import Limits
+from ...runtime.engines.cuda import open_cuda
+from ...runtime.engines.tensorrt_log import load_tensorrt
 from .ladder import Rung, features_of
-from .plan import BuildOptions, build_plan
+from .trt_builder import BuildOptions, build_plan
 
 
 def probe() -> dict[str, Any]:

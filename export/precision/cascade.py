@@ -16,15 +16,15 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from ..bundle.preprocess import ImageU8
-from ..calibration.cache import CacheKey, Ranges, read_ranges, write_ranges
-from ..calibration.images import ImageSet
-from ..calibration.observe import observe
-from ..calibration.placement import PIXEL_LAYER, insert_qdq, weighted_layers
-from ..calibration.session import Arrays, Pair
-from ..calibration.threshold import match_exit_rate
-from .lint import require_clean
-from .precision import STAGES, Models, PrecisionOptions, Report, Stage, default_cache
+from ...bundle.preprocess import ImageU8
+from ...calibration.activations import observe
+from ...calibration.onnx_session import Arrays, Pair
+from ...calibration.qdq_placement import PIXEL_LAYER, insert_qdq, weighted_layers
+from ...calibration.range_cache import CacheKey, Ranges, read_ranges, write_ranges
+from ...calibration.threshold import match_exit_rate
+from ...images.calibration_set import ImageSet
+from ..checks.lint import require_clean
+from .options import STAGES, Models, PrecisionOptions, Report, Stage, default_cache
 
 FEWEST_SURVIVORS = 64  # images that SAC is calibrated on at least
 OBSERVED = 2  # images a pass while every tensor is an output: DeiT-S's SAC has 130 MB of them an image

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ..bundle.manifest import Precision
-from ..calibration.placement import insert_qdq
-from ..calibration.sensitivity import Effect, measure_sensitivity, worst_first, write_table
-from ..calibration.session import Arrays
+from ...bundle.manifest import Precision
+from ...calibration.onnx_session import Arrays
+from ...calibration.qdq_placement import insert_qdq
+from ...calibration.sensitivity import Effect, measure_sensitivity, worst_first, write_table
 from .cascade import Cascade, progress
-from .precision import STAGES, Stage, Variant
+from .options import STAGES, Stage, Variant
 from .retype import retype
 from .rounding import rounded_like_fp16
 
@@ -28,7 +28,7 @@ def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
     effects = [effect for stage in STAGES for effect in measure_stage(cascade, stage, kind)]
     path = cascade.options.sensitivity
     if path is not None:
-        from ..calibration.sensitivity_plot import draw_sensitivity  # here: only this needs matplotlib
+        from ...calibration.sensitivity_plot import draw_sensitivity  # here: only this needs matplotlib
 
         write_table(path, effects)
         picture = path.with_suffix(".png")

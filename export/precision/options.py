@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import onnx
 
-from ..bundle.errors import UsageError
-from ..bundle.files import require_writable
-from ..bundle.manifest import Precision
-from ..bundle.preprocess import ImageU8
-from ..calibration.guards import Guard, Limits
-from ..calibration.ranges import Method
+from ...bundle.errors import UsageError
+from ...bundle.files import require_writable
+from ...bundle.manifest import Precision
+from ...bundle.preprocess import ImageU8
+from ...calibration.guards import Guard, Limits
+from ...calibration.ranges import Method
 from .retype import LARGEST_FP16, LIMIT, Retyping
 
 Stage = Literal["EE", "SAC"]

@@ -19,9 +19,11 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from ..graphs.builder import FP16_SCALES_IR, FP16_SCALES_OPSET
+
 LIMIT = 512.0  # NVIDIA's AutoCast keeps what is larger in FP32 too (data_max)
 LARGEST_FP16, SMALLEST_NORMAL_FP16 = 65504.0, 2.0**-14
-FP16_SCALES_OPSET, FP16_SCALES_IR = 19, 9  # the first opset in which QuantizeLinear takes an FP16 scale; its release
+
 MASK = "cluster_mask"  # adds -1e4 where a token may not look: large by design, and any large number will do
 ISLAND_OPERATORS = frozenset(["LayerNormalization", "Softmax"])
 # halve: FP16 holds 255 to an eighth, and what is lost there is lost to every layer: a third of the logits' error.

@@ -9,21 +9,21 @@ from typing import Any
 
 import onnx
 
-from ..bundle.errors import GuardError, ImageError, UsageError
-from ..bundle.manifest import Precision
-from ..bundle.preprocess import ImageU8
-from ..calibration.comparison import Comparison, compare
-from ..calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
-from ..calibration.images import ImageSet, open_images
-from ..calibration.session import Pair, Session
-from ..calibration.threshold import lowest_for_top1, match_exit_rate
-from ..model.checkpoint import Checkpoint
-from .blame import complain, measure_both, measure_stage
+from ...bundle.errors import GuardError, ImageError, UsageError
+from ...bundle.manifest import Precision
+from ...bundle.preprocess import ImageU8
+from ...calibration.decisions import Comparison, compare
+from ...calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ...calibration.onnx_session import Pair, Session
+from ...calibration.threshold import lowest_for_top1, match_exit_rate
+from ...images.calibration_set import ImageSet, open_images
+from ...model.checkpoint import Checkpoint
+from ..checks.goldens import sample_images
+from ..checks.lint import require_clean
+from ..checks.parity import check_images
 from .cascade import Cascade, progress
-from .goldens import sample_images
-from .lint import require_clean
-from .parity import check_images
-from .precision import STAGES, Models, PrecisionOptions, Report, Stage, Variant, Variants
+from .leave_out import complain, measure_both, measure_stage
+from .options import STAGES, Models, PrecisionOptions, Report, Stage, Variant, Variants
 from .retype import Retyping, retype
 from .rounding import rounded_like_fp16
 

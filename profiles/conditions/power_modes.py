@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..bundle.board import NVPMODEL_STATUS, ROOT, PowerMode, known_power_modes, power_mode_in_use
-from ..bundle.errors import DeviceError, UsageError
+from ...bundle.errors import DeviceError, UsageError
+from ...machine.jetson import NVPMODEL_STATUS, ROOT, PowerMode, known_power_modes, power_mode_in_use
 
 LIMIT_S = 30.0  # a switch takes a second or two
 MAX_OUTPUT_BYTES = 16384

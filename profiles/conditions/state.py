@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..bundle.board import (
+from ...bundle.files import sha256_of
+from ...machine.jetson import (
     NVPMODEL_TABLE,
     ROOT,
     PowerMode,
@@ -22,9 +23,8 @@ from ..bundle.board import (
     l4t_release,
     used_swap_mib,
 )
-from ..bundle.files import sha256_of
-from .nvml import load_nvml, open_device
-from .power import read_number, read_text
+from ..power.nvml import load_nvml, open_device
+from ..power.source import read_number, read_text
 from .power_modes import read_power_mode
 
 QUERY_LIMIT_S = 5.0  # for `nvpmodel -q`

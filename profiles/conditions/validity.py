@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..bundle.board import NVPMODEL_TABLE
+from ...machine.jetson import NVPMODEL_TABLE
 from .state import COLDEST_C, REASONS, ClockState, MachineState, NvmlState
 
 OVER_CURRENT = {"oc1": "under-voltage", "oc2": "average power", "oc3": "peak power"}  # Jetson Linux r36.4 guide

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..bundle.errors import UsageError, nearest
+from ...bundle.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)

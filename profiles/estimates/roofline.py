@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from ..bundle.errors import UsageError, nearest
-from ..bundle.manifest import Precision
-from ..model.config import ModelConfig
-from ..model.cost import ModelCost, StageCost, count_cost
+from ...bundle.errors import UsageError, nearest
+from ...bundle.manifest import Precision
+from ...model.config import ModelConfig
+from ...model.cost import ModelCost, StageCost, count_cost
+from ..results.break_even import BreakEven, break_even
 from .boards import Board, Mode
-from .break_even import BreakEven, break_even
 
 WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8fp16": 1}  # of a weight; StageCost counts 4
 WEIGHTS = {"fp32": "four bytes", "fp16": "two bytes", "int8": "one byte", "int8fp16": "one byte"}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .power import PERIOD_S, NoPower, PowerSource
 from .rails import STEPS_MW
 from .sampler import Numbers, Sampler, Trace
+from .source import PERIOD_S, NoPower, PowerSource
 
 SHORTEST_S, CONSTANTS, SAMPLES = 10.0, 10, 50  # of a window: seconds, filter time constants, readings
 SHORTEST_COUNTED_S = 1.0  # a counter has no steps to average over: only its updates count

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundle.board import ROOT
-from .power import Clock, Kind, PowerError, Reading, Sensor, module_total, read_number, read_text
+from ...machine.jetson import ROOT
+from .source import Clock, Kind, PowerError, Reading, Sensor, module_total, read_number, read_text
 
 DRIVERS = "sys/bus/i2c/drivers"
 SHUNT_STEP_UV = 40.0  # of an INA3221: 13 bits; NVIDIA DRIVE OS 7.0.3, power_management_tool

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .power import Clock, Kind, PowerError, Reading, Sensor
+from .source import Clock, Kind, PowerError, Reading, Sensor
 
 RAIL = "GPU board"
 # (name, kind, filter in s, source): NVIDIA's NVML reference; arXiv 2312.02741; ml.energy, "measuring GPU energy"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundle.board import ROOT
-from .power import Clock, Kind, PowerError, Reading, Sensor, read_number, read_text
+from ...machine.jetson import ROOT
+from .source import Clock, Kind, PowerError, Reading, Sensor, read_number, read_text
 
 ZONES = "sys/class/powercap"
 CURE = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"

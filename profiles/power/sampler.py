@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from .power import PERIOD_S, Clock, Kind, NoPower, PowerError, PowerSource, Reading
+from .source import PERIOD_S, Clock, Kind, NoPower, PowerError, PowerSource, Reading
 
 Numbers = npt.NDArray[np.float64]
 

@@ -6,14 +6,12 @@ Facts about sensors and their sources: docs/profiling.md.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ..bundle.board import ROOT
-from ..bundle.errors import DeviceError
+from ...bundle.errors import DeviceError
 from .rails import total_of
 
 PERIOD_S = 0.1  # between readings: the filter in an INA3221 and NVML's counter both change no faster
@@ -93,47 +91,6 @@ class NoPower:
 
     def close(self) -> None:
         pass
-
-
-Wanted = Literal["auto", "ina", "tegrastats", "nvml", "rapl", "none"]
-
-
-def open_power(
-    wanted: Wanted = "auto",
-    *,
-    on_gpu: bool,
-    root: Path = ROOT,
-    tegrastats: str = "tegrastats",
-    clock: Clock = time.perf_counter,
-) -> PowerSource | NoPower:
-    """The first source that gives a reading; with "auto" `NoPower` and every reason when none does.
-
-    on_gpu: whether the engines run on a GPU: on a PC, NVML measures it and RAPL the processor. Raises PowerError when the
-    source that was asked for by name does not answer.
-    """
-    from .ina import InaPower
-    from .nvml import NvmlPower
-    from .rapl import RaplPower
-    from .tegrastats_power import TegrastatsPower
-
-    if wanted == "none":
-        return NoPower("--power none")
-    openers: dict[str, Callable[[], PowerSource]] = {
-        "ina": lambda: InaPower(root, clock),
-        "tegrastats": lambda: TegrastatsPower(tegrastats, clock),
-        "nvml": lambda: NvmlPower(clock),
-        "rapl": lambda: RaplPower(root, clock),
-    }
-    if wanted != "auto":
-        return openers[wanted]()
-    order = ("ina", "tegrastats", "nvml", "rapl") if on_gpu else ("ina", "tegrastats", "rapl")
-    reasons = []
-    for name in order:
-        try:
-            return openers[name]()
-        except PowerError as reason:
-            reasons.append(f"{name}: {reason}")
-    return NoPower("; ".join(reasons))
 
 
 def describe(source: PowerSource | NoPower) -> dict[str, Any]:

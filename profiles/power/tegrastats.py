@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .power import PERIOD_S, Clock, Kind, PowerError, Reading, Sensor, module_total
-from .tegrastats import LONGEST_LINE, read_line
+from .source import PERIOD_S, Clock, Kind, PowerError, Reading, Sensor, module_total
+from .tegrastats_lines import LONGEST_LINE, read_line
 
 START_S = 5.0  # for a first line: it comes after one interval
 SILENT_S = 5.0  # without a line it hangs

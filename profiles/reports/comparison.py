@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.errors import SacvitError
-from .summary import mode_label
+from ...bundle.errors import SacvitError
+from .text import mode_label
 
 MAX_BYTES = 64 << 20
 RESULT_NAME = "profile.json"
@@ -152,7 +152,7 @@ def compare_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[s
 def write_comparison(first: Mapping[str, Any], second: Mapping[str, Any], path: Path) -> None:
     """The comparison as a page: what differs, the table, and the ratios as bars."""
     from .charts import Bar, bars
-    from .page import figure, heading, table, verdict, write_page
+    from .html import figure, heading, table, verdict, write_page
 
     told = differences(first, second)
     is_fair = not any("INVALID" in text for text in told)

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..bundle.files import written_whole
+from ...bundle.files import written_whole
 from .charts import CHART_CSS
 
 PAGE_CSS = """\

@@ -6,24 +6,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..bundle.files import written_whole
+from ...bundle.files import written_whole
+from ..power.energy import TOTAL
+from ..results.result import pooled
+from ..timing.contenders import PLAIN
+from ..timing.store import Store
 from .charts import Band, Bar, Line, Mark, Series, bars, curves, histogram, timeline
-from .compare import RESULT_NAME
-from .contenders import PLAIN
-from .energy import TOTAL
-from .page import cards, figure, heading, paragraph, quoted, table, verdict, write_page
-from .result import pooled
-from .store import Store
-from .summary import (
-    COLUMNS,
-    amount_text,
-    break_even_text,
-    latency_cells,
-    mode_label,
-    said,
-    scenario_lines,
-    slowest_layers,
-)
+from .comparison import RESULT_NAME
+from .html import cards, figure, heading, paragraph, quoted, table, verdict, write_page
+from .text import COLUMNS, amount_text, break_even_text, latency_cells, mode_label, said, scenario_lines, slowest_layers
 
 REPORT_NAME = "report.html"
 MOST_LAYERS = 12

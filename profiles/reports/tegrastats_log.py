@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..bundle.errors import SacvitError
+from ...bundle.errors import SacvitError
+from ..power.rails import Total, total_of
+from ..power.tegrastats_lines import Sample, read_lines
 from .charts import sparkline
-from .rails import Total, total_of
-from .tegrastats import Sample, read_lines
 
 UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
 MOST_LINES = 6  # of a drawing
@@ -94,7 +94,7 @@ def _zones(samples: Sequence[Sample]) -> list[str]:
 def write_log_report(path: Path, samples: Sequence[tuple[int, Sample]], out: Path) -> None:
     """A page: the summary, and power, load, temperature and memory over time, or over samples in logs without times."""
     from .charts import Line, timeline
-    from .page import figure, heading, quoted, write_page
+    from .html import figure, heading, quoted, write_page
 
     all_samples = [sample for _, sample in samples]
     times, unit = _times(all_samples)

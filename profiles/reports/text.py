@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .energy import TOTAL
+from ..power.energy import TOTAL
 
 COLUMNS = ("median", "mean", "p90", "p95", "p99", "min", "max")
 SHOWN_LAYERS = 8

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.statistics import PERCENTILES, percentile
+from ...runtime.percentiles import PERCENTILES, percentile
+from ..power.energy import TOTAL, Idle, PowerWindow, Spent, dynamic_mj, gross_mj, idle_of
+from ..power.energy_by_path import Paths, Row, fit_paths
+from ..timing.contenders import ALWAYS, NEVER, PLAIN, STAGES
+from ..timing.scenarios import judge
+from ..timing.session import LEADS
+from ..timing.store import Store
 from .break_even import break_even
-from .contenders import ALWAYS, NEVER, PLAIN, STAGES
-from .energy import TOTAL, Idle, PowerWindow, Spent, dynamic_mj, gross_mj, idle_of
-from .regression import Paths, Row, fit_paths
-from .scenarios import judge
-from .session import LEADS
-from .store import Store
 
 MOST_RISE = 1.5  # times the filter that was assumed
 SHARED = "these engines compute the same for one survivor of a batch as for all: the cost of an image is not its path's"

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.gate import Gate
-from ..runtime.pipeline import Pipeline
-from .images import Images
+from ...runtime.chain.gate import Gate
+from ...runtime.chain.pipeline import Pipeline
+from .inputs import Images
 from .plain import Plain
 
 ALWAYS, NEVER, PLAIN = "always exit", "never exit", "plain ViT"  # contenders whose costs make the break-even

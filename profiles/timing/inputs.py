@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle.errors import SacvitError
-from ..bundle.goldens import GOLDENS_NAME, read_goldens
-from ..bundle.preprocess import ImageU8, Preprocessing
+from ...bundle.errors import SacvitError
+from ...bundle.goldens import GOLDENS_NAME, read_goldens
+from ...bundle.preprocess import ImageU8, Preprocessing
 
 MOST_IMAGES, MOST_BYTES = 256, 512 << 20
 RANDOM_IMAGES = 16
@@ -66,8 +66,8 @@ def load_images(source: str | None, folder: Path, preprocessing: Preprocessing) 
 
 
 def _from_source(spec: str, preprocessing: Preprocessing) -> Images:
-    from ..runtime.sources.camera import without_password
-    from ..runtime.sources.opening import open_source
+    from ...runtime.sources.camera import without_password
+    from ...runtime.sources.opening import open_source
 
     source = open_source(spec, option="--source")
     frames: list[ImageU8] = []

@@ -8,15 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..runtime.buffers import Buffer
-from ..runtime.cuda import Cuda
-from ..runtime.onnx_stage import OnnxStage, make_session
-from ..runtime.pipeline import Pipeline
-from ..runtime.stage import Stage
-from ..runtime.tensorrt_stage import TensorrtBinding, TensorrtStage
-from ..runtime.track import Track, places_for
+from ...runtime.chain.pipeline import Pipeline
+from ...runtime.chain.track import Track, places_for
+from ...runtime.engines.buffers import Buffer
+from ...runtime.engines.cuda import Cuda
+from ...runtime.engines.onnx import OnnxStage, make_session
+from ...runtime.engines.stage import Stage
+from ...runtime.engines.tensorrt import TensorrtBinding, TensorrtStage
 from .contenders import SendAll
-from .images import Images
+from .inputs import Images
 
 PASSES, WARM_UP = 20, 2
 MAX_TRACE_BYTES = 256 << 20

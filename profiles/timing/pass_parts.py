@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.cuda import Cuda, CudaLane
-from ..runtime.gate import Gate
-from ..runtime.pipeline import Pipeline
-from ..runtime.stage import Binding
-from ..runtime.tensorrt_stage import TensorrtBinding
-from ..runtime.track import places_for
+from ...runtime.chain.gate import Gate
+from ...runtime.chain.pipeline import Pipeline
+from ...runtime.chain.track import places_for
+from ...runtime.engines.cuda import Cuda, CudaLane
+from ...runtime.engines.stage import Binding
+from ...runtime.engines.tensorrt import TensorrtBinding
 from .contenders import SendAll
-from .images import Images
+from .inputs import Images
 from .trtexec import Pass
 
 MOST_PASSES, MOST_S, WARM_UP = 200, 3.0, 5

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle.errors import EngineError
-from ..bundle.preprocess import ImageU8
-from ..runtime.buffers import Array, TensorSpec
-from ..runtime.stage import Binding, Provider, Stage, load_stage
+from ...bundle.errors import EngineError
+from ...bundle.preprocess import ImageU8
+from ...runtime.engines.backends import load_stage
+from ...runtime.engines.buffers import Array, TensorSpec
+from ...runtime.engines.stage import Binding, Provider, Stage
 
 
 class Plain:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..power.energy import PowerWindow, measure, meter_of
+from ..power.sampler import Sampler
+from ..power.source import PERIOD_S, NoPower, PowerSource, describe
 from .contenders import PLAIN, Contender, Record, run_for
-from .energy import PowerWindow, measure, meter_of
-from .power import PERIOD_S, NoPower, PowerSource, describe
-from .sampler import Sampler
 from .store import Store
 
 SHORTEST_IDLE_S = 10.0

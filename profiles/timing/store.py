@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import SacvitError, UsageError
-from ..bundle.files import written_whole
+from ...bundle.errors import SacvitError, UsageError
+from ...bundle.files import written_whole
 
 FORMAT = 1
 LINES_NAME = "run.jsonl"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle.files import written_whole
-from ..runtime.statistics import PERCENTILES, percentile
+from ...bundle.files import written_whole
+from ...runtime.percentiles import PERCENTILES, percentile
 
 UNSTABLE = 0.025  # coefficient of variation of the GPU time above which trtexec advises to lock the clocks
 LAUNCH_BOUND = 0.8  # enqueue time over GPU time

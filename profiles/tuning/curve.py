@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..calibration.threshold import round_inside
-from ..runtime.statistics import percentile
-from .promise import images_needed, leading_promises, loss_bound
+from ...calibration.threshold import round_inside
+from ...runtime.percentiles import percentile
+from .loss_bound import images_needed, leading_promises, loss_bound
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import SacvitError
-from ..runtime.statistics import percentile
-from .compare import read_result
-from .contenders import ALWAYS, NEVER
+from ...bundle.errors import SacvitError
+from ...images.labelled import Labelled
+from ...runtime.percentiles import percentile
+from ..power.energy import TOTAL
+from ..reports.comparison import read_result
+from ..timing.contenders import ALWAYS, NEVER
 from .curve import AtEta, Curve, Judged, Rule, judge_at, promise_of
-from .energy import TOTAL
-from .honesty import intervals, self_deception
-from .labelled import Labelled
+from .resampling import intervals, self_deception
 
 DRAWN = 200  # points of a stored curve
 MOST_LISTED = 1000  # images that exited wrong, or that SAC broke

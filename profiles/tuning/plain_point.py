@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import EngineError
-from .answers import WARMUP_PASSES
-from .labelled import Labelled
-from .plain import Plain
+from ...bundle.errors import EngineError
+from ...images.labelled import Labelled
+from ..timing.plain import Plain
+from .stored_answers import WARMUP_PASSES
 
 
 def require_classes(plain: Plain, classes: int) -> Plain:

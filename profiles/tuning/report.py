@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bundle.files import written_whole
-from .charts import Bar, Line, Mark, bars, curves
-from .page import cards, figure, heading, paragraph, table, verdict, write_page
+from ...bundle.files import written_whole
+from ..reports.charts import Bar, Line, Mark, bars, curves
+from ..reports.html import cards, figure, heading, paragraph, table, verdict, write_page
 
 SHOWN_IMAGES = 40
 GATE = ("exited right", "exited wrong", "rescued", "sent on in vain", "broken by SAC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle.errors import UsageError
+from ...bundle.errors import UsageError
 from .curve import POINTS, Curve, Rule, cheapest_with, fastest_within, with_exit_rate
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import UsageError
-from .labelled import Labelled
+from ...bundle.errors import UsageError
+from ...images.labelled import Labelled
 
 Bools = npt.NDArray[np.bool_]
 FITTED, REPORTED = "fitted on", "reported on"

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import EngineError, ImageError, SacvitError, UsageError
-from ..bundle.files import sha256_of, written_whole
-from ..bundle.preprocess import ImageU8
-from ..runtime.pipeline import Pipeline
-from .contenders import SendAll
-from .labelled import Labelled
-from .latency import describe_machine
+from ...bundle.errors import EngineError, ImageError, SacvitError, UsageError
+from ...bundle.files import sha256_of, written_whole
+from ...bundle.preprocess import ImageU8
+from ...images.labelled import Labelled
+from ...runtime.chain.pipeline import Pipeline
+from ..conditions.machine import describe_machine
+from ..timing.contenders import SendAll
 
 KEY_NAME = "answers.json"
 FILES = ("ee.f32", "sac.f32", "times.f32")

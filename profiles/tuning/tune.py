@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import GuardError, ImageError, UsageError
-from ..bundle.files import written_whole
-from ..bundle.tuned import Tuned
-from ..runtime.pipeline import Pipeline
-from ..runtime.stage import Provider
-from ..runtime.statistics import summarise
-from .answers import Answers, collect
+from ...bundle.errors import GuardError, ImageError, UsageError
+from ...bundle.files import written_whole
+from ...bundle.stored_gate import Tuned
+from ...images.labelled import Labelled, open_labelled
+from ...runtime.chain.pipeline import Pipeline
+from ...runtime.engines.stage import Provider
+from ...runtime.percentiles import summarise
+from ..timing.plain import Plain
 from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
-from .halves import FITTED, REPORTED, gap_lines, split
-from .labelled import Labelled, open_labelled
-from .plain import Plain
+from .operating_points import MOST_LISTED, describe_point, draw_points, ends_of, listed, read_costs
 from .plain_point import measure_plain, require_classes
-from .points import MOST_LISTED, describe_point, draw_points, ends_of, listed, read_costs
 from .rules import unreachable
+from .split import FITTED, REPORTED, gap_lines, split
+from .stored_answers import Answers, collect
 from .temperature import calibration_error, confidences, fit_temperature
 
 Bools = npt.NDArray[np.bool_]

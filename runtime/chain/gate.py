@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import EngineError, UsageError
+from ...bundle.errors import EngineError, UsageError
 
 
 class Gate:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import UsageError
+from ...bundle.errors import UsageError
+from ..percentiles import percentile
 from .gate import Gate
-from .statistics import percentile
 
 KEPT_PASSES = 64  # of SAC, whose 95th percentile must fit
 PROBE_S = 2.0  # without a pass of SAC: one is run after the answer, to learn whether it would fit again

@@ -6,9 +6,9 @@ late, so this is for files and busy streams, not for the lowest latency.
 
 from __future__ import annotations
 
-from ..bundle.errors import UsageError
-from ..bundle.preprocess import ImageU8
-from .buffers import HostDevice
+from ...bundle.errors import UsageError
+from ...bundle.preprocess import ImageU8
+from ..engines.buffers import HostDevice
 from .pipeline import Pipeline, Result
 from .track import Track
 

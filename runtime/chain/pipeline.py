@@ -13,13 +13,14 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from ..bundle.errors import EngineError, ImageError, UsageError
-from ..bundle.manifest import require_pair
-from ..bundle.preprocess import Fit, ImageU8
-from ..bundle.tuned import Tuned, read_tuned
-from .foreign import DeviceBatch, DeviceImage, is_foreign, unwrap
+from ...bundle.errors import EngineError, ImageError, UsageError
+from ...bundle.manifest import require_pair
+from ...bundle.preprocess import Fit, ImageU8
+from ...bundle.stored_gate import Tuned, read_tuned
+from ..engines.backends import load_stage
+from ..engines.device_arrays import DeviceBatch, DeviceImage, is_foreign, unwrap
+from ..engines.stage import Provider, Stage
 from .gate import Gate
-from .stage import Provider, Stage, load_stage
 from .track import Track, places_for
 
 CHUNK = 64  # images that a pass takes at most when the engines do not say

@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 
-from ..bundle.manifest import HAND_OFF
-from ..bundle.preprocess import ImageU8
-from .buffers import Array, Buffer, Lane, TensorSpec
-from .foreign import DeviceImage
+from ...bundle.manifest import HAND_OFF
+from ...bundle.preprocess import ImageU8
+from ..engines.buffers import Array, Buffer, Lane, TensorSpec
+from ..engines.device_arrays import DeviceImage
+from ..engines.stage import Binding, Stage
 from .gate import Gate
-from .stage import Binding, Stage
 
 SEEN = ("confidence", "logits", "target_index")  # what the host reads of EE; they lie side by side
 
@@ -112,7 +112,7 @@ class Track:
 
     def take(self, place: int, image: DeviceImage) -> None:
         """Copies an image that lies on the GPU into its slot there, behind EE's earlier work."""
-        from .cuda import Cuda, CudaLane
+        from ..engines.cuda import Cuda, CudaLane
 
         assert isinstance(self._ee.device, Cuda) and isinstance(self._ee_lane, CudaLane)
         slot = self.ee["image"]

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import DeviceError, SacvitError
-from ..bundle.plan import Gpu
+from ...bundle.errors import DeviceError, SacvitError
+from ...bundle.plan_record import Gpu
 from .buffers import Array, Buffer, Lane, TensorSpec, Use, offsets
 
 MIB = 1 << 20

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import ImageError
-from ..bundle.preprocess import ImageU8
+from ...bundle.errors import ImageError
+from ...bundle.preprocess import ImageU8
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack's device types
 LEGACY_STREAM = 1  # cudaStreamLegacy

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.cpu import cpu_settings
-from ..bundle.errors import EngineError
-from ..bundle.manifest import StageRecord
+from ...bundle.errors import EngineError
+from ...bundle.manifest import StageRecord
+from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
 from .stage import Provider, require_boundary, require_fit
 

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from ..bundle.errors import EngineError
-from ..bundle.manifest import HAND_OFF, StageRecord
+from ...bundle.errors import EngineError
+from ...bundle.manifest import HAND_OFF, StageRecord
 from .buffers import Buffer, Device, Lane, TensorSpec
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]  # of ONNX Runtime
@@ -52,33 +52,6 @@ class Stage(Protocol):
         uploads: inputs whose host mirror is copied to the engine at the start of every pass. Outputs with a mirror are
         copied back at its end.
         """
-
-
-def load_stage(path: Path, provider: Provider = "auto", threads: int = 0) -> Stage:
-    """The engine in a file, by its suffix. provider, threads: of ONNX Runtime, for an .onnx file; 0 for a thread a core.
-
-    Raises EngineError for a file that is no engine of ours or does not fit this machine.
-    """
-    if path.suffix == ".onnx" or path.is_dir():
-        from .onnx_stage import OnnxStage
-
-        return OnnxStage(path, provider, threads)
-    if path.suffix == ".plan":
-        if provider != "auto":
-            raise EngineError(f"--provider {provider} is for .onnx files; {path} is a TensorRT plan")
-        from .tensorrt_stage import TensorrtStage
-
-        return TensorrtStage(path)
-    raise EngineError(f"{path}: engines are .onnx and .plan files; found suffix {path.suffix or 'none'!r}")
-
-
-def read_record(path: Path) -> StageRecord:
-    """What an engine file says of itself; a plan's also on a machine that cannot run it. Raises EngineError."""
-    if path.suffix == ".plan":
-        from ..bundle.plan import read_plan_record
-
-        return read_plan_record(path).record
-    return load_stage(path, "cpu").record
 
 
 def require_boundary(

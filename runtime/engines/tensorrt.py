@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import EngineError, SacvitError
-from ..bundle.plan import read_plan_record, rebuild, require_place, require_whole
+from ...bundle.errors import EngineError, SacvitError
+from ...bundle.plan_record import read_plan_record, rebuild, require_place, require_whole
 from .buffers import Buffer, Device, Lane, TensorSpec
 from .cuda import CaptureError, CudaGraph, CudaLane, open_cuda
-from .journal import load_tensorrt, open_journal, open_layer_times
 from .stage import require_boundary, require_fit
+from .tensorrt_log import load_tensorrt, open_journal, open_layer_times
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
 FUSED = re.compile(r"_mha|fmha", re.IGNORECASE)  # kgen_mha, _gemm_mha_v2, fmha_v2

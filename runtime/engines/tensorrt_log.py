@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ..bundle.errors import EngineError
+from ...bundle.errors import EngineError
 
 KEPT = 50  # lines; a failing build says hundreds, and the last ones tell why
 

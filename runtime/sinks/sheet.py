@@ -11,8 +11,8 @@ import numpy as np
 
 from ...bundle.files import require_writable, written_whole
 from ...bundle.preprocess import ImageU8
-from ..pipeline import Result
-from .overlay import (
+from ..chain.pipeline import Result
+from .overlay import (  # fmt: skip
     EE_COLOUR,
     FAINT,
     FONT,
@@ -24,7 +24,7 @@ from .overlay import (
     shorten,
     stage_colour,
     write,
-)  # fmt: skip
+)
 from .sink import Answer
 
 COLUMNS, ROWS = 6, 3  # of each kind

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...bundle.preprocess import ImageU8
-from ..pipeline import Result
+from ..chain.pipeline import Result
 from ..sources.frame import Frame
 from .overlay import Box, Running
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from ...bundle.errors import ImageError
-from ...bundle.pictures import read_picture
+from ...images.decode import read_picture
 from .frame import Frame
 
 DECODED_AHEAD = 8  # frames: at 1080p 50 MB

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 
 from ...bundle.errors import ImageError, UsageError
-from ...bundle.pictures import SUFFIXES
+from ...images.decode import SUFFIXES
 from .camera import open_camera
 from .files import PictureFiles, VideoFile
 from .frame import Source

@@ -36,8 +36,8 @@ def main(names: dict[str, list[str]]) -> None:
             classes[kind] = {name: signature(getattr(found, name), name) for name in public}
     enums = {kind: sorted(getattr(trt, kind).__members__) for kind in names["enums"] if hasattr(trt, kind)}
 
-    from sacvit.export.progress import open_monitor
-    from sacvit.runtime.journal import open_journal, open_layer_times
+    from sacvit.export.plans.progress import open_monitor
+    from sacvit.runtime.engines.tensorrt_log import open_journal, open_layer_times
 
     journal = open_journal(trt)
     journal.log(trt.ILogger.Severity.ERROR, "a reason")

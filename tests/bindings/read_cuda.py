@@ -27,7 +27,7 @@ def describe(name: str) -> object:
 
 def main() -> None:
     from sacvit.bundle.errors import DeviceError
-    from sacvit.runtime.cuda import Cuda
+    from sacvit.runtime.engines.cuda import Cuda
 
     try:
         ours = str(Cuda(runtime).gpu)

@@ -109,10 +109,10 @@ def call_store() -> dict[str, set[Call]]:
 @pytest.fixture
 def used(fake_gpu, tmp_path, call_store) -> Any:
     """A function: everything that the project calls of a version while it builds every rung, checks, loads and runs."""
-    from sacvit.export import build as module
-    from sacvit.runtime.overlap import Overlap
-    from sacvit.runtime.pipeline import Pipeline
-    from sacvit.runtime.tensorrt_stage import TensorrtStage
+    from sacvit.export.plans import build as module
+    from sacvit.runtime.chain.overlap import Overlap
+    from sacvit.runtime.chain.pipeline import Pipeline
+    from sacvit.runtime.engines.tensorrt import TensorrtStage
 
     def collect(version: str) -> set[Call]:
         if version not in call_store:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sacvit.bundle.errors import EngineError
 from sacvit.bundle.files import sha256_of
 from sacvit.bundle.manifest import StageRecord
-from sacvit.bundle.plan import Gpu, PlanRecord, read_plan_record, require_place, require_whole, sidecar
+from sacvit.bundle.plan_record import Gpu, PlanRecord, read_plan_record, require_place, require_whole, sidecar
 from sacvit.bundle.preprocess import Preprocessing
 
 ORIN_NANO = Gpu("Orin", "8.7", 8)

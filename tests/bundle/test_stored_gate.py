@@ -10,7 +10,7 @@ import pytest
 from sacvit.bundle.errors import EngineError, UsageError
 from sacvit.bundle.manifest import FORMAT, MANIFEST_NAME, StageRecord
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.bundle.tuned import Tuned, read_tuned, write_tuned
+from sacvit.bundle.stored_gate import Tuned, read_tuned, write_tuned
 
 TUNED = Tuned(0.62, 1.7, "balanced")
 

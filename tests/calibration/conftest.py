@@ -15,7 +15,7 @@ Models = tuple[onnx.ModelProto, onnx.ModelProto]
 @pytest.fixture(scope="session")
 def graphs(tiny_checkpoint: Path) -> Models:
     """EE and SAC in FP32. Shared: change copies only."""
-    from sacvit.export.export import build_pair
+    from sacvit.export.write_bundle import build_pair
     from sacvit.model.checkpoint import load_checkpoint
 
     return build_pair(load_checkpoint(tiny_checkpoint), None)
@@ -24,7 +24,7 @@ def graphs(tiny_checkpoint: Path) -> Models:
 @pytest.fixture(scope="session")
 def fixed_graphs(tiny_checkpoint: Path) -> Models:
     """The same two, for four images a pass."""
-    from sacvit.export.export import build_pair
+    from sacvit.export.write_bundle import build_pair
     from sacvit.model.checkpoint import load_checkpoint
 
     return build_pair(load_checkpoint(tiny_checkpoint), 4)
@@ -33,7 +33,7 @@ def fixed_graphs(tiny_checkpoint: Path) -> Models:
 @pytest.fixture(scope="session")
 def stage_inputs(graphs: Models, images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
     """What EE and SAC are given for eight of the images."""
-    from sacvit.calibration.session import Pair
+    from sacvit.calibration.onnx_session import Pair
 
     pair = Pair(*graphs)
     return {"image": images[:8]}, pair.sac_inputs(images[:8], pair.run_ee(images[:8]))
@@ -42,8 +42,8 @@ def stage_inputs(graphs: Models, images: np.ndarray) -> tuple[dict[str, Any], di
 @pytest.fixture(scope="session")
 def ranges(graphs: Models, stage_inputs: tuple[dict[str, Any], dict[str, Any]]) -> list[dict[str, float]]:
     """Of EE and SAC: the largest magnitude of each layer's activation on those images."""
-    from sacvit.calibration.observe import observe
-    from sacvit.calibration.placement import weighted_layers
+    from sacvit.calibration.activations import observe
+    from sacvit.calibration.qdq_placement import weighted_layers
 
     found = []
     for model, inputs in zip(graphs, stage_inputs, strict=True):
@@ -56,7 +56,7 @@ def ranges(graphs: Models, stage_inputs: tuple[dict[str, Any], dict[str, Any]]) 
 @pytest.fixture(scope="session")
 def int8_graphs(graphs: Models, ranges: list[dict[str, float]]) -> Models:
     """Both graphs with every weighted layer in INT8. Shared: change copies only."""
-    from sacvit.calibration.placement import insert_qdq
+    from sacvit.calibration.qdq_placement import insert_qdq
 
     ee, sac = (insert_qdq(model, found) for model, found in zip(graphs, ranges, strict=True))
     return ee, sac

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sacvit.bundle.errors import GuardError
-from sacvit.calibration.observe import float_tensors, observe
-from sacvit.calibration.placement import weighted_layers
+from sacvit.calibration.activations import float_tensors, observe
+from sacvit.calibration.onnx_session import Session
+from sacvit.calibration.qdq_placement import weighted_layers
 from sacvit.calibration.ranges import BINS
-from sacvit.calibration.session import Session
 
 WEIGHT = np.array([[1, -2, 0.5], [3, 0.25, -1]], np.float32)
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from sacvit.calibration.comparison import Comparison, StageAnswers, compare
-from sacvit.calibration.images import ImageSet
-from sacvit.calibration.session import Pair
+from sacvit.calibration.decisions import Comparison, StageAnswers, compare
+from sacvit.calibration.onnx_session import Pair
+from sacvit.images.calibration_set import ImageSet
 
 Models = tuple[onnx.ModelProto, onnx.ModelProto]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sacvit.calibration.comparison import Comparison, StageAnswers
+from sacvit.calibration.decisions import Comparison, StageAnswers
 from sacvit.calibration.guards import BAND, FEWEST_IN_BAND, FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
 
 COUNT, ETA = 200, 0.5

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from sacvit.bundle.manifest import HAND_OFF
-from sacvit.calibration.session import CHUNK, Pair, Session
+from sacvit.calibration.onnx_session import CHUNK, Pair, Session
 
 Models = tuple[onnx.ModelProto, onnx.ModelProto]
 TOLERANCE = 1e-5  # of values around 1: FP32 sums in another order; measured 5e-7

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from sacvit.calibration.placement import (
+from sacvit.calibration.onnx_session import Session
+from sacvit.calibration.qdq_placement import (
     LEVELS,
     PIXEL_STEP,
     SMALLEST_STEP,
@@ -22,7 +23,6 @@ from sacvit.calibration.placement import (
     placement_faults,
     weighted_layers,
 )
-from sacvit.calibration.session import Session
 
 Models = tuple[onnx.ModelProto, onnx.ModelProto]
 DEPTH = 5  # of the tiny checkpoint

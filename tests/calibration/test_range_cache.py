@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sacvit.bundle.errors import SacvitError
-from sacvit.calibration import cache
-from sacvit.calibration.cache import VERSION, CacheKey, Ranges, read_ranges, write_ranges
+from sacvit.calibration import range_cache as cache
+from sacvit.calibration.range_cache import VERSION, CacheKey, Ranges, read_ranges, write_ranges
 
 KEY = CacheKey("a" * 64, "b" * 64, "mse", 512)
 RANGES = Ranges({"blocks.0.norm1": 3.25, "patches": 0.1}, {"blocks.0.norm1": 4.0, "logits": 1e-7, "dead": 0.0}, 512)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sacvit.calibration.placement import LEVELS
+from sacvit.calibration.qdq_placement import LEVELS
 from sacvit.calibration.ranges import BINS, PERCENTILE, SMALLEST_CUT, Histogram, Method
 
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sacvit.calibration.placement import insert_qdq, weighted_layers
+from sacvit.calibration.qdq_placement import insert_qdq, weighted_layers
 from sacvit.calibration.sensitivity import COLUMNS, Effect, measure_sensitivity, write_table
 from sacvit.calibration.sensitivity_plot import draw_sensitivity
 

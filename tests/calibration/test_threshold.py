@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sacvit.calibration.comparison import Comparison, StageAnswers
+from sacvit.calibration.decisions import Comparison, StageAnswers
 from sacvit.calibration.threshold import lowest_for_top1, match_exit_rate, round_inside
-from sacvit.runtime.gate import Gate
+from sacvit.runtime.chain.gate import Gate
 
 shares = st.floats(0, 1, width=32)
 thresholds = st.floats(0, 1)

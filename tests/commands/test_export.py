@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from sacvit.calibration.sensitivity import Effect
-from sacvit.export import cascade, variants
-from sacvit.export import export as export_module
-from sacvit.export.cli import LIMITS, main
-from sacvit.export.parity import Check
+from sacvit.commands.export import LIMITS, main
+from sacvit.export import write_bundle as export_module
+from sacvit.export.checks.parity import Check
+from sacvit.export.precision import cascade, variants
 
 
 def run(checkpoint, tmp_path, *words: str) -> int:
@@ -42,7 +42,7 @@ def test_a_failed_check_exits_3_and_writes_nothing(tiny_checkpoint, tmp_path, ca
 
 
 def test_an_operator_outside_the_list_exits_3(tiny_checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sacvit.export.lint.ALLOWED_OPERATORS", frozenset({"Add"}))
+    monkeypatch.setattr("sacvit.export.checks.lint.ALLOWED_OPERATORS", frozenset({"Add"}))
     assert run(tiny_checkpoint, tmp_path) == 3
     assert "ee.onnx is not portable" in capsys.readouterr().err
 
@@ -108,7 +108,7 @@ def test_a_choice_that_is_none_exits_2(tiny_checkpoint, capsys):
 def test_the_exported_pair_runs(tiny_checkpoint, tmp_path, images, capsys):
     import cv2
 
-    from sacvit.runtime.cli import main as run_main
+    from sacvit.commands.run import main as run_main
 
     assert run(tiny_checkpoint, tmp_path, "--batch", "2", "--threshold", "0.3") == 0
     cv2.imwrite(str(tmp_path / "picture.png"), images[0])
@@ -321,7 +321,7 @@ def test_a_disk_that_fills_up_exits_1_and_leaves_the_bundle_as_it_was(tiny_bundl
 
 def test_help_imports_nothing_of_the_typed_variants():
     code = (
-        "import sys\nfrom sacvit.export.cli import main\n"
+        "import sys\nfrom sacvit.commands.export import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'onnx_graphsurgeon', 'matplotlib', 'tqdm', 'cv2'}\n"
         "print(heavy & sys.modules.keys(), file=sys.stderr)"

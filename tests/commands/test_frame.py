@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from sacvit.bundle import errors
-from sacvit.bundle.command import CURES, new_parser, run_command
-from sacvit.bundle.environment import describe_environment
+from sacvit.commands.frame import CURES, new_parser, run_command
+from sacvit.machine.packages import describe_environment
 
 
 def run_raising(fault: BaseException) -> int:
@@ -125,7 +125,7 @@ def test_version_needs_no_required_option() -> None:
 @pytest.mark.parametrize("buffering", ["", "1"], ids=["buffered", "unbuffered"])
 def test_a_reader_that_leaves_early_causes_no_traceback(buffering: str) -> None:
     code = (
-        "import sys; from sacvit.bundle.command import new_parser, run_command\n"
+        "import sys; from sacvit.commands.frame import new_parser, run_command\n"
         "def command(options):\n"
         "    while True: print('line')\n"
         "sys.exit(run_command(new_parser('p', 'd'), command, []))"
@@ -141,7 +141,7 @@ def test_a_reader_that_leaves_early_causes_no_traceback(buffering: str) -> None:
 
 def test_a_reader_that_left_before_a_short_answer_causes_no_traceback() -> None:
     code = (
-        "import sys; from sacvit.bundle.command import new_parser, run_command\n"
+        "import sys; from sacvit.commands.frame import new_parser, run_command\n"
         "def command(options):\n"
         "    sys.stdin.read()\n"
         "    print('line')\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.profiles.cli import main, parse_thresholds
+from sacvit.commands.profile import main, parse_thresholds
 
 LOGS = Path(__file__).parent / "tegrastats"
 
@@ -143,7 +143,7 @@ def test_a_preset_tells_what_of_the_rules_was_not_kept(engines, capsys):
 
 
 def test_ctrl_c_keeps_what_was_measured_and_ends_with_130(engines, tmp_path, monkeypatch, capsys):
-    from sacvit.profiles import contenders
+    from sacvit.profiles.timing import contenders
 
     real = contenders.Chain.run_pass
 
@@ -266,7 +266,7 @@ def test_other_images_under_the_same_name_are_another_run(engines, tmp_path, cap
 
 
 def test_a_preset_lasts_as_long_as_the_rules_ask_for(engines):
-    from sacvit.profiles.cli import build_parser, request_of
+    from sacvit.commands.profile import build_parser, request_of
 
     assert request_of(build_parser().parse_args([*engines, "--preset", "single-stream"])).duration_s == 600.0
     assert request_of(build_parser().parse_args(engines)).duration_s == 30.0

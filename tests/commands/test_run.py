@@ -12,7 +12,7 @@ import cv2
 import pytest
 from mjpeg_server import MjpegServer
 
-from sacvit.runtime.cli import main
+from sacvit.commands.run import main
 
 
 def run(engines, *words: object) -> int:
@@ -180,7 +180,7 @@ HEED = (
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, stop):
     camera = MjpegServer()
-    code = HEED + "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    code = HEED + "import sys; from sacvit.commands.run import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--save", "out.mp4", "--json"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -198,7 +198,7 @@ def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, sto
 
 
 def test_what_nohup_started_outlives_its_terminal():
-    from sacvit.bundle.command import stop_on_signals
+    from sacvit.commands.frame import stop_on_signals
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop_on_signals()
@@ -207,7 +207,7 @@ def test_what_nohup_started_outlives_its_terminal():
 
 def test_help_needs_neither_opencv_nor_onnx_runtime():
     blocked = "import sys; sys.modules['cv2'] = sys.modules['onnxruntime'] = sys.modules['numpy'] = None\n"
-    code = blocked + "from sacvit.runtime.cli import main\nmain(['--help'])"
+    code = blocked + "from sacvit.commands.run import main\nmain(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "--check-camera" in done.stdout
 
@@ -253,7 +253,7 @@ def test_a_folder_as_engine_is_told(bundles, capsys):
 def test_a_line_leaves_through_a_pipe_when_its_frame_is_done(engines):
     """Not when a buffer is full: a camera gives one frame and then stalls."""
     camera = MjpegServer()
-    code = HEED + "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    code = HEED + "import sys; from sacvit.commands.run import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--json"]
     plain = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=plain) as process:

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from sacvit.commands.train import build_parser, main
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.training import dataset as dataset_module
 from sacvit.training import train as train_module
-from sacvit.training.cli import build_parser, main
 
 SMALL = ["--preset", "demo", "--image-size", "32", "--epochs", "1", "--batch", "4"]
 
@@ -118,7 +118,7 @@ def test_data_is_required() -> None:
 
 def test_help_answers_without_torch() -> None:
     code = (
-        "import sys; from sacvit.training.cli import main\n"
+        "import sys; from sacvit.commands.train import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: sys.exit(' '.join({'torch', 'cv2', 'numpy'} & sys.modules.keys()))"
     )
@@ -127,7 +127,7 @@ def test_help_answers_without_torch() -> None:
 
 
 def recipe_for(data: Path, *arguments: str) -> Any:
-    from sacvit.training.cli import recipe_of
+    from sacvit.commands.train import recipe_of
 
     return recipe_of(build_parser().parse_args(["--data", str(data), *arguments]))
 

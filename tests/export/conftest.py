@@ -17,18 +17,18 @@ from onnx import numpy_helper
 
 pytest.importorskip("torch")
 
-from sacvit.calibration import session as session_module
-from sacvit.calibration.observe import Observation, observe
-from sacvit.calibration.placement import insert_qdq, weighted_layers
-from sacvit.calibration.session import Pair
-from sacvit.export import cascade as cascade_module
-from sacvit.export import export as export_module
-from sacvit.export import variants as variants_module
-from sacvit.export.cascade import Cascade
-from sacvit.export.export import Bundle, build_pair, export
-from sacvit.export.precision import PrecisionOptions, default_cache
-from sacvit.export.retype import retype
-from sacvit.export.variants import open_both
+from sacvit.calibration import onnx_session as session_module
+from sacvit.calibration.activations import Observation, observe
+from sacvit.calibration.onnx_session import Pair
+from sacvit.calibration.qdq_placement import insert_qdq, weighted_layers
+from sacvit.export import write_bundle as export_module
+from sacvit.export.precision import cascade as cascade_module
+from sacvit.export.precision import variants as variants_module
+from sacvit.export.precision.cascade import Cascade
+from sacvit.export.precision.options import PrecisionOptions, default_cache
+from sacvit.export.precision.retype import retype
+from sacvit.export.precision.variants import open_both
+from sacvit.export.write_bundle import Bundle, build_pair, export
 from sacvit.model.checkpoint import load_checkpoint
 
 Graphs = dict[tuple[str, str], onnx.ModelProto]  # by stage and precision

@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import GuardError, SacvitError
-from sacvit.calibration.placement import as_step
+from sacvit.calibration.onnx_session import Pair
+from sacvit.calibration.qdq_placement import as_step
 from sacvit.calibration.sensitivity import Effect
-from sacvit.calibration.session import Pair
-from sacvit.export import cascade, variants
-from sacvit.export.export import build_pair
+from sacvit.export.precision import cascade, variants
+from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 Change = Callable[[onnx.ModelProto], onnx.ModelProto]

@@ -10,9 +10,9 @@ import pytest
 from sacvit.bundle.errors import ConfigError, GuardError, SacvitError
 from sacvit.bundle.files import WORK_PREFIX
 from sacvit.bundle.manifest import DEFAULT_THRESHOLD, StageRecord, read_manifest, require_pair
-from sacvit.export import export as export_module
-from sacvit.export.export import export
-from sacvit.export.lint import lint_graph
+from sacvit.export import write_bundle as export_module
+from sacvit.export.checks.lint import lint_graph
+from sacvit.export.write_bundle import export
 
 FILES = {"ee.onnx", "sac.onnx", "sacvit.json", "goldens.npz"}
 

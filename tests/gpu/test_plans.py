@@ -17,10 +17,10 @@ pytest.importorskip("tensorrt", reason="no TensorRT here")
 
 from sacvit.bundle.goldens import Goldens, read_goldens
 from sacvit.bundle.manifest import read_manifest
-from sacvit.export.build import Plans, build
-from sacvit.runtime.overlap import Overlap
-from sacvit.runtime.pipeline import Pipeline, Result
-from sacvit.runtime.tensorrt_stage import TensorrtStage
+from sacvit.export.plans.build import Plans, build
+from sacvit.runtime.chain.overlap import Overlap
+from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.engines.tensorrt import TensorrtStage
 
 pytestmark = pytest.mark.gpu
 BUNDLE = Path(__file__).parent.parent / "runtime" / "bundles" / "typed"
@@ -104,8 +104,8 @@ def test_the_same_frames_give_the_same_bits(pipeline, goldens):
 
 
 def test_an_image_on_the_gpu_is_classified_where_it_is(pipeline, goldens):
-    from sacvit.runtime.buffers import TensorSpec
-    from sacvit.runtime.cuda import open_cuda
+    from sacvit.runtime.engines.buffers import TensorSpec
+    from sacvit.runtime.engines.cuda import open_cuda
 
     cuda, image = open_cuda(), goldens.images[0]
     held = cuda.allocate({"image": TensorSpec(np.uint8, image.shape)}, "upload")["image"]
@@ -127,7 +127,7 @@ def test_an_image_on_the_gpu_is_classified_where_it_is(pipeline, goldens):
 
 
 def test_the_command_builds_both_plans(tmp_path):
-    code = "import sys; from sacvit.export.build_cli import main; sys.exit(main())"
+    code = "import sys; from sacvit.commands.build import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, str(BUNDLE), "--out", str(tmp_path / "plans"), "--precision", "fp16"],
         capture_output=True,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from sacvit.bundle.errors import ImageError, UsageError
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.calibration import images as module
-from sacvit.calibration.images import ImageSet, open_images
+from sacvit.images import calibration_set as module
+from sacvit.images.calibration_set import ImageSet, open_images
 
 SIZE = 16
 RULE = Preprocessing(SIZE)

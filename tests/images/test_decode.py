@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sacvit.bundle import pictures
 from sacvit.bundle.errors import ImageError
-from sacvit.bundle.pictures import read_picture
+from sacvit.images import decode as pictures
+from sacvit.images.decode import read_picture
 
 JPEG_TOLERANCE = 16  # grey levels: OpenCV's quality 95 with halved colour, on edges between full colours
 
@@ -190,14 +190,12 @@ def test_a_picture_of_10_gigapixels_is_refused_before_it_is_decoded(tmp_path: Pa
         read_picture(written(tmp_path, "a.png", png_that_announces(100_000, 100_000)))
 
 
-@pytest.mark.parametrize(
-    "first", ["sacvit.bundle.pictures", "sacvit.runtime.sources.files", "sacvit.bundle.preprocess"]
-)
+@pytest.mark.parametrize("first", ["sacvit.images.decode", "sacvit.runtime.sources.files", "sacvit.bundle.preprocess"])
 def test_the_pixel_limit_holds_whatever_is_imported_first(tmp_path: Path, first: str) -> None:
     side = 20_000
     assert 1 << 28 < side * side < 1 << 30  # between our limit and OpenCV's own
     path = written(tmp_path, "a.png", png_that_announces(side, side))
-    code = f"import sys, {first}; from sacvit.bundle.pictures import *; read_picture(Path(sys.argv[1]))"
+    code = f"import sys, {first}; from sacvit.images.decode import *; read_picture(Path(sys.argv[1]))"
     bare = {key: value for key, value in os.environ.items() if key != "OPENCV_IO_MAX_IMAGE_PIXELS"}
     done = subprocess.run([sys.executable, "-c", code, path], env=bare, capture_output=True, text=True, check=False)
     assert "pixels <= CV_IO_MAX_IMAGE_PIXELS" in done.stderr

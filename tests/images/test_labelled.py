@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import ImageError
-from sacvit.profiles.labelled import open_labelled
+from sacvit.images.labelled import open_labelled
 
 NAMES = ["ant", "bee", "cat"]
 
@@ -206,7 +206,7 @@ def test_a_list_of_many_lines_finds_a_repeated_one_at_once(listed):
 
 
 def test_a_list_that_is_too_large_is_not_read(listed, monkeypatch):
-    monkeypatch.setattr("sacvit.profiles.labelled.MAX_LIST_BYTES", 10)
+    monkeypatch.setattr("sacvit.images.labelled.MAX_LIST_BYTES", 10)
     assert "the limit is 10" in refusal(listed("a.png,0\nsub/d.png,1\n"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.bundle.cpu import cpu_settings, processor_flags
+from sacvit.machine.cpu import cpu_settings, processor_flags
 
 EXACT = {"session.x64quantprecision": "1"}  # the slower kernel, whose sums do not saturate
 CALM = {"session.force_spinning_stop": "1"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.bundle.board import available_memory_mib, board_model, l4t_release, power_mode
+from sacvit.machine.jetson import available_memory_mib, board_model, l4t_release, power_mode
 
 
 def put(root: Path, path: str, content: str) -> None:

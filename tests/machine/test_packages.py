@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 
-from sacvit.bundle.environment import PARTS, describe_environment, versions
+from sacvit.machine.packages import PARTS, describe_environment, versions
 
 
 def test_versions_name_the_running_python() -> None:
@@ -35,14 +35,14 @@ def test_versions_ask_for_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_environment_is_one_line_that_begins_with_our_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", {"sacvit": "0.1.0", "numpy": "2.0"}.get)
-    monkeypatch.setattr("sacvit.bundle.environment.PARTS", ("numpy",))
+    monkeypatch.setattr("sacvit.machine.packages.PARTS", ("numpy",))
     wanted = f"0.1.0 on {platform.system()} {platform.machine()} (python {platform.python_version()}, numpy 2.0)"
     assert describe_environment() == wanted
 
 
 def test_versions_import_none_of_the_parts() -> None:
     code = (
-        "import sys; from sacvit.bundle.environment import versions; versions();"
+        "import sys; from sacvit.machine.packages import versions; versions();"
         "sys.exit(' '.join({'numpy', 'cv2', 'torch', 'onnx', 'onnxruntime'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

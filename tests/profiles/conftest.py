@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacvit.profiles.power import PERIOD_S, Reading, Sensor
-from sacvit.profiles.sampler import Sampler
+from sacvit.profiles.power.sampler import Sampler
+from sacvit.profiles.power.source import PERIOD_S, Reading, Sensor
 
 
 @pytest.fixture(scope="session")
 def plain_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint's bundle with its plain ViT, at a threshold that half of its own images pass."""
     from sacvit.bundle.goldens import read_goldens
-    from sacvit.export.export import export
+    from sacvit.export.write_bundle import export
 
     folder = tmp_path_factory.mktemp("plain") / "build"
     export(tiny_checkpoint, folder)
@@ -72,6 +72,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         def __exit__(self, *_: object) -> None:
             here.sampler = None
 
-    monkeypatch.setattr("sacvit.profiles.session.Sampler", Stepped)
+    monkeypatch.setattr("sacvit.profiles.timing.session.Sampler", Stepped)
     monkeypatch.setattr(time, "perf_counter", lambda: here.now)
     return here

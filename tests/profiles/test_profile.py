@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from sacvit.bundle.board import PowerMode
 from sacvit.bundle.errors import DeviceError, UsageError
+from sacvit.machine.jetson import PowerMode
 from sacvit.profiles import profile as module
-from sacvit.profiles.compare import compare, differences
-from sacvit.profiles.contenders import PLAIN
-from sacvit.profiles.power import NoPower, PowerError
+from sacvit.profiles.conditions.state import MachineState
+from sacvit.profiles.power.source import NoPower, PowerError
 from sacvit.profiles.profile import Request, profile_pair
-from sacvit.profiles.report import write_report
-from sacvit.profiles.result import summarise
-from sacvit.profiles.state import MachineState
-from sacvit.profiles.summary import amount_text, break_even_text, summary_lines
+from sacvit.profiles.reports.comparison import compare, differences
+from sacvit.profiles.reports.profile_page import write_report
+from sacvit.profiles.reports.text import amount_text, break_even_text, summary_lines
+from sacvit.profiles.results.result import summarise
+from sacvit.profiles.timing.contenders import PLAIN
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_run_that_was_killed_is_not_called_valid(request_, tmp_path):
 
 
 def test_engines_of_one_fixed_batch_have_no_cost_by_path(plain_bundle, tiny_checkpoint, tmp_path):
-    from sacvit.export.export import export
+    from sacvit.export.write_bundle import export
 
     folder = export(tiny_checkpoint, tmp_path / "b", batch=4, plain=True).folder
     request = Request(
@@ -236,7 +236,7 @@ def test_on_a_gpu_the_source_is_chosen_for_a_gpu_and_graphs_are_told(make_plans,
 
 def test_windows_too_short_for_the_sensor_are_told_before_the_run_with_the_length_needed(request_, tmp_path, world):
     from sacvit.profiles.profile import foreword
-    from sacvit.profiles.session import plan_schedule
+    from sacvit.profiles.timing.session import plan_schedule
 
     lines = foreword(world, plan_schedule(world, 6.0, None, 200.0, 3), 9, [])
     assert lines[1] == (

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.export.export import export
-from sacvit.export.precision import PrecisionOptions
+from sacvit.export.precision.options import PrecisionOptions
+from sacvit.export.write_bundle import export
 from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import preset
 from sacvit.model.network import TwoStageViT

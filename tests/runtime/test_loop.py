@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from sacvit.runtime.pipeline import Pipeline
-from sacvit.runtime.run import run_chain
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.loop import run_chain
 from sacvit.runtime.sinks.sink import Answer, Quit
 from sacvit.runtime.sources.frame import Frame
 
@@ -125,6 +125,6 @@ def test_the_region_is_where_the_view_was_cut(bundles, pictures):
 
 
 def test_plain_lines_replace_the_bar_where_there_is_no_terminal(pipeline, pictures, monkeypatch, capsys):
-    monkeypatch.setattr("sacvit.runtime.run.PLAIN_PROGRESS_S", -1.0)
+    monkeypatch.setattr("sacvit.runtime.loop.PLAIN_PROGRESS_S", -1.0)
     run_chain(pipeline, ListSource(pictures[:2]), [])
     assert capsys.readouterr().err.splitlines()[0].startswith("1 of 2 frames, ")

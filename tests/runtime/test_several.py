@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import DeviceError
-from sacvit.runtime.cli import main
+from sacvit.commands.run import main
 from sacvit.runtime.sources.frame import Frame
 from sacvit.runtime.sources.several import Several
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.runtime.pipeline import Result
-from sacvit.runtime.statistics import RunStatistics, median, percentile, summarise, summary_lines
+from sacvit.runtime.chain.pipeline import Result
+from sacvit.runtime.percentiles import percentile, summarise
+from sacvit.runtime.totals import RunStatistics, summary_lines
 
 
 def result(ee_ms: float, sac_ms: float | None) -> Result:
@@ -25,10 +26,6 @@ def test_percentiles_are_values_and_in_order(values):
     assert found == sorted(found)
 
 
-def test_the_median_of_an_even_count_is_the_middle():
-    assert median([4, 1, 3, 2]) == 2.5
-
-
 def test_no_values_have_no_percentiles():
     assert summarise([]) == {"n": 0}
 
@@ -46,7 +43,7 @@ def test_paths_add_up_what_a_frame_waited_for():
 
 
 def test_a_camera_may_run_for_months(monkeypatch):
-    monkeypatch.setattr("sacvit.runtime.statistics.KEPT_FRAMES", 10)
+    monkeypatch.setattr("sacvit.runtime.totals.KEPT_FRAMES", 10)
     statistics = RunStatistics()
     for number in range(25):
         statistics.add(0.0, result(float(number), None))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository
 

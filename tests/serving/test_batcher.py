@@ -9,8 +9,8 @@ import pytest
 
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
 from sacvit.bundle.preprocess import ImageU8
-from sacvit.runtime.pipeline import Pipeline, Result
-from sacvit.serving.chain import Asked, BusyError, Chain
+from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.serving.batcher import Asked, BusyError, Chain
 from sacvit.serving.gate import EachGate
 
 

@@ -17,9 +17,9 @@ pytest.importorskip("tritonclient.http")
 from tritonclient.utils import InferenceServerException
 
 from sacvit.bundle.errors import EngineError, SacvitError, UsageError
-from sacvit.runtime import remote
-from sacvit.runtime.cli import main
-from sacvit.runtime.remote import RemotePipeline, ServerBusyError
+from sacvit.commands.run import main
+from sacvit.serving import client as remote
+from sacvit.serving.client import RemotePipeline, ServerBusyError
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sacvit.bundle.errors import EngineError, SacvitError, UsageError
-from sacvit.runtime.gate import Gate
-from sacvit.runtime.pipeline import Pipeline
-from sacvit.runtime.served import About
+from sacvit.commands.serve import main
+from sacvit.runtime.chain.gate import Gate
+from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.serving import repository
-from sacvit.serving.cli import main
+from sacvit.serving.description import About
 from sacvit.serving.repository import Serving, text_of, write_repository
 
 BUNDLE = Path(__file__).parents[1] / "runtime" / "bundles" / "bundle"

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import DeviceError, SacvitError
-from sacvit.runtime.cli import main as run_main
-from sacvit.runtime.pipeline import Pipeline, Result
-from sacvit.runtime.remote import RemotePipeline
+from sacvit.commands.run import main as run_main
+from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.serving.client import RemotePipeline
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository
 

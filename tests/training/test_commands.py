@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.training.cli import build_parser
+from sacvit.commands.train import build_parser
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "docs" / "own-classes.md", ROOT / "docs" / "training.md"]

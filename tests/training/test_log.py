@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.bundle.command import CURES
 from sacvit.bundle.errors import SacvitError
+from sacvit.commands.frame import CURES
 from sacvit.training.log import Log
 
 

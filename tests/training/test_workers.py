@@ -21,7 +21,7 @@ from sacvit.training.dataset import Batches, open_split
 from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
 
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
-TRAIN = "import sys; from sacvit.training.cli import main; sys.exit(main(sys.argv[1:]))"
+TRAIN = "import sys; from sacvit.commands.train import main; sys.exit(main(sys.argv[1:]))"
 # Ends itself as `kill -9` would, in front of the step that is named.
 KILLED = (
     """

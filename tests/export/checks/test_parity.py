@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 
 from sacvit.bundle.errors import GuardError
-from sacvit.export.export import build_pair
-from sacvit.export.parity import check_pair, count_swaps, require_held
+from sacvit.export.checks.parity import check_pair, count_swaps, require_held
+from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 

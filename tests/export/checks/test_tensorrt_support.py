@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from sacvit.export.acceptance import Verdict, accept, acceptance_lines
-from sacvit.export.export import build_pair
-from sacvit.export.ladder import TABLE, load_table
+from sacvit.export.checks.tensorrt_support import Verdict, accept, acceptance_lines
+from sacvit.export.plans.ladder import TABLE, load_table
+from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 VERSIONS = ["8.6", "10.3", "10.16", "11.4"]
@@ -185,7 +185,7 @@ def test_known_faults_are_of_versions_and_precisions_that_the_table_has():
 
 
 def test_the_table_allows_every_operator_that_the_lint_allows():
-    from sacvit.export.lint import ALLOWED_OPERATORS, QDQ_OPERATORS
+    from sacvit.export.checks.lint import ALLOWED_OPERATORS, QDQ_OPERATORS
 
     assert set(load_table()["operators"]["names"]) == ALLOWED_OPERATORS | QDQ_OPERATORS
 

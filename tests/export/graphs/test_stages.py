@@ -8,9 +8,9 @@ import pytest
 
 from sacvit.bundle.manifest import HAND_OFF
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.calibration.session import Session
-from sacvit.export.export import build_pair
-from sacvit.export.graphs import (
+from sacvit.calibration.onnx_session import Session
+from sacvit.export.checks.lint import lint_graph
+from sacvit.export.graphs.stages import (
     build_plain,
     cluster_mask,
     line_pairs,
@@ -18,7 +18,7 @@ from sacvit.export.graphs import (
     strip_table,
     window_members,
 )
-from sacvit.export.lint import lint_graph
+from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT, TwoStageViT
@@ -141,8 +141,8 @@ def test_main_attention_has_one_reader(tiny_checkpoint):
 
 
 def test_equal_attention_is_ordered_by_index():
-    from sacvit.export.builder import GraphBuilder
-    from sacvit.export.graphs import select
+    from sacvit.export.graphs.builder import GraphBuilder
+    from sacvit.export.graphs.stages import select
 
     g = GraphBuilder()
     config = ModelConfig(image_size=64, patch_size=8)

@@ -14,13 +14,13 @@ import pytest
 from sacvit.bundle.errors import DeviceError, EngineError, GuardError, UsageError
 from sacvit.bundle.files import sha256_of
 from sacvit.bundle.manifest import read_manifest, record_from_manifest
-from sacvit.export import build as module
-from sacvit.export.build import build
-from sacvit.export.build_cli import main
-from sacvit.export.plan import PlanError
-from sacvit.export.worker import run_job
-from sacvit.runtime.onnx_stage import OnnxStage
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.commands.build import main
+from sacvit.export.plans import build as module
+from sacvit.export.plans.build import build
+from sacvit.export.plans.trt_builder import PlanError
+from sacvit.export.plans.worker import run_job
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.onnx import OnnxStage
 
 BUNDLE = Path(__file__).parent.parent / "runtime" / "bundles" / "typed"
 NAMES = {"ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json"}
@@ -447,7 +447,7 @@ def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, tmp_path, monkeypatch
     (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKED)
     home = str(Path(fake_gpu.tensorrt.__file__).parent.parent)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{home}")
-    code = "import sys; from sacvit.export.build_cli import main; sys.exit(main())"
+    code = "import sys; from sacvit.commands.build import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp16"],
         capture_output=True,
@@ -495,7 +495,7 @@ def test_without_tensorrt_the_cure_is_told(monkeypatch, tmp_path, capsys):
 
 
 def test_the_export_builds_plans_where_tensorrt_is(fake_gpu, tiny_checkpoint, tmp_path, capsys):
-    from sacvit.export.cli import main as export_main
+    from sacvit.commands.export import main as export_main
 
     assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} >= NAMES
@@ -503,14 +503,14 @@ def test_the_export_builds_plans_where_tensorrt_is(fake_gpu, tiny_checkpoint, tm
 
 
 def test_the_export_builds_none_when_told_so(fake_gpu, tiny_checkpoint, tmp_path):
-    from sacvit.export.cli import main as export_main
+    from sacvit.commands.export import main as export_main
 
     assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--no-build"]) == 0
     assert not NAMES & {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_the_export_goes_on_without_a_gpu(fake_gpu, tiny_checkpoint, tmp_path, capsys):
-    from sacvit.export.cli import main as export_main
+    from sacvit.commands.export import main as export_main
 
     fake_gpu.reset(count=0)
     assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]) == 0
@@ -518,7 +518,7 @@ def test_the_export_goes_on_without_a_gpu(fake_gpu, tiny_checkpoint, tmp_path, c
 
 
 def test_a_new_export_removes_the_plans_of_the_one_before(fake_gpu, tiny_checkpoint, tmp_path):
-    from sacvit.export.cli import main as export_main
+    from sacvit.commands.export import main as export_main
 
     arguments = ["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]
     assert export_main(arguments) == 0

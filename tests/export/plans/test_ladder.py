@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sacvit.export.ladder import Features, Rung, compares_typings, ladder, load_table
+from sacvit.export.plans.ladder import Features, Rung, compares_typings, ladder, load_table
 
 TRT8, TRT10, TRT11 = Features(False, True), Features(True, True), Features(True, False)
 ALL = ("fp32", "int8", "fp16", "int8fp16")

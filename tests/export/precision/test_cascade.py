@@ -15,10 +15,10 @@ pytest.importorskip("torch")
 
 from sacvit.bundle.errors import SacvitError
 from sacvit.bundle.manifest import HAND_OFF
-from sacvit.calibration.session import Session
+from sacvit.calibration.onnx_session import Session
 from sacvit.calibration.threshold import match_exit_rate
-from sacvit.export import cascade
-from sacvit.export.cascade import Cascade
+from sacvit.export.precision import cascade
+from sacvit.export.precision.cascade import Cascade
 
 Fed = dict[str, list[dict[str, np.ndarray]]]
 

@@ -15,14 +15,14 @@ pytest.importorskip("torch")
 
 from sacvit.bundle.errors import GuardError, SacvitError
 from sacvit.bundle.manifest import read_manifest
-from sacvit.calibration.comparison import Comparison, StageAnswers
+from sacvit.calibration.decisions import Comparison, StageAnswers
 from sacvit.calibration.guards import INT8_LIMITS, Guard
 from sacvit.calibration.sensitivity import COLUMNS, Effect
 from sacvit.calibration.threshold import match_exit_rate
-from sacvit.export import variants
-from sacvit.export.blame import complain
-from sacvit.export.precision import Variant
-from sacvit.export.variants import _Maker
+from sacvit.export.precision import variants
+from sacvit.export.precision.leave_out import complain
+from sacvit.export.precision.options import Variant
+from sacvit.export.precision.variants import _Maker
 
 EE_LAYERS = 5 * 4 + 1  # qkv, proj, fc1, fc2; the patch embedding
 BAD = "blocks.1.mlp.fc1"  # whose range the tests below spoil
@@ -98,7 +98,7 @@ def test_fp16_is_advised_to_keep_more_in_fp32():
 @pytest.fixture
 def failing(make_bundle, spoil, anything, tmp_path, monkeypatch) -> str:
     """The message of an INT8 export with one spoilt layer and --sensitivity, of EE alone for the time that it takes."""
-    monkeypatch.setattr("sacvit.export.blame.STAGES", ("EE",))
+    monkeypatch.setattr("sacvit.export.precision.leave_out.STAGES", ("EE",))
     spoil(spoil_a_layer)
     with pytest.raises(GuardError) as fault:
         make_bundle(limits=anything | {"logit_error": 0.1}, sensitivity=tmp_path / "layers.csv")

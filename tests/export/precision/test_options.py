@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import SacvitError, UsageError
-from sacvit.export.precision import PrecisionOptions, default_cache
+from sacvit.export.precision.options import PrecisionOptions, default_cache
 
 CALIB = Path("calib")
 

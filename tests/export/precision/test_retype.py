@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from sacvit.bundle.manifest import HAND_OFF
-from sacvit.calibration.session import Pair
-from sacvit.export.retype import LIMIT, retype
-from sacvit.export.rounding import rounded_like_fp16
+from sacvit.calibration.onnx_session import Pair
+from sacvit.export.precision.retype import LIMIT, retype
+from sacvit.export.precision.rounding import rounded_like_fp16
 
 FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
 RETYPED = ("fp16", "int8fp16")
@@ -249,7 +249,7 @@ def test_onnx_runtime_hands_over_in_the_same_types(graphs, images, kind):
 
 def test_a_device_retypes_without_torch(tiny_bundle):
     code = (
-        "import sys; sys.modules['torch'] = None\nimport onnx\nfrom sacvit.export.retype import retype\n"
+        "import sys; sys.modules['torch'] = None\nimport onnx\nfrom sacvit.export.precision.retype import retype\n"
         f"print(retype(onnx.load({str(tiny_bundle / 'ee.onnx')!r}), {{}})[0].opset_import[0].version)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sacvit.calibration.session import Session
-from sacvit.export.rounding import rounded_like_fp16
+from sacvit.calibration.onnx_session import Session
+from sacvit.export.precision.rounding import rounded_like_fp16
 
 HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 VALUES = np.linspace(-3, 3, 64, dtype=np.float32) ** 3  # most of them no FP16 numbers

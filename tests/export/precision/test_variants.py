@@ -17,11 +17,11 @@ pytest.importorskip("torch")
 
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
 from sacvit.bundle.manifest import StageRecord, read_manifest
-from sacvit.calibration.comparison import Comparison
-from sacvit.export import variants
-from sacvit.export.export import export
-from sacvit.export.lint import lint_graph
-from sacvit.runtime.pipeline import Pipeline, Result
+from sacvit.calibration.decisions import Comparison
+from sacvit.export.checks.lint import lint_graph
+from sacvit.export.precision import variants
+from sacvit.export.write_bundle import export
+from sacvit.runtime.chain.pipeline import Pipeline, Result
 
 KINDS = ("fp32", "int8", "fp16", "int8fp16")
 TYPED = KINDS[1:]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sacvit.profiles import latency
-from sacvit.profiles.latency import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.conditions import machine as latency
+from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
 
 
 def test_tasks_take_turns_and_the_warmup_does_not_count():

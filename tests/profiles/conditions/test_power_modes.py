@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.bundle.board import PowerMode
 from sacvit.bundle.errors import DeviceError, UsageError
-from sacvit.profiles import power_modes as module
-from sacvit.profiles.power_modes import PowerModes, parse_mode_list, read_power_mode, run_limited
+from sacvit.machine.jetson import PowerMode
+from sacvit.profiles.conditions import power_modes as module
+from sacvit.profiles.conditions.power_modes import PowerModes, parse_mode_list, read_power_mode, run_limited
 
 TABLE = """
 # < POWER_MODEL ID=9 NAME=AN_EXAMPLE >

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sacvit.bundle.board import PowerMode
-from sacvit.profiles.changes import Change, describe_changes, state_rows
-from sacvit.profiles.power import PowerError
-from sacvit.profiles.state import (
+from sacvit.machine.jetson import PowerMode
+from sacvit.profiles.conditions.state import (
     ClockState,
     MachineState,
     NvmlState,
@@ -21,6 +19,8 @@ from sacvit.profiles.state import (
     read_nvml_state,
     read_state,
 )
+from sacvit.profiles.conditions.validity import Change, describe_changes, state_rows
+from sacvit.profiles.power.source import PowerError
 
 CPU, GPU = "sys/devices/system/cpu/cpufreq", "sys/class/devfreq"
 THERMAL, EMC = "sys/class/thermal", "sys/kernel/debug/bpmp/debug/clk/emc"

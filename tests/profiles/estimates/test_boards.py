@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sacvit.bundle.errors import UsageError
-from sacvit.profiles.boards import AMPERE, BLACKWELL, BOARDS, find_board
+from sacvit.profiles.estimates.boards import AMPERE, BLACKWELL, BOARDS, find_board
 
 ALL_MODES = [(board, mode) for board in BOARDS.values() for mode in board.modes]
 IDS = [f"{board.name} {mode.name}" for board, mode in ALL_MODES]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sacvit.bundle.errors import UsageError
 from sacvit.model.config import preset
 from sacvit.model.cost import ModelCost, StageCost, count_cost
-from sacvit.profiles.boards import BOARDS, Board, Gpu, Mode, find_board
-from sacvit.profiles.estimate import assumption_lines, estimate, estimate_lines, estimate_stage, pay_off_line
+from sacvit.profiles.estimates.boards import BOARDS, Board, Gpu, Mode, find_board
+from sacvit.profiles.estimates.roofline import assumption_lines, estimate, estimate_lines, estimate_stage, pay_off_line
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8fp16")
 # 1 SM at 1000 MHz: 8 INT8, 4 FP16, 1 FP32 TOPS; 10 GB/s

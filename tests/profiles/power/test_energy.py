@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacvit.profiles.energy import (
+from sacvit.profiles.power.energy import (
     TOTAL,
     Amount,
     Meter,
@@ -20,8 +20,8 @@ from sacvit.profiles.energy import (
     spread,
     student,
 )
-from sacvit.profiles.power import NoPower, Reading, Sensor
-from sacvit.profiles.sampler import Sampler, Trace
+from sacvit.profiles.power.sampler import Sampler, Trace
+from sacvit.profiles.power.source import NoPower, Reading, Sensor
 
 
 class Source:

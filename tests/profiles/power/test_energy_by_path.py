@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.profiles.regression import Row, fit_paths
+from sacvit.profiles.power.energy_by_path import Row, fit_paths
 
 
 def rows(exit_mj, full_mj, idle_mw, rates, noise_mw=0.0, seed=0, bound_mw=0.0, plain_mj=None):

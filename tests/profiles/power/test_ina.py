@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacvit.profiles.ina import InaPower
-from sacvit.profiles.power import PowerError
+from sacvit.profiles.power.ina import InaPower
+from sacvit.profiles.power.source import PowerError
 
 Rows = Sequence[tuple[str, int, int]]  # label, mV, mA
 ORIN_NANO: Rows = (("VDD_IN", 5000, 960), ("VDD_CPU_GPU_CV", 5000, 104), ("VDD_SOC", 5000, 296))

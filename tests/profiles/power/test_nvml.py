@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sacvit.profiles.nvml import NvmlPower, open_device
-from sacvit.profiles.power import PowerError
+from sacvit.profiles.power.nvml import NvmlPower, open_device
+from sacvit.profiles.power.source import PowerError
 
 
 class NVMLError(Exception):

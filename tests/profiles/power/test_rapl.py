@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacvit.profiles.power import PowerError
-from sacvit.profiles.rapl import RaplPower
+from sacvit.profiles.power.rapl import RaplPower
+from sacvit.profiles.power.source import PowerError
 
 RANGE_UJ = 262143328850
 ZONES = "sys/class/powercap"

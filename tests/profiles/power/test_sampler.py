@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.profiles.power import PERIOD_S, PowerError, Reading, Sensor
-from sacvit.profiles.sampler import Sampler, Trace
+from sacvit.profiles.power.sampler import Sampler, Trace
+from sacvit.profiles.power.source import PERIOD_S, PowerError, Reading, Sensor
 
 
 class Script:

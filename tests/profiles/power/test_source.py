@@ -8,20 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from sacvit.profiles.ina import InaPower
-from sacvit.profiles.nvml import NvmlPower
-from sacvit.profiles.power import (
-    NoPower,
-    PowerError,
-    Sensor,
-    describe,
-    module_total,
-    open_power,
-    read_number,
-    read_text,
-)
-from sacvit.profiles.rapl import RaplPower
-from sacvit.profiles.tegrastats_power import TegrastatsPower
+from sacvit.profiles.power.ina import InaPower
+from sacvit.profiles.power.nvml import NvmlPower
+from sacvit.profiles.power.open import open_power
+from sacvit.profiles.power.rapl import RaplPower
+from sacvit.profiles.power.source import NoPower, PowerError, Sensor, describe, module_total, read_number, read_text
+from sacvit.profiles.power.tegrastats import TegrastatsPower
 
 LINE = "RAM 1/2MB (lfb 1x4MB) CPU [1%@2] VDD_IN 5000mW/5000mW"
 INA, RAPL = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1", "sys/class/powercap/intel-rapl:0"

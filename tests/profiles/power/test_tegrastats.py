@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.profiles import tegrastats_power
-from sacvit.profiles.power import PowerError
-from sacvit.profiles.tegrastats_power import TegrastatsPower
+from sacvit.profiles.power import tegrastats as tegrastats_power
+from sacvit.profiles.power.source import PowerError
+from sacvit.profiles.power.tegrastats import TegrastatsPower
 
 LOGS = Path(__file__).parent / "tegrastats"
 PATIENCE_S = 20.0  # for what a loaded machine does late; nothing waits for so long that goes well

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.profiles.tegrastats import read_line, read_lines
+from sacvit.profiles.power.tegrastats_lines import read_line, read_lines
 
 LOGS = Path(__file__).parent / "tegrastats"
 EXPECTED = [json.loads(line) for line in (LOGS / "expected.jsonl").read_text().splitlines()]

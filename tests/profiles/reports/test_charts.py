@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sacvit.profiles.charts import (
+from sacvit.profiles.reports.charts import (
     CHART_CSS,
     Band,
     Bar,
@@ -24,7 +24,7 @@ from sacvit.profiles.charts import (
     sparkline,
     timeline,
 )
-from sacvit.profiles.scales import (
+from sacvit.profiles.reports.scales import (
     exact,
     fixed,
     number,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.profiles.cli import main
-from sacvit.profiles.rails import TOTALS, total_of
+from sacvit.commands.profile import main
+from sacvit.profiles.power.rails import TOTALS, total_of
 
 LOGS = Path(__file__).parent / "tegrastats"
 EXPECTED = [json.loads(line) for line in (LOGS / "expected.jsonl").read_text().splitlines()]

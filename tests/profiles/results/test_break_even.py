@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.profiles.break_even import break_even
+from sacvit.profiles.results.break_even import break_even
 
 
 def test_the_break_even_is_where_the_chain_costs_what_the_plain_vit_does():

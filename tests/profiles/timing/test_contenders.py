@@ -9,14 +9,14 @@ import pytest
 
 from sacvit.bundle.errors import EngineError
 from sacvit.bundle.goldens import read_goldens
-from sacvit.profiles.contenders import ALWAYS, NEVER, STAGES, Chain, PlainViT, Record, SendAll, run_for
-from sacvit.profiles.images import load_images
-from sacvit.profiles.layers import layer_rows, time_layers
-from sacvit.profiles.parts import time_parts
-from sacvit.profiles.plain import Plain
-from sacvit.profiles.trtexec import summary_lines, write_times
-from sacvit.runtime.gate import Gate
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.profiles.timing.contenders import ALWAYS, NEVER, STAGES, Chain, PlainViT, Record, SendAll, run_for
+from sacvit.profiles.timing.inputs import load_images
+from sacvit.profiles.timing.layers import layer_rows, time_layers
+from sacvit.profiles.timing.pass_parts import time_parts
+from sacvit.profiles.timing.plain import Plain
+from sacvit.profiles.timing.trtexec import summary_lines, write_times
+from sacvit.runtime.chain.gate import Gate
+from sacvit.runtime.chain.pipeline import Pipeline
 
 
 @pytest.fixture

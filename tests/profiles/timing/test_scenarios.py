@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sacvit.profiles.scenarios import early_stopping_ms, judge, most_discarded
+from sacvit.profiles.timing.scenarios import early_stopping_ms, judge, most_discarded
 
 
 @pytest.mark.parametrize(("queries", "discarded"), [(2048, 172), (2116, 178), (2145, 181), (7469, 685)])

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sacvit.profiles.contenders import ALWAYS, NEVER, PLAIN, Record, run_for
-from sacvit.profiles.power import NoPower, PowerError
-from sacvit.profiles.result import summarise
-from sacvit.profiles.session import Schedule, missing_windows, plan_schedule, run_session
-from sacvit.profiles.store import open_store
+from sacvit.profiles.power.source import NoPower, PowerError
+from sacvit.profiles.results.result import summarise
+from sacvit.profiles.timing.contenders import ALWAYS, NEVER, PLAIN, Record, run_for
+from sacvit.profiles.timing.session import Schedule, missing_windows, plan_schedule, run_session
+from sacvit.profiles.timing.store import open_store
 
 LONG = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.2, lead_s=2.0, idle_s=10.0, needed_s=10.0)
 
@@ -110,7 +110,7 @@ def test_the_paths_are_found_by_regression_over_all_windows(tmp_path, world):
 
 
 def test_a_sensor_slower_than_it_was_taken_for_is_told(tmp_path, world):
-    from sacvit.profiles.result import _slow_sensor
+    from sacvit.profiles.results.result import _slow_sensor
 
     power = {"sensors": {"A": {"filter_s": 0.4}}, "schedule": {"lead_s": 2.0}, "rise_s": [1.2]}
     assert "power took 1.2 s to rise" in _slow_sensor(power)[0]

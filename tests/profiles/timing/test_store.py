@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import SacvitError, UsageError
-from sacvit.profiles.store import open_store, read_store
+from sacvit.profiles.timing.store import open_store, read_store
 
 HEADER = {"engines": {"EE": "abc"}, "batch": 1}
 
@@ -79,7 +79,7 @@ def test_arrays_that_a_power_cut_left_half_written_are_told(tmp_path):
 
 
 def test_arrays_that_unpack_to_more_than_any_window_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sacvit.profiles.store.MAX_ARRAYS_BYTES", 1000)
+    monkeypatch.setattr("sacvit.profiles.timing.store.MAX_ARRAYS_BYTES", 1000)
     np.savez_compressed(tmp_path / "window-0001.npz", total=np.zeros(1000))
     with pytest.raises(SacvitError, match="larger than any window"):
         open_store(tmp_path, HEADER).arrays({"file": "window-0001.npz"})

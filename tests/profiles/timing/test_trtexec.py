@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sacvit.profiles.trtexec import Pass, summary_lines, write_times
+from sacvit.profiles.timing.trtexec import Pass, summary_lines, write_times
 
 
 def passes(compute_ms: list[float], enqueue_ms: float = 0.1) -> list[Pass]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacvit.profiles.curve import (
+from sacvit.profiles.tuning.curve import (
     POINTS,
     Judged,
     cheapest_with,

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from sacvit.profiles.curve import Judged, cheapest_with, draw_curve, losing_at_most, promise_of, promising
-from sacvit.profiles.promise import Z, images_needed, leading_promises, loss_bound, score
+from sacvit.profiles.tuning.curve import Judged, cheapest_with, draw_curve, losing_at_most, promise_of, promising
+from sacvit.profiles.tuning.loss_bound import Z, images_needed, leading_promises, loss_bound, score
 
 # The bound
 

@@ -10,10 +10,10 @@ import pytest
 
 from sacvit.bundle.errors import EngineError
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.profiles import plain_point
-from sacvit.profiles.answers import WARMUP_PASSES
-from sacvit.profiles.labelled import Labelled
-from sacvit.profiles.plain_point import measure_plain, require_classes
+from sacvit.images.labelled import Labelled
+from sacvit.profiles.tuning import plain_point
+from sacvit.profiles.tuning.plain_point import measure_plain, require_classes
+from sacvit.profiles.tuning.stored_answers import WARMUP_PASSES
 
 COLD_S, WARM_S = 7.0, 0.25
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from sacvit.profiles.curve import Judged, most_accurate
-from sacvit.profiles.honesty import intervals, self_deception
+from sacvit.profiles.tuning.curve import Judged, most_accurate
+from sacvit.profiles.tuning.resampling import intervals, self_deception
 
 
 def pair(seed: int, count: int, right: float) -> Judged:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import UsageError
-from sacvit.profiles.halves import fit_half, gap_lines, split
-from sacvit.profiles.labelled import Labelled
+from sacvit.images.labelled import Labelled
+from sacvit.profiles.tuning.split import fit_half, gap_lines, split
 
 
 def named(*names, labels=None, home="/data", source="data") -> Labelled:

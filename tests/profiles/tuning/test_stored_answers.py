@@ -18,12 +18,20 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import EngineError, ImageError, SacvitError, UsageError
-from sacvit.profiles import answers as module
-from sacvit.profiles.answers import DECODERS, FILES, KEY_NAME, WARMUP_NAME, WARMUP_PASSES, Answers, collect
-from sacvit.profiles.labelled import Labelled, open_labelled
-from sacvit.profiles.tune import judge
-from sacvit.runtime.pipeline import Pipeline
-from sacvit.runtime.track import Track
+from sacvit.images.labelled import Labelled, open_labelled
+from sacvit.profiles.tuning import stored_answers as module
+from sacvit.profiles.tuning.stored_answers import (
+    DECODERS,
+    FILES,
+    KEY_NAME,
+    WARMUP_NAME,
+    WARMUP_PASSES,
+    Answers,
+    collect,
+)
+from sacvit.profiles.tuning.tune import judge
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.track import Track
 
 BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
 COUNT = 22

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sacvit.profiles.temperature import (
+from sacvit.profiles.tuning.temperature import (
     COLDEST,
     calibration_error,
     confidences,
     fit_temperature,
     negative_log_likelihood,
 )
-from sacvit.runtime.gate import Gate
+from sacvit.runtime.chain.gate import Gate
 
 IMAGES, CLASSES = 20_000, 10
 

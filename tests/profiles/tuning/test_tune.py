@@ -18,18 +18,18 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
-from sacvit.profiles import honesty
-from sacvit.profiles import tune as module
-from sacvit.profiles.answers import Answers
-from sacvit.profiles.curve import POINTS, cheapest_with, fastest_within, most_accurate, with_exit_rate
-from sacvit.profiles.halves import fit_half
-from sacvit.profiles.labelled import Labelled, open_labelled
-from sacvit.profiles.rules import rule_of
-from sacvit.profiles.temperature import confidences
-from sacvit.profiles.tune import judge, tune
-from sacvit.profiles.tune_cli import main
-from sacvit.profiles.tune_report import summary_lines
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.commands.tune import main
+from sacvit.images.labelled import Labelled, open_labelled
+from sacvit.profiles.tuning import resampling as honesty
+from sacvit.profiles.tuning import tune as module
+from sacvit.profiles.tuning.curve import POINTS, cheapest_with, fastest_within, most_accurate, with_exit_rate
+from sacvit.profiles.tuning.report import summary_lines
+from sacvit.profiles.tuning.rules import rule_of
+from sacvit.profiles.tuning.split import fit_half
+from sacvit.profiles.tuning.stored_answers import Answers
+from sacvit.profiles.tuning.temperature import confidences
+from sacvit.profiles.tuning.tune import judge, tune
+from sacvit.runtime.chain.pipeline import Pipeline
 
 BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
 NAMES = ["ant", "bee", "cat", "dog", "emu"]
@@ -233,7 +233,7 @@ def view(seed) -> np.ndarray:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """60 pictures in folders of what SAC takes them for, but each tenth in another: SAC-always has 90 %."""
-    from sacvit.profiles.contenders import SendAll
+    from sacvit.profiles.timing.contenders import SendAll
 
     pipeline = Pipeline.load(BUNDLES / "typed" / "ee.onnx", BUNDLES / "typed" / "sac.onnx")
     folder = tmp_path_factory.mktemp("photos")
@@ -341,7 +341,7 @@ def test_a_variant_s_gate_is_stored_beside_fp32_s(command, bundle, tmp_path):
 
 
 def test_sacvit_run_uses_what_was_stored(command, bundle, photos, capsys):
-    from sacvit.runtime.cli import main as run
+    from sacvit.commands.run import main as run
 
     assert main([*command, "--exit-rate", "0.5"]) == 0
     stored = manifest_of(bundle)["tuned"]["fp32"]
@@ -358,7 +358,7 @@ def test_sacvit_run_uses_what_was_stored(command, bundle, photos, capsys):
 
 
 def test_a_second_call_with_another_rule_answers_nothing_again(command, monkeypatch):
-    from sacvit.runtime.track import Track
+    from sacvit.runtime.chain.track import Track
 
     assert main([*command, "--point", "fast"]) == 0
     monkeypatch.setattr(Track, "start", lambda *_: pytest.fail("an image was answered again"))
@@ -411,7 +411,7 @@ def test_a_list_of_paths_and_another_set_to_report_on(command, photos, tmp_path,
 
 
 def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(command, monkeypatch, capsys):
-    from sacvit.runtime.track import Track
+    from sacvit.runtime.chain.track import Track
 
     real, taken = Track.start, []
 
@@ -422,7 +422,7 @@ def test_ctrl_c_ends_with_130_and_the_next_call_goes_on(command, monkeypatch, ca
         real(self, count, on_device)
 
     monkeypatch.setattr(Track, "start", start)
-    monkeypatch.setattr("sacvit.profiles.answers.WARMUP_PASSES", 0)
+    monkeypatch.setattr("sacvit.profiles.tuning.stored_answers.WARMUP_PASSES", 0)
     fails(command, 130, "interrupted", capsys=capsys)
     assert main(command) == 0 and len(taken) == 30 + 31
 
@@ -437,7 +437,7 @@ def test_answers_in_batches_are_a_run_of_their_own(command, capsys):
 
 @pytest.fixture(scope="module")
 def profiled(tmp_path_factory):
-    from sacvit.profiles.cli import main as profile
+    from sacvit.commands.profile import main as profile
 
     folder = tmp_path_factory.mktemp("profile")
     engines = ["--engine", str(BUNDLES / "typed" / "ee.onnx"), str(BUNDLES / "typed" / "sac.onnx")]
@@ -587,7 +587,7 @@ def test_a_report_that_the_kernel_refuses_to_write_is_told_and_the_next_call_ans
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
-    monkeypatch.setattr("sacvit.runtime.track.Track.start", lambda *_: pytest.fail("an image was answered again"))
+    monkeypatch.setattr("sacvit.runtime.chain.track.Track.start", lambda *_: pytest.fail("an image was answered again"))
     assert main(again) == 0 and path.read_bytes() != before
 
 

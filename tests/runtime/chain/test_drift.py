@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from sacvit.runtime.drift import ALARM, LEARNT, Drift
-from sacvit.runtime.pipeline import Result
-from sacvit.runtime.run import WATCHED_S, Watch
+from sacvit.runtime.chain.drift import ALARM, LEARNT, Drift
+from sacvit.runtime.chain.pipeline import Result
+from sacvit.runtime.loop import WATCHED_S, Watch
 
 
 def first_alarm(rates, seed):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError, UsageError
-from sacvit.runtime.gate import Gate
+from sacvit.runtime.chain.gate import Gate
 
 UNIT = st.floats(0, 1, width=32)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import UsageError
-from sacvit.runtime.live_gate import PROBE_S, LiveGate
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.chain.live_gate import PROBE_S, LiveGate
+from sacvit.runtime.chain.pipeline import Pipeline
 
 
 class Clock:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
 from sacvit.bundle.manifest import HAND_OFF, MANIFEST_NAME
-from sacvit.runtime.pipeline import Pipeline
+from sacvit.runtime.chain.pipeline import Pipeline
 
 # ONNX Runtime picks its kernels by size: a batch of one and a batch of ten sum in another order.
 LIMIT = 1e-5

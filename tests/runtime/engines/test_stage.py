@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import EngineError
-from sacvit.runtime.buffers import HostLane, wrap
-from sacvit.runtime.onnx_stage import OnnxStage
-from sacvit.runtime.stage import load_stage
+from sacvit.runtime.engines.backends import load_stage
+from sacvit.runtime.engines.buffers import HostLane, wrap
+from sacvit.runtime.engines.onnx import OnnxStage
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def gpu_build(monkeypatch):
     """ONNX Runtime as its GPU build: lists CUDA, and gives sessions with it as told."""
     import onnxruntime as ort
 
-    from sacvit.runtime import onnx_stage
+    from sacvit.runtime.engines import onnx as onnx_stage
 
     made: list[str] = []
     cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -166,7 +166,7 @@ def gpu_build(monkeypatch):
 def opened(provider: str) -> str:
     from pathlib import Path
 
-    from sacvit.runtime.onnx_stage import open_session
+    from sacvit.runtime.engines.onnx import open_session
 
     return open_session(Path("ee.onnx"), provider)[1]  # type: ignore[arg-type]
 
@@ -206,8 +206,8 @@ def test_a_plan_takes_no_provider(tmp_path):
 
 def test_a_hand_off_in_memory_of_onnx_runtime_gives_the_same_answers(bundles, pictures, monkeypatch):
     """The buffers of a GPU behind ONNX Runtime, here on its CPU: the same calls."""
-    from sacvit.runtime.onnx_stage import OrtCudaDevice
-    from sacvit.runtime.pipeline import Pipeline
+    from sacvit.runtime.chain.pipeline import Pipeline
+    from sacvit.runtime.engines.onnx import OrtCudaDevice
 
     files = bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx"
     plain, chain = Pipeline.load(*files), Pipeline.load(*files)

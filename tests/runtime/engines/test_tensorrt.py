@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from sacvit.bundle.errors import DeviceError, EngineError, ImageError, SacvitError, UsageError
 from sacvit.bundle.manifest import HAND_OFF
-from sacvit.runtime.overlap import Overlap
-from sacvit.runtime.pipeline import Pipeline
-from sacvit.runtime.tensorrt_stage import TensorrtStage
+from sacvit.runtime.chain.overlap import Overlap
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.tensorrt import TensorrtStage
 
 VERSIONS = ("8.6", "10.3", "10.16", "11.4")
 IMAGE_BYTES, LOGITS_BYTES = 32 * 32 * 3, 5 * 4
@@ -133,7 +133,7 @@ def test_without_a_graph_every_pass_is_enqueued_and_that_is_said_once(
         fake_gpu.reset(**settings)
     else:
         fake_gpu.become("10.3", "capture")
-    from sacvit.runtime import tensorrt_stage
+    from sacvit.runtime.engines import tensorrt as tensorrt_stage
 
     tensorrt_stage._told.clear()
     pipeline = load(folder)
@@ -426,7 +426,7 @@ def test_libraries_that_do_not_load_are_told_with_the_cure(plans, fake_gpu, tmp_
 
 
 def test_the_command_runs_plans(plans, picture_folder):
-    code = "import sys; from sacvit.runtime.cli import main; sys.exit(main())"
+    code = "import sys; from sacvit.commands.run import main; sys.exit(main())"
     engine = [str(plans / "ee.plan"), str(plans / "sac.plan")]
     for extra in ([], ["--batch", "4"], ["--batch", "2", "--overlap"]):
         done = subprocess.run(

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from sacvit.bundle.errors import EngineError
-from sacvit.export.build import build
-from sacvit.export.export import export
-from sacvit.export.plain import plain_of
+from sacvit.export.plans.build import build
+from sacvit.export.write_bundle import export
+from sacvit.export.write_plain import plain_of
 from sacvit.model.checkpoint import load_checkpoint
-from sacvit.runtime.buffers import HostLane, wrap
-from sacvit.runtime.onnx_stage import OnnxStage
+from sacvit.runtime.engines.buffers import HostLane, wrap
+from sacvit.runtime.engines.onnx import OnnxStage
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_checkpoint, calibration_images, tmp_path_factory):
-    from sacvit.export.precision import PrecisionOptions
+    from sacvit.export.precision.options import PrecisionOptions
 
     options = PrecisionOptions(int8=True, fp16=True, calib=calibration_images.path, limits={"exit_agreement": 0.9})
     folder = tmp_path_factory.mktemp("plain") / "build"
@@ -59,7 +59,7 @@ def here(fake_gpu):
 
 
 def test_its_plan_is_built_beside_the_chain_s_in_the_same_precision(bundle, here, tmp_path):
-    from sacvit.profiles.plain import Plain
+    from sacvit.profiles.timing.plain import Plain
 
     here.become("10.16")
     plans = build(bundle, tmp_path, wanted="fp16", batches=(1, 4))

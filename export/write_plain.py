@@ -11,15 +11,15 @@ import onnx
 
 from ..bundle.files import written_whole
 from ..bundle.manifest import DEFAULT_THRESHOLD, Precision, StageRecord
-from ..bundle.plan import PLAIN_RECORD_NAME
+from ..bundle.plan_record import PLAIN_RECORD_NAME
 from ..bundle.preprocess import ImageU8, Preprocessing
-from ..calibration.observe import observe
-from ..calibration.placement import insert_qdq, weighted_layers
+from ..calibration.activations import observe
+from ..calibration.qdq_placement import insert_qdq, weighted_layers
 from ..model.checkpoint import Checkpoint
 from ..model.network import PlainViT
-from .graphs import build_plain
-from .lint import require_clean
-from .retype import retype
+from .checks.lint import require_clean
+from .graphs.stages import build_plain
+from .precision.retype import retype
 
 
 def export_plain(model: PlainViT, preprocessing: Preprocessing, path: Path) -> None:

@@ -126,6 +126,18 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return export(tiny_checkpoint, tmp_path_factory.mktemp("bundle") / "build", threshold=0.4).folder
 
 
+@pytest.fixture(scope="session")
+def plain_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint's bundle with its plain ViT, at a threshold that half of its own images pass."""
+    from sacvit.bundle.goldens import read_goldens
+    from sacvit.export.write_bundle import export
+
+    folder = tmp_path_factory.mktemp("plain") / "build"
+    export(tiny_checkpoint, folder)
+    threshold = float(np.median(read_goldens(folder).confidence))
+    return export(tiny_checkpoint, folder, plain=True, threshold=threshold).folder
+
+
 def colour_fields(count: int) -> np.ndarray:
     """(count, 64, 64, 3) uint8: smooth colour fields with noise."""
     import cv2

@@ -12,7 +12,7 @@ import pytest
 
 from sacvit.commands.profile import main, parse_thresholds
 
-LOGS = Path(__file__).parent / "tegrastats"
+LOGS = Path(__file__).parent.parent / "profiles" / "tegrastats"
 
 
 @pytest.fixture

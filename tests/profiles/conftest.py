@@ -1,25 +1,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sacvit.profiles.power.sampler import Sampler
 from sacvit.profiles.power.source import PERIOD_S, Reading, Sensor
-
-
-@pytest.fixture(scope="session")
-def plain_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint's bundle with its plain ViT, at a threshold that half of its own images pass."""
-    from sacvit.bundle.goldens import read_goldens
-    from sacvit.export.write_bundle import export
-
-    folder = tmp_path_factory.mktemp("plain") / "build"
-    export(tiny_checkpoint, folder)
-    threshold = float(np.median(read_goldens(folder).confidence))
-    return export(tiny_checkpoint, folder, plain=True, threshold=threshold).folder
 
 
 class World:

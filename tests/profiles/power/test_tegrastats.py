@@ -15,7 +15,7 @@ from sacvit.profiles.power import tegrastats as tegrastats_power
 from sacvit.profiles.power.source import PowerError
 from sacvit.profiles.power.tegrastats import TegrastatsPower
 
-LOGS = Path(__file__).parent / "tegrastats"
+LOGS = Path(__file__).parent.parent / "tegrastats"
 PATIENCE_S = 20.0  # for what a loaded machine does late; nothing waits for so long that goes well
 BRIEF_S = 0.05  # for what never comes
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sacvit.profiles.power.tegrastats_lines import read_line, read_lines
 
-LOGS = Path(__file__).parent / "tegrastats"
+LOGS = Path(__file__).parent.parent / "tegrastats"
 EXPECTED = [json.loads(line) for line in (LOGS / "expected.jsonl").read_text().splitlines()]
 REAL = [line for path in sorted(LOGS.glob("*.txt")) for line in path.read_text().splitlines()]
 ORIN = REAL[0]

@@ -8,7 +8,7 @@ import pytest
 from sacvit.commands.profile import main
 from sacvit.profiles.power.rails import TOTALS, total_of
 
-LOGS = Path(__file__).parent / "tegrastats"
+LOGS = Path(__file__).parent.parent / "tegrastats"
 EXPECTED = [json.loads(line) for line in (LOGS / "expected.jsonl").read_text().splitlines()]
 
 

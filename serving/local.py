@@ -43,10 +43,11 @@ class Ports:
 
 
 class LocalServer:
-    """Serves a model repository until it is closed. environment: the virtual environment with the wheel and sacvit.
+    """Serves a model repository until it is closed, with this very sacvit.
 
-    backends: more of them, a folder each. strict: a model that does not load ends the server. Raises DeviceError where the
-    wheel is not there, SacvitError with the log's errors when the models do not load.
+    environment: the virtual environment with the wheel and what sacvit[cpu] needs.
+    backends: a folder with more backends, one folder each. strict: a model that does not load ends the server.
+    Raises DeviceError where the wheel is missing, SacvitError with the log's errors when the models do not load.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class LocalServer:
         lay_out(site, self._folder / "backends", backends)
         # By a name of ours: the backend hands the path to a shell without quotes, and a space there hangs the server.
         (self._folder / "models").symlink_to(repository.resolve())
+        # The stub ignores PYTHONPATH and looks in the current folder first: server and caller run the same sacvit.
+        (self._folder / "sacvit").symlink_to(Path(__file__).resolve().parents[1])
         libraries = [site / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")]
         variables = {
             **os.environ,
@@ -82,7 +85,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                cwd=self._folder,  # the stub looks for modules in the current folder too
+                cwd=self._folder,
             )
         try:
             self._wait_until_ready(start_s)

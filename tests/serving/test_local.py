@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sacvit.bundle.errors import DeviceError, SacvitError
+from sacvit.serving import local
 from sacvit.serving.local import LocalServer
 
 
@@ -44,3 +46,12 @@ def test_a_repository_may_have_moved_to_where_a_shell_would_need_quotes(
     with LocalServer(moved, triton, start_s=20) as server:
         assert server.get(server.ports.http, "/v2/models/sacvit/ready")[0] == 200
     assert list(home.iterdir()) == [moved] and (moved / "sacvit" / "config.pbtxt").is_file()
+
+
+def test_the_server_runs_the_callers_own_sacvit(triton: Path, python_repository: Path, home: Path) -> None:
+    """Not the one that its environment holds, which may be older: the backend ignores PYTHONPATH."""
+    shutil.copytree(python_repository, home / "models")
+    model = home / "models" / "sacvit" / "1" / "model.py"
+    model.write_text("import sacvit, os.path\nraise RuntimeError(f'from {os.path.realpath(sacvit.__file__)}.')\n")
+    with pytest.raises(SacvitError, match=f"from {re.escape(str(Path(local.__file__).resolve().parents[1]))}/__init__"):
+        LocalServer(home / "models", triton)

@@ -20,7 +20,12 @@ class EachGate(Gate):
         self.thresholds = np.array(thresholds, np.float32)
 
     def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
-        """See `Gate`. A confidence that is no number goes on: one broken answer must not take a batch of others along."""
-        going_on = np.flatnonzero(~(confidence >= self.thresholds))
+        """See `Gate`. An image with a confidence of NaN neither exits nor goes on: it is marked as broken."""
+        self.broken = frozenset(np.flatnonzero(np.isnan(confidence)).tolist())
+        going_on = np.flatnonzero(confidence < self.thresholds)  # NaN compares false
         row[: len(going_on)] = going_on
         return len(going_on)
+
+    def check(self, logits: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> None:
+        """Marks the survivors as broken whose logits (K, C) of SAC have no largest number."""
+        self.broken |= set(row[: len(logits)][~np.isfinite(logits.max(axis=1))].tolist())

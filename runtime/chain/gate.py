@@ -20,6 +20,8 @@ class Gate:
     # Images of the last pass that SAC answered although they exit, and that exit although they are not sure: see LiveGate.
     shadows: frozenset[int] = frozenset()
     degraded: frozenset[int] = frozenset()
+    # Images of the last pass that have no answer: see EachGate of serving. This gate raises for them instead.
+    broken: frozenset[int] = frozenset()
 
     def __init__(self, threshold: float, temperature: float = 1.0) -> None:
         if math.isnan(threshold) or not 0 <= threshold <= 1:

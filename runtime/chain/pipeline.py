@@ -211,13 +211,13 @@ class Pipeline:
 
     def exits(self, track: Track) -> dict[int, Result]:
         """What a track that has decided says of the images that leave, by their places in the batch."""
-        going_on = _places(track)
-        leaving = [image for image in range(track.count) if image not in going_on]
+        staying = self.gate.broken.union(_places(track))
+        leaving = [image for image in range(track.count) if image not in staying]
         return dict(zip(leaving, self._answered(track, leaving, {}), strict=True))
 
     def survivors(self, track: Track) -> dict[int, Result]:
         """What a finished track says of the others."""
-        places = _places(track)
+        places = {image: place for image, place in _places(track).items() if image not in self.gate.broken}
         return dict(zip(places, self._answered(track, places, places), strict=True))
 
     def _answered(self, track: Track, images: Iterable[int], place_of: Mapping[int, int]) -> list[Result]:

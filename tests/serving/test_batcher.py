@@ -197,6 +197,81 @@ def test_an_engine_that_fails_is_told_to_its_batch_and_the_next_one_is_answered(
     assert set(journal.answers) >= {3, 4, 5}
 
 
+class NanGate(EachGate):
+    """Plants NaN where an engine of too low a precision would: in EE's confidence, or in SAC's logits."""
+
+    ee: tuple[int, ...] = ()
+    sac: tuple[int, ...] = ()
+
+    def calibrate(self, logits: np.ndarray, confidence: np.ndarray) -> None:
+        confidence[list(self.ee)] = np.nan
+
+    def check(self, logits: np.ndarray, row: np.ndarray) -> None:
+        logits[list(self.sac)] = np.nan
+        super().check(logits, row)
+
+
+@pytest.mark.parametrize(("stage", "threshold"), [("EE", 0.5), ("SAC", 1.0)])
+def test_an_image_for_which_an_engine_computes_nan_fails_its_own_request_alone(
+    own_pipeline: Pipeline, pipeline: Pipeline, journal: Journal, pictures: np.ndarray, stage: str, threshold: float
+) -> None:
+    """Image 2 of the batch, which is the second of request 1. At a threshold of 1 all go on to SAC."""
+    gate = NanGate(0.5)
+    setattr(gate, stage.lower(), (2,))
+    own_pipeline.reserve(4)
+    Chain(own_pipeline, gate, journal, 4, 100).serve(asked(journal, pictures, [1, 2, 1], threshold))
+    assert isinstance(journal.faults[1], EngineError) and "image 1 of this request" in str(journal.faults[1])
+    wanted = [result.index for result in Pipeline(pipeline.ee, pipeline.sac, threshold)(list(pictures[:4]))]
+    assert {number: results[0].index for number, results in journal.answers.items()} == {0: wanted[0], 2: wanted[3]}
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])  # all are answered by EE, by SAC
+def test_a_client_that_cannot_be_answered_takes_no_other_along(
+    own_pipeline: Pipeline,
+    journal: Journal,
+    pictures: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+    threshold: float,
+) -> None:
+    class Gone:
+        def answer(self, results: list[Result]) -> None:
+            raise RuntimeError("response sender closed")
+
+        fail = answer
+
+    requests = asked(journal, pictures, [1, 1, 1, 1], threshold)
+    requests[0].client = Gone()  # type: ignore[assignment]
+    chain_of(own_pipeline, journal).serve(requests)
+    assert sorted(journal.answers) == [1, 2, 3] and not journal.faults
+    assert "response sender closed" in caplog.text
+
+
+def test_a_client_that_is_gone_when_it_is_refused_takes_no_other_along(
+    own_pipeline: Pipeline, journal: Journal, pictures: np.ndarray
+) -> None:
+    class Gone:
+        def fail(self, reason: Exception) -> None:
+            raise RuntimeError("response sender closed")
+
+    requests = asked(journal, pictures, [5, 1])
+    requests[0].client = Gone()  # type: ignore[assignment]
+    chain_of(own_pipeline, journal).serve(requests)
+    assert sorted(journal.answers) == [1]
+
+
+def test_a_client_whose_answer_cannot_be_written_gets_an_error(
+    own_pipeline: Pipeline, journal: Journal, pictures: np.ndarray
+) -> None:
+    requests = asked(journal, pictures, [1, 1])
+
+    def unwritable(results: list[Result]) -> None:
+        raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+
+    requests[0].client.answer = unwritable  # type: ignore[method-assign]
+    chain_of(own_pipeline, journal).serve(requests)
+    assert isinstance(journal.faults[0], UnicodeEncodeError) and sorted(journal.answers) == [1]
+
+
 def test_nothing_waits_at_the_end(own_pipeline: Pipeline, journal: Journal, pictures: np.ndarray) -> None:
     chain_of(own_pipeline, journal).serve(asked(journal, pictures, [1] * 10))
     waits = [event[1] for event in journal.events if event[0] == "waiting"]

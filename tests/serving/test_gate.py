@@ -21,5 +21,14 @@ def test_each_image_is_judged_by_its_own_eta(pairs: list[tuple[float, float]]) -
     assert survivors([value for value, _ in pairs], [eta for _, eta in pairs]) == wanted
 
 
-def test_a_confidence_that_is_no_number_goes_on() -> None:
-    assert survivors([float("nan"), 0.9], [0.0, 0.5]) == [0]
+def test_a_confidence_of_nan_is_marked_as_broken_and_does_not_go_on() -> None:
+    gate, row = EachGate(0.5), np.zeros(3, np.int32)
+    gate.begin([0.0, 0.5, 0.5])
+    assert row[: gate.survivors(np.array([np.nan, 0.9, 0.2], np.float32), row)].tolist() == [2]
+    assert gate.broken == {0}
+
+
+def test_logits_without_a_largest_number_are_marked_by_their_place_in_the_batch() -> None:
+    gate, row = EachGate(0.5), np.array([1, 3, 4, 9], np.int32)
+    gate.check(np.array([[1, np.nan], [1, np.inf], [1, -np.inf]], np.float32), row)
+    assert gate.broken == {1, 3}  # -inf is a probability of 0

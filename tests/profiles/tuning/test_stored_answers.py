@@ -33,7 +33,7 @@ from sacvit.profiles.tuning.tune import judge
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.chain.track import Track
 
-BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
+BUNDLES = Path(__file__).parents[2] / "runtime" / "bundles"
 COUNT = 22
 
 

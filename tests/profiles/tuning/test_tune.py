@@ -31,7 +31,7 @@ from sacvit.profiles.tuning.temperature import confidences
 from sacvit.profiles.tuning.tune import judge, tune
 from sacvit.runtime.chain.pipeline import Pipeline
 
-BUNDLES = Path(__file__).parent.parent / "runtime" / "bundles"
+BUNDLES = Path(__file__).parents[2] / "runtime" / "bundles"
 NAMES = ["ant", "bee", "cat", "dog", "emu"]
 EE_MS, SAC_MS = 1.0, 3.0
 

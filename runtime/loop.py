@@ -171,7 +171,7 @@ def answers(
     gate = pipeline.gate
     for frames in taken:
         if isinstance(gate, LiveGate):
-            gate.begin([frame.stream for frame in frames])
+            gate.begin([frame.stream for frame in frames], min(frame.taken_s for frame in frames))
         prepared = prepare(chain.image_slots(len(frames)), frames, pipeline.preprocessing)
         if not isinstance(chain, Overlap):
             yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics, watch)
@@ -205,7 +205,8 @@ def told(
 ) -> Iterator[Answer]:
     parts = zip(prepared.frames, prepared.slots, prepared.spent_ms, results, strict=True)
     for frame, view, spent_ms, result in parts:
-        statistics.add(spent_ms, result, frame.stream)
+        age_ms = 1e3 * (time.monotonic() - frame.taken_s)
+        statistics.add(spent_ms, age_ms, result, frame.stream)
         if watch is not None:
             watch.observe(frame.stream, result)
         frame_ms = spent_ms + result.ee_ms + (result.sac_ms or 0.0)
@@ -217,6 +218,7 @@ def told(
             grid=pipeline.grid,
             threshold=pipeline.threshold,
             prepare_ms=spent_ms,
+            age_ms=age_ms,
             running=Running(statistics.exit_rate, frame_ms, source.dropped),
         )
 

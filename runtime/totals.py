@@ -28,6 +28,7 @@ class RunStatistics:
     sac_ms: deque[float] = field(default_factory=recent)
     exit_ms: deque[float] = field(default_factory=recent)
     full_ms: deque[float] = field(default_factory=recent)
+    age_ms: deque[float] = field(default_factory=recent)
     frames: int = 0
     exits: int = 0
     degraded: int = 0
@@ -38,8 +39,11 @@ class RunStatistics:
     path_changes: int = 0
     _last: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
-    def add(self, prepare_ms: float, result: Result, stream: int = 0) -> None:
-        """One frame. The stage times of a batch count for each of its images: that is how long each one waited."""
+    def add(self, prepare_ms: float, age_ms: float, result: Result, stream: int = 0) -> None:
+        """One frame. The stage times of a batch count for each of its images: that is how long each one waited.
+
+        age_ms: from the moment that the frame was taken to its answer.
+        """
         before, self._last[stream] = self._last.get(stream), (result.index, result.exits_early)
         if before is not None:
             self.pairs += 1
@@ -49,6 +53,7 @@ class RunStatistics:
         if result.agreed is not None:
             self.shadows += 1
             self.agreed += result.agreed
+        self.age_ms.append(age_ms)
         self.prepare_ms.append(prepare_ms)
         self.ee_ms.append(result.ee_ms)
         total = prepare_ms + result.ee_ms
@@ -92,6 +97,7 @@ class RunStatistics:
                 "full": summarise(self.full_ms),
                 "all": summarise([*self.exit_ms, *self.full_ms]),
             },
+            "frame": {"age": summarise(self.age_ms)},
         }
 
 
@@ -103,7 +109,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         *live_lines(summary["live"]),
         f"{'':9}{'n':>7}{'median':>10}{'p90':>10}{'p95':>10}{'p99':>10}  ms",
     ]
-    for group in ("stages", "paths"):
+    for group in ("stages", "paths", "frame"):
         for name, numbers in summary[group].items():
             if numbers["n"]:
                 cells = "".join(f"{numbers[key]:10.2f}" for key in ("median_ms", "p90_ms", "p95_ms", "p99_ms"))

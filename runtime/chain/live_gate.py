@@ -21,9 +21,9 @@ class LiveGate(Gate):
     """See `Gate`. One object a run: it remembers.
 
     hysteresis h: a stream that exited may doubt (1 - eta) * (1 + h) and still exits, one that went on must doubt no more than
-    (1 - eta) / (1 + h) to exit again: at eta 0.95 and h 0.5, 0.925 and 0.967. deadline_ms: from `begin` to an answer; where
-    SAC's rolling 95th percentile does not fit into what is left, EE's answer stands, degraded. shadow: share of the exits that
-    SAC answers too, for `agreed` alone.
+    (1 - eta) / (1 + h) to exit again: at eta 0.95 and h 0.5, 0.925 and 0.967. deadline_ms: from when the oldest image was taken
+    to its answer; where SAC's rolling 95th percentile does not fit into what is left, EE's answer stands, degraded. shadow:
+    share of the exits that SAC answers too, for `agreed` alone.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LiveGate(Gate):
         deadline_ms: float | None = None,
         shadow: float = 0.0,
         seed: int = 0,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(threshold, temperature)
         if not 0 <= hysteresis <= 10:
@@ -51,9 +51,12 @@ class LiveGate(Gate):
         self._streams: Sequence[int] = ()
         self._began = self._learnt_at = clock()
 
-    def begin(self, streams: Sequence[int]) -> None:
-        """The images of the next pass are here: their streams, in the order of the slots. The deadline runs from now."""
-        self._streams, self._began = streams, self._clock()
+    def begin(self, streams: Sequence[int], since_s: float | None = None) -> None:
+        """The images of the next pass are here: their streams, in the order of the slots.
+
+        The deadline runs since `since_s` of the clock, when the oldest of them was taken; without it, from now.
+        """
+        self._streams, self._began = streams, self._clock() if since_s is None else since_s
 
     def forget(self) -> None:
         """What SAC took so far counts no more: a first pass is slower than the others."""

@@ -56,6 +56,7 @@ class JsonLines:
             "prepare_ms": round(answer.prepare_ms, 3),
             "ee_ms": round(result.ee_ms, 3),
             "sac_ms": None if result.sac_ms is None else round(result.sac_ms, 3),
+            "age_ms": round(answer.age_ms, 3),
             "degraded": result.degraded,
             "agreed": result.agreed,
             "stream": answer.frame.stream,

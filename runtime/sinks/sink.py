@@ -22,6 +22,7 @@ class Answer:
     grid: int
     threshold: float
     prepare_ms: float
+    age_ms: float  # from the frame's taken_s to this answer
     running: Running
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -40,7 +42,7 @@ class ReadAhead(ABC):
                 return
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            yield replace(item, taken_s=time.monotonic())
 
     def close(self) -> None:
         """Ends the reader, which at most decodes one more frame."""

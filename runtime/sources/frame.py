@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
-from ...bundle.preprocess import ImageU8
+if TYPE_CHECKING:
+    from ...bundle.preprocess import ImageU8
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name` says which one it is to a person; `stream`: of several cameras."""
+    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name` says which one it is to a person; `stream`: of several cameras.
+
+    taken_s: time.monotonic() when a camera's read returned. A file waits on its disk: when the frame was handed over.
+    """
 
     index: int
     name: str
     image: ImageU8
     stream: int = 0
+    taken_s: float = field(default_factory=time.monotonic)
 
 
 class Source(Protocol):

@@ -48,7 +48,7 @@ class LiveSource:
         self.faults: list[str] = []
         self.losses = 0
         self._changed = threading.Condition()
-        self._newest: ImageU8 | None = None
+        self._newest: tuple[ImageU8, float] | None = None  # and when its read returned, monotonic
         self._reader = 0  # number of the reader whose frames count
         self._alive = 0  # readers that have not ended
         self._opening_since: float | None = None  # monotonic; the counting reader is inside open_capture
@@ -68,13 +68,14 @@ class LiveSource:
         lost = False
         self._start_reader()
         while not self._closed:
-            image = self._wait(STALL_S)
+            newest = self._wait(STALL_S)
             now = time.monotonic()
-            if image is not None:
+            if newest is not None:
+                image, taken_s = newest
                 if lost:
                     print(f"{self.name}: back after {now - last_frame:.1f} s", file=sys.stderr)
                 lost, last_frame = False, now
-                yield Frame(index, f"{self.name}#{index}", image)
+                yield Frame(index, f"{self.name}#{index}", image, taken_s=taken_s)
                 index += 1
                 last_frame = time.monotonic()
                 continue
@@ -97,11 +98,11 @@ class LiveSource:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._alive == 0, CLOSE_S)
 
-    def _wait(self, timeout_s: float) -> ImageU8 | None:
+    def _wait(self, timeout_s: float) -> tuple[ImageU8, float] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._closed or self._gave_up(), timeout_s)
-            image, self._newest = self._newest, None
-            return image
+            newest, self._newest = self._newest, None
+            return newest
 
     def _gave_up(self) -> bool:
         """The device refused before it ever gave a frame: no need to wait for more."""
@@ -167,11 +168,12 @@ class LiveSource:
             return number == self._reader and not self._closed
 
     def _put(self, number: int, image: ImageU8) -> None:
+        taken_s = time.monotonic()
         with self._changed:
             if number != self._reader:
                 return
             self._ever = True
             if self._newest is not None:
                 self.dropped += 1
-            self._newest = image
+            self._newest = image, taken_s
             self._changed.notify_all()

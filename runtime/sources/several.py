@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,9 +14,10 @@ END_S = 5.0  # for a reader to end
 
 
 class Several:
-    """See `Source`. A thread a source holds its next frame; live ones drop what is overtaken before it is asked for.
+    """See `Source`. A thread per source holds its next frame: the newest one of a camera, the next one of a file.
 
-    `rounds` gives what is there: a slow camera holds up nobody. A source that fails ends alone, and is told in `faults`.
+    `rounds` gives what is there, so a slow camera does not delay the others. If a source fails, the others go on and the
+    failure is in `faults`.
     """
 
     def __init__(self, sources: Sequence[Source], names: Sequence[str]) -> None:
@@ -26,6 +28,7 @@ class Several:
         self.fps: float | None = None
         self._changed = threading.Condition()
         self._waiting: dict[int, Frame] = {}
+        self._overtaken = 0  # frames of cameras that a newer one replaced
         self._running = len(sources)
         self._failed: list[BaseException] = []
         self._own_faults: list[str] = []
@@ -37,7 +40,7 @@ class Several:
 
     @property
     def dropped(self) -> int:
-        return sum(source.dropped for source in self._sources)
+        return sum(source.dropped for source in self._sources) + self._overtaken
 
     @property
     def faults(self) -> list[str]:
@@ -67,18 +70,25 @@ class Several:
                 frames = [self._waiting.pop(stream) for stream in order]
                 self._changed.notify_all()
             first = (first + 1) % len(self._sources)
-            numbered = [replace(frame, index=index + place) for place, frame in enumerate(frames)]
+            numbered = [self._handed_over(frame, index + place) for place, frame in enumerate(frames)]
             index += len(frames)
             yield numbered
         if not index and self._failed:
             raise self._failed[0]
 
+    def _handed_over(self, frame: Frame, index: int) -> Frame:
+        """The frame with its number in the run; one of a file has waited here at no cost to its freshness."""
+        taken_s = frame.taken_s if self._sources[frame.stream].live else time.monotonic()
+        return replace(frame, index=index, taken_s=taken_s)
+
     def _read(self, stream: int) -> None:
+        live = self._sources[stream].live
         try:
             for frame in self._sources[stream]:
                 with self._changed:
-                    while stream in self._waiting and not self._closed:
+                    while stream in self._waiting and not live and not self._closed:
                         self._changed.wait()
+                    self._overtaken += stream in self._waiting
                     if self._closed:
                         return
                     self._waiting[stream] = replace(frame, name=f"{stream}: {frame.name}", stream=stream)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from sacvit.runtime.chain.live_gate import LiveGate
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.loop import run_chain
 from sacvit.runtime.sinks.sink import Answer, Quit
@@ -91,6 +94,33 @@ def test_ctrl_c_keeps_what_was_done_and_closes_everything(pipeline, pictures):
     outcome = run_chain(pipeline, source, [sink])
     assert outcome.interrupted and outcome.summary["frames"] == 6
     assert source.closed and sink.closed == 1
+
+
+def test_an_answer_s_age_counts_from_when_its_frame_was_taken(pipeline, pictures):
+    class Late(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, taken_s=time.monotonic() - 10)
+
+    sink = Collector()
+    outcome = run_chain(pipeline, Late(pictures[:3]), [sink])
+    assert all(answer.age_ms > 10_000 for answer in sink.answers)
+    assert outcome.summary["frame"]["age"]["median_ms"] > 10_000
+
+
+def test_a_deadline_counts_from_when_a_frame_was_taken(bundles, pictures):
+    """Not from when the loop took it: frames that have waited for longer than the deadline have no time left for SAC."""
+
+    class Late(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, taken_s=time.monotonic() - 3600)
+
+    chain = Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx", threshold=1.0)
+    sink = Collector()
+    chain.gate = LiveGate(1.0, deadline_ms=1800e3)
+    run_chain(chain, Late(pictures[:3]), [sink])
+    assert [answer.result.degraded for answer in sink.answers] == [True] * 3
 
 
 def test_the_viewers_quit_is_a_normal_end(pipeline, pictures):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 
@@ -35,6 +36,38 @@ class Listed:
             self._gate.set()
 
 
+class Camera:
+    """A live source: a frame at once, then one every PERIOD_S of a clock that stands until `tick` moves it on."""
+
+    PERIOD_S = 0.1
+    live, fps, total, dropped, faults = True, None, None, 0, ()
+
+    def __init__(self):
+        self._changed, self._due, self._asked, self._closed = threading.Condition(), 1, 0, False
+
+    def __iter__(self):
+        for index in itertools.count():
+            with self._changed:
+                self._asked = index
+                self._changed.notify_all()
+                self._changed.wait_for(lambda due=index: self._due > due or self._closed)
+                if self._closed:
+                    return
+            yield Frame(index, str(index), np.zeros((4, 4, 3), np.uint8), taken_s=index * self.PERIOD_S)
+
+    def tick(self, frames):
+        """So many frames pass, and the reader has come back for the next one."""
+        with self._changed:
+            self._due += frames
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self._asked == self._due, 5), "the reader waits with a frame in hand"
+
+    def close(self):
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
 def several(*sources):
     return Several(sources, [f"camera {number}" for number in range(len(sources))])
 
@@ -65,6 +98,21 @@ def test_whose_turn_is_first_goes_round():
     source.close()
     full = [stream for count, stream in first if count == 3]
     assert len(full) > 20 and all(full.count(stream) >= len(full) // 3 - 1 for stream in range(3))
+
+
+def test_behind_a_slow_consumer_no_camera_s_frame_is_older_than_a_period():
+    cameras = Camera(), Camera()
+    source = several(*cameras)
+    rounds = source.rounds()
+    taken = next(rounds)  # of one camera, or of both
+    for camera in cameras:
+        camera.tick(6)  # while the consumer works on the first round
+    now_s = 6 * Camera.PERIOD_S
+    frames = next(rounds)
+    source.close()
+    assert [frame.stream for frame in frames] == [1, 0]
+    assert all(now_s - frame.taken_s <= Camera.PERIOD_S for frame in frames)
+    assert source.dropped == 2 * 7 - len(taken) - len(frames)
 
 
 def test_a_camera_that_is_stuck_holds_up_nobody():

@@ -36,7 +36,7 @@ def make_answer(result: Result = FULL, shape: tuple[int, int] = (480, 640), inde
     region = ((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
     running = Running(0.25, 7.5, 3)
     view = np.full((32, 32, 3), shade, np.uint8)
-    return Answer(Frame(index, f"f{index}.png", image), result, view, region, 4, 0.5, 0.4, running)
+    return Answer(Frame(index, f"f{index}.png", image), result, view, region, 4, 0.5, 0.4, 9.25, running)
 
 
 def overlay(answer: Answer) -> np.ndarray:
@@ -123,6 +123,7 @@ def test_json_lines_carry_everything(capsys):
         "prepare_ms": 0.4,
         "ee_ms": 2.5,
         "sac_ms": 4.5,
+        "age_ms": 9.25,
         "degraded": False,
         "agreed": None,
         "stream": 0,

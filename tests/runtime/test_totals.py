@@ -32,8 +32,8 @@ def test_no_values_have_no_percentiles():
 
 def test_paths_add_up_what_a_frame_waited_for():
     statistics = RunStatistics()
-    statistics.add(1.0, result(10.0, None))
-    statistics.add(2.0, result(10.0, 30.0))
+    statistics.add(1.0, 15.0, result(10.0, None))
+    statistics.add(2.0, 55.0, result(10.0, 30.0))
     summary = statistics.summary(duration_s=0.5)
     assert summary["frames"] == 2 and summary["exits"] == 1 and summary["exit_rate"] == 0.5
     assert summary["fps"] == 4.0
@@ -42,11 +42,20 @@ def test_paths_add_up_what_a_frame_waited_for():
     assert summary["stages"]["SAC"]["n"] == 1
 
 
+def test_the_summary_shows_how_old_frames_were_at_their_answers():
+    statistics = RunStatistics()
+    for age_ms in (20.0, 30.0, 70.0):
+        statistics.add(1.0, age_ms, result(10.0, None))
+    summary = statistics.summary(1.0) | {"dropped": 0, "skipped": 0}
+    assert summary["frame"]["age"]["median_ms"] == 30.0 and summary["frame"]["age"]["p95_ms"] == 70.0
+    assert summary_lines(summary)[-1].split()[:3] == ["age", "3", "30.00"]
+
+
 def test_a_camera_may_run_for_months(monkeypatch):
     monkeypatch.setattr("sacvit.runtime.totals.KEPT_FRAMES", 10)
     statistics = RunStatistics()
     for number in range(25):
-        statistics.add(0.0, result(float(number), None))
+        statistics.add(0.0, 0.0, result(float(number), None))
     summary = statistics.summary(1.0)
     assert summary["frames"] == summary["exits"] == 25
     assert summary["stages"]["EE"] | {"n": 10, "median_ms": 19.5} == summary["stages"]["EE"]  # of the last ten

@@ -35,6 +35,30 @@ WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HARMLESS_TYPES: list[Any] = [argparse.Namespace, pathlib.PosixPath]
 
 
+@dataclass(frozen=True)
+class CalibrationSet:
+    """The sample of training images that sacvit-train wrote beside a checkpoint: see `training/calibration_set.py`."""
+
+    path: Path  # where it belongs: beside the checkpoint
+    sha256: str  # as the checkpoint has it
+
+    def find(self) -> Path | None:
+        """The file, or None if it is missing. Raises CheckpointError if another file lies in its place."""
+        if not self.path.is_file():
+            return None
+        if sha256_of(self.path) != self.sha256:
+            raise CheckpointError(
+                f"{self.path} is not the calibration set of its checkpoint: the SHA-256 differs. Copy it again from where"
+                f" the checkpoint was trained, or give other images with --calib"
+            )
+        return self.path
+
+
+def calibration_path(checkpoint: Path) -> Path:
+    """Where the calibration set of a checkpoint belongs."""
+    return checkpoint.with_suffix(".calib.tar")
+
+
 @dataclass
 class Checkpoint:
     """A loaded two-stage network, in evaluation mode and FP32, with what belongs to it."""
@@ -45,6 +69,7 @@ class Checkpoint:
     path: Path
     labels: list[str] | None = None
     threshold: float | None = None  # eta that was fitted at training, if any
+    calibration: CalibrationSet | None = None  # which images to calibrate on, if training left some
 
     @property
     def config(self) -> ModelConfig:
@@ -97,7 +122,11 @@ def load_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
     number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     if threshold is not None and not (number and 0 <= threshold <= 1):
         raise CheckpointError(f"{path}: 'threshold' must be a number in [0, 1], found {threshold!r}")
-    return Checkpoint(model.eval(), preprocessing, sha256_of(Path(path)), Path(path), labels, threshold)
+    digest = state.entries.get("calibration")
+    if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        raise CheckpointError(f"{path}: 'calibration' must be the SHA-256 of its calibration set, found {digest!r}")
+    calibration = None if digest is None else CalibrationSet(calibration_path(Path(path)), digest)
+    return Checkpoint(model.eval(), preprocessing, sha256_of(Path(path)), Path(path), labels, threshold, calibration)
 
 
 def load_plain(path: str | Path, heads: int | None = None) -> tuple[PlainViT, Preprocessing]:

@@ -23,6 +23,7 @@ from ..bundle.preprocess import Preprocessing
 from ..model.checkpoint import save_checkpoint, start_from
 from ..model.config import ModelConfig
 from ..model.network import PlainViT, TwoStageViT
+from .calibration_set import write_calibration_set
 from .dataset import Batches, Split, open_split
 from .evaluate import answer, plain_accuracy
 from .loader import Loader
@@ -107,7 +108,10 @@ def train(
             round_to_half(kept)
         metrics |= {"epoch": recipe.epochs, "final": True, "half": half} | evaluate(kept, validation)
         log.note(metrics, quiet=True)
-    entries = {} if plain else {"threshold": metrics["threshold"]}
+    entries: dict[str, Any] = {}
+    if not plain:
+        calibration = write_calibration_set(out / "model.pth", training)
+        entries = {"threshold": metrics["threshold"], "calibration": calibration.sha256}
     kept = kept.cpu()
     save_checkpoint(out / "model.pth", kept.half() if half else kept, preprocessing, labels=training.classes, **entries)
     return metrics

@@ -97,6 +97,16 @@ def test_the_committed_checkpoints_are_small(name):
     assert (EXAMPLE / name).stat().st_size <= 3_000_000
 
 
+def test_the_committed_checkpoint_has_its_calibration_set():
+    from sacvit.model.checkpoint import load_checkpoint
+    from sacvit.training.shards import read_headers
+
+    calibration = load_checkpoint(EXAMPLE / "model.pth").calibration
+    pictures = read_headers(calibration.find())
+    assert len(pictures) >= 200 and {label for _, _, label in pictures} == set(range(10))
+    assert calibration.path.stat().st_size <= 1_000_000
+
+
 def test_the_training_log_ends_with_the_committed_model():
     from sacvit.model.checkpoint import load_checkpoint
 

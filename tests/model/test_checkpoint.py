@@ -527,6 +527,28 @@ def test_a_threshold_outside_0_to_1_is_refused(content: Content, write: Any, thr
     assert f"'threshold' must be a number in [0, 1], found {threshold!r}" in message
 
 
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", 7, "A" * 64])
+def test_a_calibration_entry_that_is_no_hash_is_refused(content: Content, write: Any, digest: Any) -> None:
+    assert "'calibration' must be the SHA-256" in refusal(write(content | {"calibration": digest}))
+
+
+# The calibration set beside a checkpoint
+
+
+def test_a_calibration_set_that_is_missing_is_not_found(content: Content, write: Any) -> None:
+    loaded = load_checkpoint(write(content | {"calibration": "0" * 64}))
+    assert loaded.calibration is not None and loaded.calibration.find() is None
+
+
+def test_another_file_in_the_place_of_the_calibration_set_is_refused(content: Content, write: Any) -> None:
+    path = write(content | {"calibration": "0" * 64})
+    (path.parent / "model.calib.tar").write_bytes(b"other")
+    calibration = load_checkpoint(path).calibration
+    assert calibration is not None
+    with pytest.raises(CheckpointError, match=r"model\.calib\.tar .* --calib"):
+        calibration.find()
+
+
 # Plain networks
 
 

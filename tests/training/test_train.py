@@ -70,8 +70,14 @@ def interrupted_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_module.Trainer, "epoch", stop)
 
 
-def test_a_run_writes_its_three_files(trained: Path) -> None:
-    assert sorted(path.name for path in trained.iterdir()) == ["last.pth", "metrics.jsonl", "model.pth"]
+def test_a_run_writes_its_four_files(trained: Path) -> None:
+    names = ["last.pth", "metrics.jsonl", "model.calib.tar", "model.pth"]
+    assert sorted(path.name for path in trained.iterdir()) == names
+
+
+def test_the_model_names_its_calibration_set(trained: Path) -> None:
+    calibration = load_checkpoint(trained / "model.pth").calibration
+    assert calibration is not None and calibration.find() == trained / "model.calib.tar"
 
 
 def test_a_run_writes_a_line_an_epoch_and_a_last_one(trained: Path) -> None:
@@ -337,7 +343,12 @@ def test_a_run_is_not_resumed_on_other_labels(data: Path, trained: Path, tmp_pat
 def test_what_kills_left_half_written_is_removed(data: Path, tmp_path: Path) -> None:
     (tmp_path / ".last.pth.4711.part").write_bytes(b"half")
     train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pth", "metrics.jsonl", "model.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "last.pth",
+        "metrics.jsonl",
+        "model.calib.tar",
+        "model.pth",
+    ]
 
 
 def test_gradients_that_are_no_numbers_spoil_no_saved_weights(

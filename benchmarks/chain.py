@@ -25,11 +25,12 @@ from sacvit.export.checks.parity import check_images
 from sacvit.export.write_bundle import export
 from sacvit.export.write_plain import export_plain
 from sacvit.machine.packages import versions
+from sacvit.machine.processor import describe_machine
 from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
-from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.buffers import HostLane, wrap
 from sacvit.runtime.engines.onnx import OnnxStage

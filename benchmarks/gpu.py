@@ -25,7 +25,8 @@ from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.manifest import read_manifest
 from sacvit.export.plans.build import build, find_machine
 from sacvit.machine.packages import versions
-from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.machine.processor import describe_machine
+from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.profiles.timing.pass_parts import graph_ms, time_pass
 from sacvit.profiles.timing.plain import Plain
 from sacvit.profiles.timing.trtexec import Pass, summary_lines, write_times

@@ -31,10 +31,11 @@ from sacvit.export.precision.variants import open_both
 from sacvit.export.write_bundle import build_pair
 from sacvit.machine.cpu import processor_flags
 from sacvit.machine.packages import versions
+from sacvit.machine.processor import describe_machine
 from sacvit.model.checkpoint import load_checkpoint, save_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import TwoStageViT
-from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
 
 # Random weights decide at random: the guards have nothing to hold on to.

@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 
 from sacvit.bundle.preprocess import Preprocessing
+from sacvit.machine.processor import describe_machine
 from sacvit.model.config import preset
-from sacvit.profiles.conditions.machine import describe_machine
 from sacvit.training.augment import Augmentation, Mixing
 from sacvit.training.dataset import Batches, Split, open_split
 from sacvit.training.recipe import Recipe

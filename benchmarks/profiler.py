@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.machine.processor import describe_machine
 from sacvit.profiles.power.ina import InaPower
 from sacvit.profiles.power.sampler import Sampler
 from sacvit.profiles.power.source import PERIOD_S, Reading

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from tritonclient import grpc
 
-from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.machine.processor import describe_machine
 from sacvit.runtime.chain.gate import Gate
 from sacvit.runtime.chain.pipeline import Pipeline, Result
 from sacvit.runtime.percentiles import percentile

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.machine.processor import describe_machine
 
 PREPARATIONS = 200
 

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from sacvit.images.labelled import open_labelled
-from sacvit.profiles.conditions.machine import describe_machine
+from sacvit.machine.processor import describe_machine
 from sacvit.profiles.tuning.stored_answers import FILES, KEY_NAME, answers_key
 from sacvit.runtime.chain.pipeline import Pipeline
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
+from ..profiles.power.open import AUTO, choices, choices_help
 from .frame import new_parser, run_command, stop_on_signals
 
 if TYPE_CHECKING:
@@ -53,10 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     length.add_argument("--iterations", type=int, metavar="N", help="passes of each contender instead")
     how.add_argument("--warmup-ms", "--warmUp", type=float, default=200.0, metavar="MS", help="default: %(default)g")
-    how.add_argument(
-        "--power", choices=("auto", "ina", "tegrastats", "nvml", "rapl", "none"), default="auto",
-        help="where power is read (auto: the first that gives a reading)",
-    )  # fmt: skip
+    how.add_argument("--power", choices=choices(), default=AUTO, help=f"Read power from this source. {choices_help()}.")
     how.add_argument("--preset", choices=("single-stream", "offline"), help="load by MLPerf's rules for this scenario")
     how.add_argument("--power-modes", metavar="IDS", help="sweep nvpmodel modes, as in 0,1,2, and restore the old one")
     how.add_argument("--layers", action="store_true", help="times by layer too, from passes of their own")

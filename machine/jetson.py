@@ -1,4 +1,4 @@
-"""What a Jetson tells of itself in files, and a Linux machine of its memory. Paths are arguments: a test hands in its own."""
+"""What a Jetson's files say about it, and what Linux says about memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path("/")
+from .small_files import ROOT, read_text
+
+TABLE_BYTES = 1 << 20  # of nvpmodel.conf, which has 10 to 30 kB
 MIB_IN_KIB = 1024
 JETPACKS = {  # by the first number of Jetson Linux
     "28": "JetPack 3", "31": "JetPack 4", "32": "JetPack 4", "34": "JetPack 5", "35": "JetPack 5", "36": "JetPack 6",
@@ -19,8 +21,8 @@ POWER_MODEL = r"^\s*<\s*POWER_MODEL\s+ID=(\d{1,9})\s+NAME=([^\s>]+)"
 
 def l4t_release(root: Path = ROOT) -> str | None:
     """Jetson Linux as in "36.4.3", None where this is no Jetson. JetPack 6 has 36, 7 has 38 and 39."""
-    first = _first_line(root / "etc/nv_tegra_release")
-    found = first and re.search(r"R(\d+)\s.*REVISION:\s*([\d.]+)", first)
+    text = read_text(root / "etc/nv_tegra_release") or ""
+    found = re.match(r".*?R(\d+)\s.*REVISION:\s*([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else None
 
 
@@ -31,11 +33,7 @@ def jetpack_generation(release: str) -> str | None:
 
 def board_model(root: Path = ROOT) -> str | None:
     """As in "NVIDIA Jetson Orin Nano Developer Kit"; None where no device tree says."""
-    path = root / "proc/device-tree/model"
-    try:
-        return path.read_text("utf-8", "replace").strip("\0\n ") or None
-    except OSError:
-        return None
+    return read_text(root / "proc/device-tree/model") or None
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,14 @@ class PowerMode:
 
 def known_power_modes(root: Path = ROOT) -> list[PowerMode]:
     """What nvpmodel's table offers, by id; empty without one."""
-    try:
-        table = (root / NVPMODEL_TABLE).read_text("utf-8", "replace")
-    except OSError:
-        return []
+    table = read_text(root / NVPMODEL_TABLE, TABLE_BYTES) or ""
     names = {int(mode): name for mode, name in re.findall(POWER_MODEL, table, re.MULTILINE)}
     return [PowerMode(mode, names[mode]) for mode in sorted(names)]
 
 
 def power_mode_in_use(root: Path = ROOT) -> PowerMode | None:
     """As nvpmodel noted it when it was set; None without a note."""
-    status = _first_line(root / NVPMODEL_STATUS)
-    found = status and re.search(r"pmode:(\d{1,9})", status)
+    found = re.search(r"pmode:(\d{1,9})", read_text(root / NVPMODEL_STATUS) or "")
     if not found:
         return None
     number = int(found[1])
@@ -87,16 +81,6 @@ def used_swap_mib(root: Path = ROOT) -> int | None:
 
 
 def _memory_mib(root: Path, name: str) -> int | None:
-    try:
-        text = (root / "proc/meminfo").read_text("utf-8", "replace")
-    except OSError:
-        return None
+    text = read_text(root / "proc/meminfo") or ""
     found = re.search(rf"^{name}:\s*(\d{{1,15}})\b", text, re.MULTILINE)
     return int(found[1]) // MIB_IN_KIB if found else None
-
-
-def _first_line(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8", "replace").partition("\n")[0]
-    except OSError:
-        return None

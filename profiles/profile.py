@@ -15,18 +15,19 @@ from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import sha256_of
 from ..machine.jetson import board_model
 from ..machine.packages import versions
+from ..machine.processor import describe_machine
 from ..runtime.chain.gate import Gate
 from ..runtime.chain.pipeline import CHUNK, Pipeline
 from ..runtime.chain.track import places_for
 from ..runtime.engines.cuda import Cuda
 from ..runtime.engines.stage import Provider
 from ..runtime.engines.tensorrt import TensorrtBinding
-from .conditions.machine import describe_machine
 from .conditions.power_modes import PowerModes
 from .conditions.state import MachineState, read_state
-from .conditions.validity import Change, describe_changes, state_rows
-from .power.open import Wanted, open_power
-from .power.source import NoPower
+from .conditions.state_text import state_rows
+from .conditions.validity import Change, describe_changes
+from .power.open import AUTO, open_power
+from .power.source import PowerSource
 from .timing.contenders import ALWAYS, NEVER, Chain, Contender, PlainViT, SendAll
 from .timing.inputs import Images, load_images
 from .timing.layers import layer_rows, time_layers
@@ -56,7 +57,7 @@ class Request:
     duration_s: float = 30.0
     iterations: int | None = None
     warmup_ms: float = 200.0
-    power: Wanted = "auto"
+    power: str = AUTO
     scenario: str | None = None  # of SCENARIOS
     layers: bool = False
     power_modes: Sequence[int] = ()
@@ -91,7 +92,7 @@ def profile_pair(
     report: Report,
     tell: Callable[[str], None],
     *,
-    open_source: Callable[..., Any] = open_power,
+    open_source: Callable[..., PowerSource] = open_power,
     modes: PowerModes | None = None,
 ) -> Store:
     """Measures what the store in `folder` lacks. Ctrl-C leaves it with what was measured.
@@ -145,7 +146,7 @@ def _measure_mode(
     mode: int | None,
     report: Report,
     tell: Callable[[str], None],
-    open_source: Callable[[], Any],
+    open_source: Callable[[], PowerSource],
 ) -> None:
     rounds = rounds_of(request)
     order = missing_windows(store, contenders, mode, rounds)
@@ -235,7 +236,7 @@ def require_same(store: Store, mode: int | None, conditions: dict[str, Any]) -> 
             )
 
 
-def conditions_of(state: MachineState, source: Any) -> dict[str, Any]:
+def conditions_of(state: MachineState, source: PowerSource) -> dict[str, Any]:
     """What two windows of one power mode must have in common, as JSON gives it back."""
     clocks = [[clock.name, clock.min_mhz, clock.max_mhz] for clock in state.clocks]
     return {
@@ -254,7 +255,7 @@ def rounds_of(request: Request) -> int:
     return ROUNDS
 
 
-def foreword(source: Any, schedule: Schedule, windows: int, contenders: Sequence[Contender]) -> list[str]:
+def foreword(source: PowerSource, schedule: Schedule, windows: int, contenders: Sequence[Contender]) -> list[str]:
     """What is about to happen, how long it takes, and whether there will be energy."""
     names = ", ".join(contender.name for contender in contenders)
     length = f"{schedule.window_s:g} s" if schedule.passes is None else f"{schedule.passes} passes"
@@ -262,7 +263,7 @@ def foreword(source: Any, schedule: Schedule, windows: int, contenders: Sequence
     lines = [f"{windows} windows of {length}{idle}: {names}"]
     if schedule.passes is None:
         lines[0] += f"; about {max(1, round(schedule.total_s(windows)))} s"
-    if isinstance(source, NoPower):
+    if not source.measures:
         lines.append(f"no power is measured: {source.reason}")
     elif schedule.passes is None and schedule.window_s < schedule.needed_s * (1 - 1e-3):
         lines.append(

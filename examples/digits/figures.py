@@ -23,9 +23,10 @@ from sacvit.bundle.preprocess import ImageU8
 from sacvit.export.write_bundle import export
 from sacvit.export.write_plain import export_plain
 from sacvit.machine.packages import versions
+from sacvit.machine.processor import describe_machine
 from sacvit.model.checkpoint import load_plain
 from sacvit.model.cost import count_cost
-from sacvit.profiles.conditions.machine import describe_machine, time_alternating
+from sacvit.profiles.timing.alternating import time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.buffers import HostLane, wrap
 from sacvit.runtime.engines.onnx import OnnxStage

@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...bundle.errors import DeviceError, UsageError
-from ...machine.jetson import NVPMODEL_STATUS, ROOT, PowerMode, known_power_modes, power_mode_in_use
+from ...machine.jetson import NVPMODEL_STATUS, PowerMode, known_power_modes, power_mode_in_use
+from ...machine.small_files import ROOT
 
 LIMIT_S = 30.0  # a switch takes a second or two
 MAX_OUTPUT_BYTES = 16384

@@ -15,7 +15,7 @@ import numpy as np
 
 from .rails import STEPS_MW
 from .sampler import Numbers, Sampler, Trace
-from .source import PERIOD_S, NoPower, PowerSource
+from .source import PERIOD_S, PowerSource
 
 SHORTEST_S, CONSTANTS, SAMPLES = 10.0, 10, 50  # of a window: seconds, filter time constants, readings
 SHORTEST_COUNTED_S = 1.0  # a counter has no steps to average over: only its updates count
@@ -69,7 +69,7 @@ class Meter:
         return max(SHORTEST_S, CONSTANTS * self.filter_s, SAMPLES * PERIOD_S)
 
 
-def meter_of(source: PowerSource | NoPower, sampler: Sampler | None = None) -> Meter:
+def meter_of(source: PowerSource, sampler: Sampler | None = None) -> Meter:
     """The rails and their sensors. A step that nobody tells is the median of the differences between readings, if any."""
     rails: dict[str, tuple[str, ...]] = {rail: (rail,) for rail in source.sensors}
     steps: dict[str, float | None] = {}
@@ -91,7 +91,7 @@ def meter_of(source: PowerSource | NoPower, sampler: Sampler | None = None) -> M
 def measure(sampler: Sampler, meter: Meter, begin_s: float, end_s: float, *, needed_s: float) -> PowerWindow:
     """Mean power between two times of the sampler's clock, or the reason why there is none."""
     duration_s = end_s - begin_s
-    if isinstance(sampler.source, NoPower):
+    if not sampler.source.measures:
         return PowerWindow(duration_s, {}, {}, sampler.source.reason)
     if duration_s < needed_s * (1 - 1e-3):
         reason = f"a window of {duration_s:.3g} s; {sampler.source.name} needs {needed_s:.3g} s"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...machine.jetson import ROOT
-from .source import Clock, Kind, PowerError, Reading, Sensor, module_total, read_number, read_text
+from ...machine.small_files import ROOT, read_number, read_text
+from .source import Clock, Kind, PowerError, PowerSource, Reading, Sensor, module_total
 
 DRIVERS = "sys/bus/i2c/drivers"
 SHUNT_STEP_UV = 40.0  # of an INA3221: 13 bits; NVIDIA DRIVE OS 7.0.3, power_management_tool
@@ -33,11 +33,10 @@ class Channel:
     read_mw: Callable[[], float | None]
 
 
-class InaPower:
+class InaPower(PowerSource):
     """See `PowerSource`. Raises PowerError when no channel gives a number."""
 
     kind: Kind = "power"
-    pids: tuple[int, ...] = ()
     default_filter_s = 1.0  # the iio driver does not tell; a jump takes 1 to 2 s in logs of Xavier NX
 
     def __init__(self, root: Path = ROOT, clock: Clock = time.perf_counter) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .source import Clock, Kind, PowerError, Reading, Sensor
+from .source import Clock, Kind, PowerError, PowerSource, Reading, Sensor
 
 RAIL = "GPU board"
 # (name, kind, filter in s, source): NVIDIA's NVML reference; arXiv 2312.02741; ml.energy, "measuring GPU energy"
@@ -21,10 +21,9 @@ WAYS: tuple[tuple[str, Kind, float, str], ...] = (
 )
 
 
-class NvmlPower:
+class NvmlPower(PowerSource):
     """See `PowerSource`. nvml: the module `pynvml`. Raises PowerError when no way to read power works."""
 
-    pids: tuple[int, ...] = ()
     default_filter_s = 1.0
     scope = "the GPU's board; processor and memory of the machine lie outside"
 

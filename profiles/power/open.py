@@ -1,51 +1,80 @@
-"""Which power source answers here."""
+"""The power sources as a table, and which of them answers here."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ...machine.jetson import ROOT
+from ...machine.small_files import ROOT
+from .ina import InaPower
+from .nvml import NvmlPower
+from .rapl import RaplPower
 from .source import Clock, NoPower, PowerError, PowerSource
+from .tegrastats import TegrastatsPower
 
-Wanted = Literal["auto", "ina", "tegrastats", "nvml", "rapl", "none"]
+AUTO, NONE = "auto", "none"  # values of --power beside the names of the rows
 
 
-def open_power(
-    wanted: Wanted = "auto",
-    *,
-    on_gpu: bool,
-    root: Path = ROOT,
-    tegrastats: str = "tegrastats",
-    clock: Clock = time.perf_counter,
-) -> PowerSource | NoPower:
-    """The first source that gives a reading; with "auto" `NoPower` and every reason when none does.
+@dataclass(frozen=True)
+class Place:
+    """Where a source looks: the root of the file system, the command to run, the clock of its readings."""
 
-    on_gpu: whether the engines run on a GPU: on a PC, NVML measures it and RAPL the processor. Raises PowerError when the
-    source that was asked for by name does not answer.
+    root: Path = ROOT
+    tegrastats: str = "tegrastats"
+    clock: Clock = time.perf_counter
+
+
+@dataclass(frozen=True)
+class Row:
+    """A power source. name: of --power. on_gpu, on_cpu: whether `auto` tries it for engines that run there.
+
+    open: raises PowerError unless the source has given a reading.
     """
-    from .ina import InaPower
-    from .nvml import NvmlPower
-    from .rapl import RaplPower
-    from .tegrastats import TegrastatsPower
 
-    if wanted == "none":
-        return NoPower("--power none")
-    openers: dict[str, Callable[[], PowerSource]] = {
-        "ina": lambda: InaPower(root, clock),
-        "tegrastats": lambda: TegrastatsPower(tegrastats, clock),
-        "nvml": lambda: NvmlPower(clock),
-        "rapl": lambda: RaplPower(root, clock),
-    }
-    if wanted != "auto":
-        return openers[wanted]()
-    order = ("ina", "tegrastats", "nvml", "rapl") if on_gpu else ("ina", "tegrastats", "rapl")
-    reasons = []
-    for name in order:
+    name: str
+    open: Callable[[Place], PowerSource]
+    on_gpu: bool
+    on_cpu: bool
+    help: str
+
+
+ROWS = (  # `auto` tries them in this order
+    Row("ina", lambda at: InaPower(at.root, at.clock), on_gpu=True, on_cpu=True, help="a Jetson's INA3221, in sysfs"),
+    Row("tegrastats", lambda at: TegrastatsPower(at.tegrastats, at.clock), on_gpu=True, on_cpu=True, help="its tool"),
+    # On a PC, NVML measures the GPU and RAPL the processor: one of them says nothing about the other's engines.
+    Row("nvml", lambda at: NvmlPower(at.clock), on_gpu=True, on_cpu=False, help="an NVIDIA GPU of a PC"),
+    Row("rapl", lambda at: RaplPower(at.root, at.clock), on_gpu=True, on_cpu=True, help="an x86 processor"),
+)
+
+
+def choices() -> tuple[str, ...]:
+    """The values of --power."""
+    return (AUTO, *(row.name for row in ROWS), NONE)
+
+
+def choices_help() -> str:
+    """What each value of --power reads."""
+    names = "; ".join(f"{row.name}: {row.help}" for row in ROWS)
+    return f"{AUTO}: the first source that gives a reading; {names}; {NONE}: no power"
+
+
+def open_power(wanted: str, *, on_gpu: bool, at: Place | None = None, rows: Sequence[Row] = ROWS) -> PowerSource:
+    """The source of that name; with "auto" the first that gives a reading, or `NoPower` with every reason.
+
+    on_gpu: whether the engines run on a GPU. Raises PowerError when a source that was asked for by name does not answer.
+    """
+    if wanted == NONE:
+        return NoPower(f"--power {NONE}")
+    at, reasons = at or Place(), []
+    for row in rows:
+        if wanted not in (AUTO, row.name) or (wanted == AUTO and not (row.on_gpu if on_gpu else row.on_cpu)):
+            continue
         try:
-            return openers[name]()
+            return row.open(at)
         except PowerError as reason:
-            reasons.append(f"{name}: {reason}")
+            if wanted != AUTO:
+                raise
+            reasons.append(f"{row.name}: {reason}")
     return NoPower("; ".join(reasons))

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...machine.jetson import ROOT
-from .source import Clock, Kind, PowerError, Reading, Sensor, read_number, read_text
+from ...machine.small_files import ROOT, read_number, read_text
+from .source import Clock, Kind, PowerError, PowerSource, Reading, Sensor
 
 ZONES = "sys/class/powercap"
 CURE = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
@@ -39,11 +39,10 @@ class Zone:
         return self.total_uj / 1e3
 
 
-class RaplPower:
+class RaplPower(PowerSource):
     """See `PowerSource`. Raises PowerError when no zone can be read."""
 
     kind: Kind = "energy"
-    pids: tuple[int, ...] = ()
     default_filter_s = 0.001  # the counters move every millisecond
 
     def __init__(self, root: Path = ROOT, clock: Clock = time.perf_counter) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from .source import PERIOD_S, Clock, Kind, NoPower, PowerError, PowerSource, Reading
+from .source import PERIOD_S, Clock, Kind, PowerError, PowerSource, Reading
 
 Numbers = npt.NDArray[np.float64]
 
@@ -23,16 +23,16 @@ class Sampler:
     before it is left out.
     """
 
-    def __init__(self, source: PowerSource | NoPower, clock: Clock = time.perf_counter) -> None:
+    def __init__(self, source: PowerSource, clock: Clock = time.perf_counter) -> None:
         self.source, self._clock = source, clock
         self.readings: list[Reading] = []
         self.faults: list[str] = []
+        self._began = clock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="power", daemon=True)
 
     def __enter__(self) -> Sampler:
-        self._began = self._clock()
-        if not isinstance(self.source, NoPower):
+        if self.source.measures:
             self._thread.start()
         return self
 
@@ -71,7 +71,7 @@ class Sampler:
         taken = [reading for reading in list(self.readings) if all(rail in reading.rails for rail in rails)]
         times = np.array([reading.time_s for reading in taken])
         values = np.array([sum(reading.rails[rail] for rail in rails) for reading in taken])
-        return Trace(times, values, self.source.kind)  # type: ignore[arg-type]  # NoPower has no readings
+        return Trace(times, values, self.source.kind)
 
 
 @dataclass(frozen=True)

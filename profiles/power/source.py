@@ -1,21 +1,18 @@
-"""Power by rail: what every source gives, what is known of the sensor behind it, and which source answers here.
+"""Power by rail: what every source gives, and what is known about the sensor behind it.
 
 Facts about sensors and their sources: docs/profiling.md.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ...bundle.errors import DeviceError
 from .rails import total_of
 
 PERIOD_S = 0.1  # between readings: the filter in an INA3221 and NVML's counter both change no faster
-MAX_FILE_BYTES = 4096  # sysfs gives a page
 Kind = Literal["power", "energy"]  # mW at an instant, or mJ since some start
 Clock = Callable[[], float]
 
@@ -46,26 +43,17 @@ class Reading:
 
 
 class PowerSource(Protocol):
-    """A source that has given a reading. total_rails: what makes up `scope`; empty where no total is known."""
+    """A source of power readings. Its sensors say what they are; to add one: docs/extending.md."""
 
-    name: str
-    sensors: Mapping[str, Sensor]
-    total_rails: tuple[str, ...]
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """Processes that measure for it."""
-
-    @property
-    def kind(self) -> Kind: ...
-
-    @property
-    def scope(self) -> str:
-        """What the total holds, for people."""
-
-    @property
-    def default_filter_s(self) -> float:
-        """For a sensor that does not tell its own."""
+    name: str  # for people
+    kind: Kind
+    sensors: Mapping[str, Sensor]  # by rail
+    total_rails: tuple[str, ...]  # what makes up `scope`; empty where no total is known
+    scope: str  # what the total holds, for people
+    default_filter_s: float  # of a sensor that does not report its own
+    measures: bool = True
+    reason: str | None = None  # why it measures nothing, for people
+    pids: tuple[int, ...] = ()  # of processes that measure for it
 
     def read(self) -> list[Reading]:
         """What is new since the last call, at once. Raises PowerError when the source is gone."""
@@ -74,14 +62,13 @@ class PowerSource(Protocol):
         """Ends what the source started."""
 
 
-class NoPower:
+class NoPower(PowerSource):
     """No source answered. reason: why, for people."""
 
-    name, kind, scope = "none", "power", ""
+    name, scope, default_filter_s, measures = "none", "", 0.0, False
+    kind: Kind = "power"
     sensors: Mapping[str, Sensor] = {}
     total_rails: tuple[str, ...] = ()
-    default_filter_s = 0.0
-    pids: tuple[int, ...] = ()
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -93,9 +80,9 @@ class NoPower:
         pass
 
 
-def describe(source: PowerSource | NoPower) -> dict[str, Any]:
+def describe(source: PowerSource) -> dict[str, Any]:
     """For a result: the source with its sensors, or null and the reason."""
-    if isinstance(source, NoPower):
+    if not source.measures:
         return {"source": None, "reason": source.reason}
     return {
         "source": source.name,
@@ -114,18 +101,3 @@ def module_total(rails: Sequence[str]) -> tuple[tuple[str, ...], str]:
         return (), "no total: which of these rails hold the others is not known for this board"
     total = found[1]
     return total.rails, f"the module's input ({total.modules}); carrier, fan and disk lie outside"
-
-
-def read_text(path: Path) -> str | None:
-    """A small file of the kernel's without its line end; None where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace").strip("\0\n ")
-    except OSError:
-        return None
-
-
-def read_number(path: Path) -> int | None:
-    """A whole number in a file; None for anything else."""
-    text = read_text(path)
-    return int(text) if text is not None and re.fullmatch(r"-?\d{1,18}", text) else None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .source import PERIOD_S, Clock, Kind, PowerError, Reading, Sensor, module_total
+from .source import PERIOD_S, Clock, Kind, PowerError, PowerSource, Reading, Sensor, module_total
 from .tegrastats_lines import LONGEST_LINE, read_line
 
 START_S = 5.0  # for a first line: it comes after one interval
@@ -21,7 +21,7 @@ END_S = 2.0
 KEPT_LINES = 10_000
 
 
-class TegrastatsPower:
+class TegrastatsPower(PowerSource):
     """See `PowerSource`. Raises PowerError when there is no tegrastats, or it prints no rails."""
 
     kind: Kind = "power"
@@ -39,7 +39,7 @@ class TegrastatsPower:
             )
         except OSError as reason:
             raise PowerError(f"{Path(command).name} does not start: {reason.strerror}") from None
-        self.pids: tuple[int, ...] = (self._process.pid,)
+        self.pids = (self._process.pid,)
         threading.Thread(target=self._take_lines, name="tegrastats", daemon=True).start()
         try:
             first = self._first_reading(start_s)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..power.energy import PowerWindow, measure, meter_of
 from ..power.sampler import Sampler
-from ..power.source import PERIOD_S, NoPower, PowerSource, describe
+from ..power.source import PERIOD_S, PowerSource, describe
 from .contenders import PLAIN, Contender, Record, run_for
 from .store import Store
 
@@ -41,14 +41,13 @@ class Schedule:
 
 
 def plan_schedule(
-    source: PowerSource | NoPower, duration_s: float, iterations: int | None, warmup_ms: float, rounds: int
+    source: PowerSource, duration_s: float, iterations: int | None, warmup_ms: float, rounds: int
 ) -> Schedule:
     """`duration_s` or `iterations` for each contender, in `rounds` windows."""
     meter = meter_of(source)
-    counts = not isinstance(source, NoPower) and source.kind == "energy"
-    needed_s = meter.needed_s(counts)
+    needed_s = meter.needed_s(source.kind == "energy")
     window_s = duration_s / rounds
-    can_measure = not isinstance(source, NoPower) and (iterations is not None or window_s >= needed_s * (1 - 1e-3))
+    can_measure = source.measures and (iterations is not None or window_s >= needed_s * (1 - 1e-3))
     return Schedule(
         window_s=window_s,
         passes=None if iterations is None else -(-iterations // rounds),
@@ -77,7 +76,7 @@ def missing_windows(
 def run_session(
     store: Store,
     contenders: Sequence[Contender],
-    source: PowerSource | NoPower,
+    source: PowerSource,
     schedule: Schedule,
     *,
     mode: int | None,
@@ -151,7 +150,7 @@ def _power(
     go_on: keeps things as they were, for some ms, until there is a reading from behind the window's end.
     """
     source = sampler.source
-    while not isinstance(source, NoPower) and time.perf_counter() < end_s + LATEST_PERIODS * PERIOD_S:
+    while source.measures and time.perf_counter() < end_s + LATEST_PERIODS * PERIOD_S:
         if sampler.readings and sampler.readings[-1].time_s >= end_s:
             break
         go_on()
@@ -160,7 +159,7 @@ def _power(
 
 def _rise(store: Store, sampler: Sampler, session: int, load_s: float) -> None:
     """How long the sensor took to show the first load: its filter as it is, stored with the run."""
-    if isinstance(sampler.source, NoPower) or not sampler.source.total_rails:
+    if not sampler.source.total_rails:
         return
     meter = meter_of(sampler.source, sampler)
     trace = sampler.trace(sampler.source.total_rails)
@@ -199,7 +198,7 @@ def _measure_window(
 def _add_trace(store: Store, sampler: Sampler, session: int, began: float) -> None:
     """Every reading as power, for the time line; and what went wrong with the source."""
     rails = {rail: sampler.trace((rail,)).as_power() for rail in sampler.source.sensors}
-    if not isinstance(sampler.source, NoPower) and sampler.source.total_rails:
+    if sampler.source.total_rails:
         rails["total"] = sampler.trace(sampler.source.total_rails).as_power()
     arrays = {}
     for place, trace in enumerate(rails.values()):

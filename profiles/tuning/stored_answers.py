@@ -22,8 +22,8 @@ from ...bundle.errors import EngineError, ImageError, SacvitError, UsageError
 from ...bundle.files import sha256_of, written_whole
 from ...bundle.preprocess import ImageU8
 from ...images.labelled import Labelled
+from ...machine.processor import describe_machine
 from ...runtime.chain.pipeline import Pipeline
-from ..conditions.machine import describe_machine
 from ..timing.contenders import SendAll
 
 KEY_NAME = "answers.json"

@@ -5,16 +5,16 @@ import time
 import pytest
 
 from sacvit.profiles.power.sampler import Sampler
-from sacvit.profiles.power.source import PERIOD_S, Reading, Sensor
+from sacvit.profiles.power.source import PERIOD_S, PowerSource, Reading, Sensor
 
 
-class World:
+class World(PowerSource):
     """A clock that moves when somebody works or pauses, and a sensor that is read on its way: a module of two rails.
 
     1 W idle, 3 W under load.
     """
 
-    name, kind, scope, default_filter_s, pids = "a pretended sensor", "power", "all of it", 0.4, ()
+    name, kind, scope, default_filter_s = "a pretended sensor", "power", "all of it", 0.4
     total_rails = ("A", "B")
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     class Stepped(Sampler):
         def __enter__(self) -> Sampler:
-            self._began, here.sampler = here.now, self
+            here.sampler = self
             return self
 
         def __exit__(self, *_: object) -> None:

@@ -21,11 +21,11 @@ from sacvit.profiles.power.energy import (
     student,
 )
 from sacvit.profiles.power.sampler import Sampler, Trace
-from sacvit.profiles.power.source import NoPower, Reading, Sensor
+from sacvit.profiles.power.source import NoPower, PowerSource, Reading, Sensor
 
 
-class Source:
-    name, scope, default_filter_s, pids = "a sensor", "", 1.0, ()
+class Source(PowerSource):
+    name, scope, default_filter_s = "a sensor", "", 1.0
 
     def __init__(self, sensors=None, total=("VDD_IN",), kind="power"):
         self.sensors = sensors or {"VDD_IN": Sensor(40.0, 0.4)}

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.profiles.power.sampler import Sampler, Trace
-from sacvit.profiles.power.source import PERIOD_S, PowerError, Reading, Sensor
+from sacvit.profiles.power.source import PERIOD_S, PowerError, PowerSource, Reading, Sensor
 
 
-class Script:
+class Script(PowerSource):
     """A source that gives the readings of a list, one call after the other; an exception is raised."""
 
-    name, kind, scope, default_filter_s, pids = "script", "power", "", 0.1, ()
+    name, kind, scope, default_filter_s = "script", "power", "", 0.1
     total_rails = ("VDD_IN",)
 
     def __init__(self, *steps, rails=("VDD_IN",)):
@@ -37,7 +37,6 @@ def reading(time_s, **rails):
 
 def sampled(source):
     sampler = Sampler(source, clock=lambda: 0.0)
-    sampler._began = 0.0
     while source.steps:
         sampler.take()
     return sampler

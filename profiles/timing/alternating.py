@@ -1,13 +1,9 @@
-"""Timing that compares: every contender in every round, so that a noisy machine is noisy for all of them."""
+"""Timing that compares: every task runs in every round, so that a noisy machine is noisy for all of them."""
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 
 def time_alternating(
@@ -33,18 +29,3 @@ def time_alternating(
 def round_ratios(times: Mapping[str, list[float]], slow: str, fast: str) -> list[float]:
     """How many times faster `fast` was than `slow`, round by round."""
     return [a / b for a, b in zip(times[slow], times[fast], strict=True)]
-
-
-def describe_machine() -> dict[str, Any]:
-    """What stands beside every number: processor, cores this process may use, load, clock governor where there is one."""
-    cpuinfo, governor = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    model = platform.processor() or platform.machine()
-    if cpuinfo.is_file():
-        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith(("model name", "Model"))]
-        model = named[0].partition(":")[2].strip() if named else model
-    return {
-        "processor": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 2),
-        "governor": governor.read_text().strip() if governor.is_file() else None,
-    }

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sacvit.profiles.conditions import machine as latency
-from sacvit.profiles.conditions.machine import describe_machine, round_ratios, time_alternating
+from sacvit.profiles.timing import alternating as module
+from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 
 
 def test_tasks_take_turns_and_the_warmup_does_not_count():
@@ -15,15 +15,10 @@ def test_tasks_take_turns_and_the_warmup_does_not_count():
 
 def test_times_are_milliseconds_of_the_clock(monkeypatch):
     ticks = iter([0.0, 0.002, 0.002, 0.007])
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(ticks))
     times = time_alternating({"a": lambda: None, "b": lambda: None}, 1, warmup_rounds=0)
     assert times == {"a": [pytest.approx(2)], "b": [pytest.approx(5)]}
 
 
 def test_ratios_are_taken_inside_a_round():
     assert round_ratios({"slow": [4.0, 9.0], "fast": [2.0, 3.0]}, "slow", "fast") == [2.0, 3.0]
-
-
-def test_the_machine_is_told_beside_a_number():
-    machine = describe_machine()
-    assert machine["processor"] and machine["cores"] >= 1 and machine["load_1min"] >= 0

@@ -1,0 +1,68 @@
+"""The code of docs/extending.md, run as a reader would add it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
+
+
+def blocks(heading: str) -> list[str]:
+    """The Python code under a heading of the page, block by block."""
+    section = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert section is not None, heading
+    return re.findall(r"^```python\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def add_module(tmp_path, monkeypatch):
+    """A function that runs code as a module of the package, as if its file lay there."""
+
+    def add(name: str, code: str):
+        path = tmp_path / f"{name.rpartition('.')[2]}.py"
+        path.write_text(code)
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return add
+
+
+def test_a_power_sensor_is_a_file_and_a_row(add_module, tmp_path, monkeypatch):
+    from sacvit.commands.profile import build_parser
+    from sacvit.profiles.power import open as table
+    from sacvit.profiles.power.energy import measure, meter_of
+    from sacvit.profiles.power.sampler import Sampler
+    from sacvit.profiles.power.source import PowerError
+
+    file, row = blocks("A power sensor")
+    module = add_module("sacvit.profiles.power.plug", file)
+    rows = [*table.ROWS, eval(row, {**vars(table), **vars(module)})]  # of our own page
+    ticks = iter(range(1000))
+    at = table.Place(tmp_path, str(tmp_path / "no-tegrastats"), lambda: float(next(ticks)) / 10)
+
+    with pytest.raises(PowerError, match="Start the meter's service"):
+        table.open_power("plug", on_gpu=False, at=at, rows=rows)
+    assert "plug: " in table.open_power("auto", on_gpu=False, at=at, rows=rows).reason
+
+    (tmp_path / "run/plug").mkdir(parents=True)
+    (tmp_path / "run/plug/power_mw").write_text("5000\n")
+    source = table.open_power("auto", on_gpu=False, at=at, rows=rows)
+    sampler = Sampler(source, at.clock)
+    while len(sampler.readings) < 150:
+        sampler.take()
+    first = sampler.readings[0].time_s
+    window = measure(sampler, meter_of(source, sampler), first + 1, first + 12, needed_s=10.0)
+    assert window.mean_mw["total"] == pytest.approx(5000.0) and window.bound_mw["total"] == 5.0  # half a step
+
+    monkeypatch.setattr(table, "ROWS", rows)
+    parser = build_parser()
+    assert parser.parse_args(["--power", "plug"]).power == "plug"
+    assert "plug: a meter at the wall plug" in " ".join(parser.format_help().split())

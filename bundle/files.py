@@ -1,32 +1,44 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and survive a power cut once they have appeared."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
-import time
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import SacvitError, UsageError
 
-WORK_PREFIX = ".sacvit-"  # of a working folder; a killed command leaves one
-ABANDONED_S = 86400.0  # a working folder of this age belongs to no running command
-
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; on success it takes the name `path`, on any failure it is removed."""
+    """A temporary path beside `path`; on success its content is on the disk and takes the name `path`.
+
+    On any failure the temporary file is removed, and what `path` held stays. What a killed command left is removed too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{_literal(path.name)}.*.part"):
+        if not _is_running(left.name):
+            left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
+        sync(partial)  # before it takes its name: a power cut would leave an empty file under it
         os.replace(partial, path)
+        sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Returns when what was written to a file, or renamed in a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:
@@ -36,6 +48,12 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def cache_folder(name: str) -> Path:
+    """$XDG_CACHE_HOME/sacvit/NAME, or the same below ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "sacvit" / name
 
 
 def require_writable(path: Path, option: str, suffix: str) -> None:
@@ -50,44 +68,20 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
         raise SacvitError(f"{option} {path}: the folder {path.parent} is not writable")
 
 
-@contextmanager
-def replaced_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """A working folder whose files `names` take their places in `folder` on success; those it lacks are removed there.
+def _literal(name: str) -> str:
+    """A name for `glob` that means itself."""
+    return re.sub(r"([*?[])", r"[\1]", name)
 
-    On any failure, also between two of the renames, `folder` is as it was. The working folder lies inside: `folder` may
-    be a mount point, and two exports may run at once.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise SacvitError(f"--out {folder} is a file; give a folder")
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{WORK_PREFIX}*"):
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
-    except OSError as reason:
-        raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
-    placed: list[str] = []
-    old = work / "old"
-    try:
-        yield work
-        old.mkdir()
-        for name in names:
-            if (folder / name).exists():
-                os.replace(folder / name, old / name)
-            placed.append(name)
-            if (work / name).exists():
-                os.replace(work / name, folder / name)
-    except BaseException as reason:
-        for name in placed:
-            (folder / name).unlink(missing_ok=True)
-            if (old / name).exists():
-                os.replace(old / name, folder / name)
-        if isinstance(reason, OSError):
-            raise SacvitError(f"--out {folder} cannot be written: {reason}") from None
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()
+
+def _is_running(partial_name: str) -> bool:
+    """Whether the process that writes a .part file is alive."""
+    number = partial_name.rpartition(".part")[0].rpartition(".")[2]
+    if not number.isdecimal() or len(number) > 10:
+        return True  # not a name that we gave
+    with suppress(ProcessLookupError, OverflowError):
+        try:
+            os.kill(int(number), 0)
+        except PermissionError:
+            return True  # somebody else's process
+        return True
+    return False

@@ -1,16 +1,21 @@
-"""What every command shares: --version, one-line errors, exit codes, Ctrl-C."""
+"""What every command shares: --version, --verbose, --traceback, logging, one-line errors, exit codes, signals."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import io
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError
+from ..machine.terminal import terminal_safe
 
 CURES = {  # packages of our extras, by the name that is imported
     "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
@@ -26,6 +31,15 @@ CURES = {  # packages of our extras, by the name that is imported
     "geventhttpclient": "pip install 'sacvit[client]'",
     "matplotlib": "pip install 'sacvit[export]'",
 }
+# What a user's disk or rights can cause. Any other OSError is a fault of ours, as a descriptor that was closed twice.
+OF_THE_MACHINE = frozenset(
+    [
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENODEV, errno.ENXIO),
+        *(errno.ELOOP, errno.ETXTBSY, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOMEM),
+    ]
+)
+WITHOUT_NAME = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 
 
 class _Version(argparse.Action):
@@ -40,8 +54,42 @@ class _Version(argparse.Action):
 
 def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print versions of everything involved, and exit")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="Print the versions of everything involved, and exit."
+    )
+    parser.add_argument("--verbose", action="store_true", help="Print more about each step, with times.")
+    parser.add_argument("--traceback", action="store_true", help="Print where in the code an error was raised.")
     return parser
+
+
+class _ToStderr(logging.Handler):
+    """Prints records on stderr, above a progress bar where one stands there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = "\n".join(map(terminal_safe, self.format(record).splitlines()))
+        bars = sys.modules.get("tqdm")  # nobody can have drawn a bar without it
+        if bars is not None and sys.stderr.isatty():
+            bars.tqdm.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+class _Plain(logging.Formatter):
+    """The message alone; what is worse than news begins with its level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+def set_up_logging(is_verbose: bool) -> None:
+    """Sends what our modules log to stderr: news and worse; with `is_verbose` everything, with time and module."""
+    handler = _ToStderr()
+    long = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(long if is_verbose else _Plain())
+    ours = logging.getLogger(__package__.partition(".")[0])
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(logging.DEBUG if is_verbose else logging.INFO)
 
 
 def stop_on_signals() -> None:
@@ -60,37 +108,50 @@ def run_command(
     command: Callable[[argparse.Namespace], int],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Parses, runs, and turns a user's mistake into one message on stderr and its exit code; no traceback."""
+    """Parses, runs, and turns every error into one line on stderr and its exit code. --traceback adds where it came from."""
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show is no fault
+    set_up_logging(options.verbose)
+    stop_on_signals()
     try:
         code = command(options)
         sys.stdout.flush()  # here, where a closed pipe still has an answer
         return code
-    except SacvitError as fault:
-        print(f"{parser.prog}: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except ModuleNotFoundError as missing:
-        cure = CURES.get((missing.name or "").partition(".")[0])
-        if cure is None:
-            raise
-        print(f"{parser.prog}: this needs {missing.name}, which is not installed. {cure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # `| head` closed our stdout: the rest has no reader, and the interpreter must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as fault:
-        where = f"{fault.filename}: " if fault.filename else ""
-        print(f"{parser.prog}: {where}{fault.strerror or fault}", file=sys.stderr)
-        return 1
-    except MemoryError as fault:
-        print(
-            f"{parser.prog}: out of memory: {fault or 'close other programs, or give smaller input'}", file=sys.stderr
-        )
-        return 1
+    except BaseException as fault:
+        if isinstance(fault, SystemExit | GeneratorExit):
+            raise
+        if options.traceback:
+            for line in traceback.format_exception(fault):
+                for part in line.splitlines():
+                    print(terminal_safe(part), file=sys.stderr)
+        code, message = explain(fault)
+        print(terminal_safe(f"{parser.prog}: {message}"), file=sys.stderr)
+        return code
+
+
+def explain(fault: BaseException) -> tuple[int, str]:
+    """The exit code and the message of what a command raised."""
+    match fault:
+        case SacvitError():
+            return fault.exit_code, str(fault)
+        case KeyboardInterrupt():
+            return EXIT_INTERRUPTED, "interrupted"
+        case ModuleNotFoundError() if cure := CURES.get((fault.name or "").partition(".")[0]):
+            return 1, f"this needs {fault.name}, which is not installed. {cure}"
+        case OSError(errno=number) if number in (OF_THE_MACHINE if fault.filename else WITHOUT_NAME):
+            where = f"{fault.filename}: " if fault.filename else ""
+            return 1, f"{where}{fault.strerror or fault}"
+        case MemoryError():
+            return 1, f"out of memory: {fault or 'close other programs, or give smaller input'}"
+    last = traceback.extract_tb(fault.__traceback__)[-1:]
+    place = f" in {Path(last[0].filename).name}, line {last[0].lineno}" if last else ""
+    return 1, (
+        f"internal error{place}: {type(fault).__name__}: {fault}. This is a defect of sacvit: please report it with the"
+        f" output of the same command with --traceback, and of --version"
+    )

@@ -223,7 +223,7 @@ def keep_inputs(options: argparse.Namespace) -> None:
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:
     """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
-    from ..runtime.sinks.lines import plain
+    from ..machine.terminal import terminal_safe
 
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
@@ -231,7 +231,7 @@ def tell_about(pipeline: Pipeline, given: float | None) -> None:
     told = "" if given is not None or ee.threshold_fp32 is None or tuned else f" (FP32: {ee.threshold_fp32:g})"
     if tuned is not None:
         told = (
-            f" (tuned: {plain(tuned.point)}; temperature {tuned.temperature:g})"
+            f" (tuned: {terminal_safe(tuned.point)}; temperature {tuned.temperature:g})"
             if given is None
             else f", temperature {tuned.temperature:g}"
         )

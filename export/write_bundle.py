@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from ..bundle.errors import ConfigError, SacvitError
-from ..bundle.files import replaced_folder
+from ..bundle.folders import locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME
 from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
@@ -114,7 +114,7 @@ def export(
         report(
             "plain.onnx has this checkpoint's weights and was never trained with them: for its time, not its answers"
         )
-    with replaced_folder(Path(out), (*ALL_NAMES, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)) as folder:
+    with locked_folder(Path(out)) as home, replaced_files(home, BUNDLE_NAMES) as folder:
         if plains:
             write_plain_variants(plains, folder)
         for kind, models in pairs.items():
@@ -146,9 +146,10 @@ def file_name(stage: str, precision: Precision) -> str:
     return f"{stage.lower()}.onnx" if precision == "fp32" else f"{stage.lower()}.{precision}.onnx"
 
 
-ALL_NAMES = (
+# The manifest comes last: it holds the hashes that the others are trusted by.
+BUNDLE_NAMES = (
     *(file_name(stage, precision) for precision in PRECISIONS for stage in ("EE", "SAC", "plain")),
-    PLAIN_RECORD_NAME,
+    *(PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME),
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..bundle.errors import SacvitError, UsageError
-from ..bundle.files import WORK_PREFIX
+from ..bundle.folders import WORK_PREFIX
 from ..bundle.manifest import HAND_OFF
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.engines.buffers import TensorSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import atexit
 import json
+import logging
 import os
 import shutil
 import signal
@@ -80,11 +81,14 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 @pytest.fixture(autouse=True)
 def keep_handlers() -> Iterator[None]:
-    """Commands take SIGTERM and SIGHUP for themselves."""
+    """Commands take SIGTERM, SIGHUP and the log for themselves."""
     before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP)]
     yield
     for number, handler in before:
         signal.signal(number, handler)
+    ours = logging.getLogger("sacvit")
+    ours.handlers, ours.propagate = [], True
+    ours.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from ...bundle import errors
 from ...bundle.errors import DeviceError, EngineError, GuardError, SacvitError, UsageError
-from ...bundle.files import replaced_folder, sha256_of
+from ...bundle.files import cache_folder, sha256_of
+from ...bundle.folders import locked_folder, replaced_files
 from ...bundle.goldens import read_goldens
 from ...bundle.manifest import Precision, read_manifest, record_from_manifest
 from ...bundle.plan_record import PLAN_NAMES, Gpu, PlanRecord
@@ -108,7 +109,7 @@ def build(
         raise UsageError(f"--builder-optimization-level must lie in 0 .. 5, found {level}")
     if workspace_mib is not None and workspace_mib < 1:
         raise UsageError(f"--workspace-mib must be at least 1, found {workspace_mib}")
-    with replaced_folder(Path(out or source), PLAN_NAMES) as work:
+    with locked_folder(Path(out or source)) as home, replaced_files(home, PLAN_NAMES) as work:
         machine = find_machine(work)
         # CUDA's free memory of an integrated GPU leaves out what Linux would give back: its file cache.
         free_mib = (available_memory_mib() if machine.integrated else None) or machine.free_mib
@@ -380,11 +381,9 @@ class _Builder:
 
 
 def default_timing_cache(machine: Machine) -> Path:
-    """Below $XDG_CACHE_HOME/sacvit, one for each TensorRT and GPU."""
-    home = os.environ.get("XDG_CACHE_HOME")
+    """One for each TensorRT and GPU."""
     name = "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in f"{machine.gpu.name}")
-    base = Path(home) if home else Path.home() / ".cache"
-    return base / "sacvit" / "tensorrt" / f"{machine.tensorrt}-{name}-{machine.gpu.multiprocessors}.timing"
+    return cache_folder("tensorrt") / f"{machine.tensorrt}-{name}-{machine.gpu.multiprocessors}.timing"
 
 
 def run_child(spec: dict[str, Any], work: Path, report: Report) -> dict[str, Any]:

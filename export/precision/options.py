@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import onnx
 
 from ...bundle.errors import UsageError
-from ...bundle.files import require_writable
+from ...bundle.files import cache_folder, require_writable
 from ...bundle.manifest import Precision
 from ...bundle.preprocess import ImageU8
 from ...calibration.guards import Guard, Limits
@@ -26,9 +25,8 @@ Report = Callable[[str], None]
 
 
 def default_cache() -> Path:
-    """Where ranges are kept: $XDG_CACHE_HOME/sacvit/calibration, or below ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "sacvit" / "calibration"
+    """Where ranges are kept."""
+    return cache_folder("calibration")
 
 
 FLAGS = {  # what has no effect without a variant

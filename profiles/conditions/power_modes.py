@@ -20,6 +20,7 @@ from pathlib import Path
 from ...bundle.errors import DeviceError, UsageError
 from ...machine.jetson import NVPMODEL_STATUS, PowerMode, known_power_modes, power_mode_in_use
 from ...machine.small_files import ROOT
+from ...machine.terminal import terminal_safe
 
 LIMIT_S = 30.0  # a switch takes a second or two
 MAX_OUTPUT_BYTES = 16384
@@ -206,5 +207,5 @@ def _words(output: str) -> str:
     """The end of what the tool said, as one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     text = " / ".join(dict.fromkeys(lines))
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    printable = terminal_safe(text)
     return printable if len(printable) <= MAX_WORDS else f"...{printable[-MAX_WORDS:]}"

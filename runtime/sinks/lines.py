@@ -8,6 +8,7 @@ import sys
 
 from tqdm import tqdm
 
+from ...machine.terminal import terminal_safe
 from .sink import Answer
 
 COLUMNS = f"{'frame':>6}  {'answer':24} {'prob':>5}  {'by':3}  {'EE conf':>7}  {'EE ms':>7}  {'SAC ms':>7}  source"
@@ -25,14 +26,14 @@ class Table:
             put(COLUMNS)
             self._headed = True
         result = answer.result
-        label = plain(result.label)[:24]
+        label = terminal_safe(result.label)[:24]
         stage = f"{result.stage:3}"
         if self.coloured:
             stage = f"\x1b[{32 if result.exits_early else 33}m{stage}\x1b[0m"
         sac = "-" if result.sac_ms is None else f"{result.sac_ms:.2f}"
         put(
             f"{answer.frame.index:6d}  {label:24} {result.probability:5.2f}  {stage}  {result.confidence:7.2f}"
-            f"  {result.ee_ms:7.2f}  {sac:>7}  {plain(answer.frame.name)}"
+            f"  {result.ee_ms:7.2f}  {sac:>7}  {terminal_safe(answer.frame.name)}"
         )
 
     def close(self) -> None:
@@ -66,11 +67,6 @@ class JsonLines:
 
     def close(self) -> None:
         sys.stdout.flush()
-
-
-def plain(text: str) -> str:
-    """Without what would steer a terminal: labels and file names come from others."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def put(line: str) -> None:

@@ -78,3 +78,19 @@ def test_the_digest_is_hashlib_s_for_any_content(
     path = tmp_path_factory.mktemp("digest") / "a.bin"
     path.write_bytes(content * repeats)  # up to 4 MB: several pieces
     assert sha256_of(path) == hashlib.sha256(content * repeats).hexdigest()
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    left = tmp_path / ".a.bin.999999999.part"  # no Linux process has this number
+    left.write_bytes(b"half")
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_what_a_running_writer_writes_stays(tmp_path: Path) -> None:
+    other = tmp_path / ".a.bin.1.part"  # process 1 is always there
+    other.write_bytes(b"half")
+    with written_whole(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"content")
+    assert other.exists()

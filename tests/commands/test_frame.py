@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -14,11 +17,11 @@ from sacvit.commands.frame import CURES, new_parser, run_command
 from sacvit.machine.packages import describe_environment
 
 
-def run_raising(fault: BaseException) -> int:
+def run_raising(fault: BaseException, *arguments: str) -> int:
     def command(options: argparse.Namespace) -> int:
         raise fault
 
-    return run_command(new_parser("sacvit-test", "A command that fails."), command, [])
+    return run_command(new_parser("sacvit-test", "A command that fails."), command, arguments)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +71,68 @@ def test_a_missing_part_of_a_package_gives_the_package_s_cure(capsys: pytest.Cap
     assert CURES["onnx"] in capsys.readouterr().err
 
 
-def test_a_missing_module_of_our_own_is_not_hidden() -> None:
-    with pytest.raises(ModuleNotFoundError):
-        run_raising(ModuleNotFoundError("No module named 'sacvit.nowhere'", name="sacvit.nowhere"))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ModuleNotFoundError("No module named 'sacvit.nowhere'", name="sacvit.nowhere"),
+        ZeroDivisionError("division by zero"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),  # of no file: nobody gave one
+    ],
+    ids=repr,
+)
+def test_a_fault_of_our_own_is_called_a_defect(fault: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_raising(fault) == 1
+    assert "internal error in test_frame.py, line" in (said := capsys.readouterr().err)
+    assert type(fault).__name__ in said and "--traceback" in said
 
 
-def test_a_fault_of_our_own_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_raising(ZeroDivisionError())
+def test_a_full_disk_is_no_defect_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_raising(OSError(errno.ENOSPC, "No space left on device")) == 1
+    assert capsys.readouterr().err == "sacvit-test: No space left on device\n"
+
+
+def test_a_file_without_rights_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    run_raising(PermissionError(errno.EACCES, "Permission denied", "model.pth"))
+    assert capsys.readouterr().err == "sacvit-test: model.pth: Permission denied\n"
+
+
+def test_traceback_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    run_raising(errors.UsageError("wrong"), "--traceback")
+    said = capsys.readouterr().err
+    assert "in command" in said and said.endswith("sacvit-test: wrong\n")
+
+
+def test_an_escape_code_in_an_error_does_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    run_raising(errors.ImageError("\x1b]0;owned\x07.png cannot be read"), "--traceback")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def logging_command(options: argparse.Namespace) -> int:
+    logger = logging.getLogger("sacvit.somewhere")
+    logger.debug("a detail")
+    logger.info("news of \x1b[31m")
+    logger.warning("look out")
+    return 0
+
+
+def test_news_are_printed_as_they_are_and_warnings_by_their_level(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command(new_parser("sacvit-test", "Logs."), logging_command, [])
+    assert capsys.readouterr().err == "news of ?[31m\nwarning: look out\n"
+
+
+def test_verbose_shows_details_with_their_module(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command(new_parser("sacvit-test", "Logs."), logging_command, ["--verbose"])
+    assert "DEBUG sacvit.somewhere: a detail" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_signal_ends_a_command_as_ctrl_c_does(number: signal.Signals) -> None:
+    def command(options: argparse.Namespace) -> int:
+        signal.raise_signal(number)
+        return 0
+
+    assert run_command(new_parser("sacvit-test", "Waits."), command, []) == 130
 
 
 def test_the_command_s_answer_is_the_exit_code() -> None:

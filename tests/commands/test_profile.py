@@ -384,7 +384,7 @@ def test_an_out_that_is_a_file_is_told(engines, tmp_path, capsys):
 
 
 def test_a_plain_vit_of_another_geometry_is_refused(engines, capsys):
-    other = Path(__file__).parent.parent / "runtime" / "bundles" / "bundle" / "ee.onnx"
+    other = Path(__file__).parents[1] / "runtime" / "bundles" / "bundle" / "ee.onnx"
     fails([*engines, "--plain", other, "--iterations", "3"], 4, "--plain wants a plain ViT", capsys=capsys)
 
 

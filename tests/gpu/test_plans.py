@@ -23,7 +23,7 @@ from sacvit.runtime.chain.pipeline import Pipeline, Result
 from sacvit.runtime.engines.tensorrt import TensorrtStage
 
 pytestmark = pytest.mark.gpu
-BUNDLE = Path(__file__).parent.parent / "runtime" / "bundles" / "typed"
+BUNDLE = Path(__file__).parents[1] / "runtime" / "bundles" / "typed"
 BATCHES = (1, 8)
 # What the issue of this project asks of FP16: a mean logit error of 1e-2, and 99.5 % equal decisions.
 LOGIT_ERROR = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}

@@ -192,7 +192,7 @@ def test_the_table_allows_every_operator_that_the_lint_allows():
 
 def test_the_table_is_part_of_the_package():
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[3]
     data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["sacvit"]
     assert str(TABLE.resolve().relative_to(root)) in data
 

@@ -22,7 +22,7 @@ from sacvit.export.plans.worker import run_job
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.onnx import OnnxStage
 
-BUNDLE = Path(__file__).parent.parent / "runtime" / "bundles" / "typed"
+BUNDLE = Path(__file__).parents[2] / "runtime" / "bundles" / "typed"
 NAMES = {"ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json"}
 FIXED = BUNDLE.parent / "fixed"
 BLOCKED = (

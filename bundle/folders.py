@@ -1,0 +1,183 @@
+"""Output folders: locked while a command writes there, and changed as a whole.
+
+A command that is killed leaves an output folder in one of two states: as it was, or with a note of files that are complete
+and not all in place. The next command that writes there reads the note and puts the rest in place before anything else.
+Readers recognise the second state by the hashes in the manifest, which is placed last.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SacvitError, UsageError
+from .files import sync, written_whole
+
+WORK_PREFIX = ".sacvit-"  # of a working folder
+NOTE_NAME = ".sacvit-placing.json"  # names the working folder whose files are being put in place
+NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # file systems without them, as some network mounts
+MIB = 1 << 20
+LEAST_ROOM_BYTES = 16 * MIB  # for a folder whose content's size is not known before
+
+_held: dict[Path, int] = {}  # folders that this process has locked, and how many times
+
+
+@contextmanager
+def locked_folder(folder: Path, option: str = "--out", room_bytes: int = LEAST_ROOM_BYTES) -> Iterator[Path]:
+    """Makes the folder where it is missing, and keeps other sacvit commands out of it.
+
+    Everything that would stop a command at its end is found here, before its work: a file in the folder's place, no right to
+    write, no room. option: names the folder in messages. Raises UsageError for a file and for a folder that another command
+    holds, SacvitError for the rest. A folder that was made here and stayed empty is removed again.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder} is a file; give a folder")
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as reason:
+        raise SacvitError(f"{option} {folder} cannot be written: {reason.strerror or reason}") from None
+    if free < room_bytes:
+        raise SacvitError(
+            f"{option} {folder} has {free // MIB} MiB left; about {-(-room_bytes // MIB)} MiB are needed."
+            f" Make room, or give another folder"
+        )
+    try:
+        with _lock(folder.resolve(), f"{option} {folder}"):
+            _finish_placing(folder)
+            _remove_abandoned(folder)
+            yield folder
+    finally:
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
+def _lock(folder: Path, what: str) -> Iterator[None]:
+    if folder in _held:
+        _held[folder] += 1
+        try:
+            yield
+        finally:
+            _held[folder] -= 1
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as reason:
+        if reason.errno not in NO_LOCKS:
+            os.close(descriptor)
+            raise UsageError(
+                f"{what} is in use: another sacvit command writes there. Wait until it ends, or give another folder"
+            ) from None
+    _held[folder] = 1
+    try:
+        yield
+    finally:
+        del _held[folder]
+        os.close(descriptor)
+
+
+@contextmanager
+def replaced_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A working folder whose files `names` take their places in `folder` on success; those it lacks are removed there.
+
+    The order of `names` is the order of placing: what readers trust the others by comes last. After any failure, also
+    between two renames, `folder` is as it was. Call it inside `locked_folder`.
+    """
+    work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
+    try:
+        yield work
+        _place(folder, work, names)
+    except OSError as reason:
+        raise SacvitError(f"{folder} cannot be written: {reason.strerror or reason}") from None
+    finally:
+        if not (folder / NOTE_NAME).exists():
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _place(folder: Path, work: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (folder / name).is_dir():
+            raise SacvitError(f"{folder / name} is a folder; a file of that name has to be written. Move it away")
+    for path in work.iterdir():
+        sync(path)
+    placing = _Placing(folder, work, tuple(names), tuple(name for name in names if (work / name).exists()))
+    placing.old.mkdir()
+    with written_whole(folder / NOTE_NAME) as partial:
+        partial.write_text(json.dumps({"work": work.name, "names": placing.names, "new": placing.new}), "utf-8")
+    try:
+        placing.go_on()
+    except BaseException:
+        placing.undo()
+        raise
+    finally:
+        (folder / NOTE_NAME).unlink()
+    sync(folder)
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """Files on their way from `work` into `folder`. Both methods may be called again after a kill between two renames."""
+
+    folder: Path
+    work: Path
+    names: tuple[str, ...]
+    new: tuple[str, ...]  # those of `names` that `work` held
+
+    @property
+    def old(self) -> Path:
+        return self.work / "old"
+
+    def go_on(self) -> None:
+        """Puts what is not in place yet there, and what stood there before into `old`."""
+        for name in self.names:
+            if name in self.new and not (self.work / name).exists():
+                continue  # in place
+            if (self.folder / name).exists():
+                os.replace(self.folder / name, self.old / name)
+            if name in self.new:
+                os.replace(self.work / name, self.folder / name)
+        sync(self.folder)
+
+    def undo(self) -> None:
+        """Takes the new files out again, and puts those of before back."""
+        for name in self.names:
+            if name in self.new and not (self.work / name).exists():
+                os.replace(self.folder / name, self.work / name)
+            if (self.old / name).exists():
+                os.replace(self.old / name, self.folder / name)
+
+
+def _finish_placing(folder: Path) -> None:
+    """Does the rest of what a killed command was doing when it put its files in place."""
+    note = folder / NOTE_NAME
+    if not note.exists():
+        return
+    try:
+        content = json.loads(note.read_text("utf-8"))
+        names, new = ([Path(name).name for name in content[key]] for key in ("names", "new"))
+        work = folder / Path(content["work"]).name
+    except (ValueError, KeyError, TypeError, RecursionError) as reason:
+        raise SacvitError(f"{note} is damaged ({reason!r}): remove it, and write the folder's files again") from None
+    if work.name.startswith(WORK_PREFIX) and (work / "old").is_dir():
+        _Placing(folder, work, tuple(names), tuple(new)).go_on()
+    note.unlink()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Working folders of commands that were killed: the lock says that none is running."""
+    for left in folder.glob(f"{WORK_PREFIX}*"):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)

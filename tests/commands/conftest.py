@@ -1,0 +1,1 @@
+from typed_exports import *  # noqa: F403

@@ -306,7 +306,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
     _forget_modules()
     open_cuda.cache_clear()
     monkeypatch.syspath_prepend(str(FAKE_GPU))
-    monkeypatch.setenv("PYTHONPATH", str(FAKE_GPU))
+    monkeypatch.setenv("PYTHONPATH", str(FAKE_GPU), prepend=os.pathsep)
     for name in ("FAKE_TENSORRT", "FAKE_TENSORRT_FAULTS", "FAKE_CUDA"):
         monkeypatch.delenv(name, raising=False)
     yield FakeGpu(monkeypatch)

@@ -85,7 +85,7 @@ def test_a_machine_without_a_gpu_is_told_with_cudas_own_reason(real, major):
 def test_our_layer_makes_no_call_that_the_stand_in_lacks(fake_gpu):
     from cuda.bindings import runtime
 
-    source = (HERE.parent.parent / "runtime" / "cuda.py").read_text()
+    source = (HERE.parent.parent / "runtime" / "engines" / "cuda.py").read_text()
     words = set(re.findall(r"\bcuda[A-Z]\w+", source))
     assert (
         words and {word for word in words if not any(word in str(part) for part in offered(runtime).items())} == set()

@@ -223,7 +223,7 @@ def test_a_disk_that_fills_up_is_an_error_and_leaves_no_file(tmp_path: Path) -> 
     code = """
 import resource, signal, sys
 from pathlib import Path
-from sacvit.calibration.cache import CacheKey, Ranges, write_ranges
+from sacvit.calibration.range_cache import CacheKey, Ranges, write_ranges
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 many = {f"tensor.{index}": float(index) for index in range(10_000)}

@@ -301,7 +301,7 @@ def test_an_interruption_exits_130_and_keeps_what_was_measured(
 
 LIMITED = """
 import resource, sys
-from sacvit.export.cli import main
+from sacvit.commands.export import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))
 sys.exit(main(sys.argv[2:]))
 """
@@ -315,7 +315,7 @@ def test_a_disk_that_fills_up_exits_1_and_leaves_the_bundle_as_it_was(tiny_bundl
     words = ["--ckpt", tiny_checkpoint, "--out", out, "--fp16", "--alpha", "0.4", "--calib-cache", tmp_path / "cache"]
     command = [sys.executable, "-c", LIMITED, 100_000, *words]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and f"--out {out} cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and f"{out} cannot be written" in done.stderr and "Traceback" not in done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

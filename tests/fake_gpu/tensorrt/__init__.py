@@ -469,10 +469,14 @@ def open_session(content: bytes, *, runs: bool = True) -> Any:
     """runs: whether more than its inputs and outputs is wanted, and it is worth optimising."""
     import onnxruntime as ort
 
+    from sacvit.machine.cpu import cpu_settings
+
     options = ort.SessionOptions()
     if not runs:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 4, 1
+    for key, value in cpu_settings().items():  # without VNNI, INT8 would saturate: a GPU does not
+        options.add_session_config_entry(key, value)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 

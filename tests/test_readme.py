@@ -85,9 +85,8 @@ def test_a_command_of_the_readme_runs(clone, command):
     command += next((more for start, more in SHORTENED.items() if command.startswith(start)), "")
     active = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     if "sacvit-build" in command or ".plan" in command:
-        active["PYTHONPATH"] = os.pathsep.join(
-            [str(ROOT / "tests" / "fake_gpu"), active.get("PYTHONPATH", "")]
-        )  # no GPU here: the stand-in's
+        stand_in = str(ROOT / "tests" / "fake_gpu")  # no GPU here
+        active["PYTHONPATH"] = os.pathsep.join([stand_in, active.get("PYTHONPATH", "")])
     done = subprocess.run(["bash", "-c", command], cwd=clone, env=active, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

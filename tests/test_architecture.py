@@ -43,6 +43,11 @@ def test_packages_are_the_folders():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == named | {"sacvit"}
 
 
+def test_every_table_beside_the_code_is_packaged():
+    tables = {str(path.relative_to(ROOT)) for folder in package_folders() for path in folder.glob("*.json")}
+    assert tables and tables <= set(PROJECT["tool"]["setuptools"]["package-data"]["sacvit"])
+
+
 def test_the_type_checker_reads_every_package():
     assert set(PROJECT["tool"]["mypy"]["files"]) == {"__init__.py", *ORDER[()]}
     assert PROJECT["tool"]["pyright"]["include"] == PROJECT["tool"]["mypy"]["files"]

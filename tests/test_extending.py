@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -12,11 +13,11 @@ import pytest
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
 
 
-def blocks(heading: str) -> list[str]:
-    """The Python code under a heading of the page, block by block."""
+def blocks(heading: str, language: str = "python") -> list[str]:
+    """The code under a heading of the page, block by block."""
     section = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert section is not None, heading
-    return re.findall(r"^```python\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -66,3 +67,13 @@ def test_a_power_sensor_is_a_file_and_a_row(add_module, tmp_path, monkeypatch):
     parser = build_parser()
     assert parser.parse_args(["--power", "plug"]).power == "plug"
     assert "plug: a meter at the wall plug" in " ".join(parser.format_help().split())
+
+
+def test_a_board_is_a_record(tmp_path):
+    from sacvit.profiles.estimates.boards import TABLE, load_boards
+
+    (record,) = blocks("A board for estimates", "json")
+    table = json.loads(TABLE.read_text())
+    table["boards"].append(json.loads(record))
+    (tmp_path / "boards.json").write_text(json.dumps(table))
+    assert load_boards(tmp_path / "boards.json")["new-module"].mode("maxn").memory_gb_s == 51.2

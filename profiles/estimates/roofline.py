@@ -104,7 +104,7 @@ class Estimate:
             "precision": self.precision,
             "batch": self.batch,
             "exit_rate": self.exit_rate,
-            "peak_tops": peak_tops(self.mode, self.precision),
+            "peak_tops": peak_tops(self.board, self.mode, self.precision),
             "memory_gb_s": self.mode.memory_gb_s,
             "budget_w": self.mode.budget_w,
             "source": self.mode.source,
@@ -114,14 +114,11 @@ class Estimate:
         }
 
 
-def peak_tops(mode: Mode, precision: Precision) -> float:
-    """10^12 operations a second, two for a multiply-add, of the unit that this precision's products run on at best."""
-    return {
-        "fp32": mode.fp32_tflops,
-        "fp16": mode.fp16_tflops,
-        "int8": mode.int8_tops,
-        "int8fp16": mode.int8_tops,
-    }[precision]
+def peak_tops(board: Board, mode: Mode, precision: Precision) -> float:
+    """10^12 operations per second, two for a multiply-add, of the unit that this precision's products run on at best."""
+    gpu = board.gpu
+    ops = {"fp32": gpu.fp32_ops, "fp16": gpu.fp16_ops, "int8": gpu.int8_ops, "int8fp16": gpu.int8_ops}[precision]
+    return mode.tera_ops(ops)
 
 
 def estimate_stage(cost: StageCost, board: Board, mode: Mode, precision: Precision, batch: int) -> StageEstimate:
@@ -129,7 +126,7 @@ def estimate_stage(cost: StageCost, board: Board, mode: Mode, precision: Precisi
     weight_bytes = cost.weight_bytes * WEIGHT_BYTES[precision] / WEIGHT_BYTES["fp32"]
     moved_bytes = weight_bytes + batch * (cost.input_bytes + cost.output_bytes)
     return StageEstimate(
-        compute_ms=2 * cost.macs * batch / (peak_tops(mode, precision) * 1e9),
+        compute_ms=2 * cost.macs * batch / (peak_tops(board, mode, precision) * 1e9),
         memory_ms=moved_bytes / (mode.memory_gb_s * 1e6),
         batch=batch,
         fits_l2=board.l2_mib is not None and weight_bytes <= board.l2_mib * 2**20,
@@ -202,10 +199,11 @@ def estimate_lines(found: Estimate) -> list[str]:
     """The text for a terminal, at most 110 columns."""
     mode, unit = found.mode, "TOPS" if found.precision.startswith("int8") else "TFLOPS"
     others = [other.name for other in found.board.modes if other is not mode]
+    peak = peak_tops(found.board, mode, found.precision)
     watts = "" if mode.budget_w is None else f", nominally {mode.budget_w:g} W"
     lines = [
         f"ESTIMATE, nothing was measured: {found.board.name} in mode {mode.name}, {found.precision}, batch {found.batch}",
-        f"{found.board.module}: {mode.sms} SMs at {mode.gpu_mhz:g} MHz = {peak_tops(mode, found.precision):.1f} {unit},"
+        f"{found.board.module}: {mode.sms} SMs at {mode.gpu_mhz:g} MHz = {peak:.1f} {unit},"
         f" memory {mode.memory_gb_s:.1f} GB/s{watts}",
         *([f"Other modes: {', '.join(others)}"] if others else []),
         "",

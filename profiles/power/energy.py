@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rails import STEPS_MW
+from .rails import step_mw
 from .sampler import Numbers, Sampler, Trace
 from .source import PERIOD_S, PowerSource
 
@@ -74,7 +74,7 @@ def meter_of(source: PowerSource, sampler: Sampler | None = None) -> Meter:
     rails: dict[str, tuple[str, ...]] = {rail: (rail,) for rail in source.sensors}
     steps: dict[str, float | None] = {}
     for rail, sensor in source.sensors.items():
-        step = sensor.step_mw if sensor.step_mw is not None else STEPS_MW.get(rail)
+        step = sensor.step_mw if sensor.step_mw is not None else step_mw(rail)
         if step is None:
             step = None if sampler is None else _typical_step(sampler.trace((rail,)).values)
         if source.kind == "energy":

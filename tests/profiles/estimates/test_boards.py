@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from sacvit.bundle.errors import UsageError
-from sacvit.profiles.estimates.boards import AMPERE, BLACKWELL, BOARDS, find_board
+from sacvit.profiles.estimates.boards import find_board, load_boards
+from sacvit.profiles.estimates.roofline import peak_tops
 
-ALL_MODES = [(board, mode) for board in BOARDS.values() for mode in board.modes]
-IDS = [f"{board.name} {mode.name}" for board, mode in ALL_MODES]
 SPARSE = 2  # NVIDIA's totals count two operations for one: 2:4 sparsity
 HALF = 0.5  # how far a stated whole number may lie from what it was rounded from
 
 
-def mode_of(board, mode):
-    return find_board(board).mode(mode)
+def peak(name, mode, precision):
+    board = find_board(name)
+    return peak_tops(board, board.mode(mode), precision)
 
 
 @pytest.mark.parametrize(
@@ -29,29 +32,29 @@ def mode_of(board, mode):
     ],
 )
 def test_gpu_and_dla_add_up_to_the_sparse_int8_tops_that_nvidia_states(board, mode, stated, dla):
-    assert mode_of(board, mode).int8_tops * SPARSE + dla == pytest.approx(stated, abs=HALF)
+    assert peak(board, mode, "int8") * SPARSE + dla == pytest.approx(stated, abs=HALF)
 
 
 @pytest.mark.parametrize(("board", "mode", "stated"), [("orin-nano-8gb", "15W", 40), ("orin-nano-4gb", "10W", 20)])
 def test_the_first_orin_nanos_have_the_tops_of_their_data_sheet(board, mode, stated):
     # the data sheet rounds 40.96 and 20.48 down to a multiple of ten
-    assert mode_of(board, mode).int8_tops * SPARSE == pytest.approx(stated, rel=0.025)
+    assert peak(board, mode, "int8") * SPARSE == pytest.approx(stated, rel=0.025)
 
 
 def test_the_super_orin_nano_4gb_has_34_tops():
     # 33.4 from the clock; NVIDIA halves the 67 of its big sister and rounds up
-    assert mode_of("orin-nano-4gb", "MAXN_SUPER").int8_tops * SPARSE == pytest.approx(34, rel=0.025)
+    assert peak("orin-nano-4gb", "MAXN_SUPER", "int8") * SPARSE == pytest.approx(34, rel=0.025)
 
 
 def test_an_agx_orin_64gb_has_85_dense_int8_tops():
-    assert mode_of("agx-orin-64gb", "MAXN").int8_tops == pytest.approx(85, abs=HALF)
+    assert peak("agx-orin-64gb", "MAXN", "int8") == pytest.approx(85, abs=HALF)
 
 
 @pytest.mark.parametrize(
     ("board", "mode", "stated"), [("orin-nx-16gb", "MAXN", 15), ("orin-nx-16gb", "MAXN_SUPER", 19)]
 )
 def test_an_orin_nx_has_the_fp16_tflops_of_its_data_sheet(board, mode, stated):
-    assert mode_of(board, mode).fp16_tflops == pytest.approx(stated, abs=HALF)
+    assert peak(board, mode, "fp16") == pytest.approx(stated, abs=HALF)
 
 
 @pytest.mark.parametrize(
@@ -59,19 +62,18 @@ def test_an_orin_nx_has_the_fp16_tflops_of_its_data_sheet(board, mode, stated):
     [("agx-orin-64gb", 5.3), ("agx-orin-32gb", 3.33)],  # technical brief; half of TechPowerUp's 6.66 FP16 TFLOPS
 )
 def test_cuda_cores_have_the_fp32_tflops_that_are_stated(board, stated):
-    assert mode_of(board, "MAXN").fp32_tflops == pytest.approx(stated, rel=0.005)  # two or three digits are stated
+    assert peak(board, "MAXN", "fp32") == pytest.approx(stated, rel=0.005)  # two or three digits are stated
 
 
 def test_thor_has_the_sparse_int8_and_fp16_peaks_that_nvidia_states():
-    mode = mode_of("agx-thor", "MAXN")
     # NVIDIA's 2070, 1035 and 517 fit a clock of 1.579 GHz; boards show 1.575
-    assert mode.int8_tops * SPARSE == pytest.approx(1035, rel=0.005)
-    assert mode.fp16_tflops * SPARSE == pytest.approx(517, rel=0.005)
+    assert peak("agx-thor", "MAXN", "int8") * SPARSE == pytest.approx(1035, rel=0.005)
+    assert peak("agx-thor", "MAXN", "fp16") * SPARSE == pytest.approx(517, rel=0.005)
 
 
 def test_a_t4000_has_the_1200_sparse_fp4_tflops_that_nvidia_states():
     # FP4 runs at twice the rate of INT8, as on the T5000: 2070 and 1035
-    assert mode_of("thor-t4000", "MAXN").int8_tops * 2 * SPARSE == pytest.approx(1200, abs=1)
+    assert peak("thor-t4000", "MAXN", "int8") * 2 * SPARSE == pytest.approx(1200, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -84,40 +86,64 @@ def test_a_t4000_has_the_1200_sparse_fp4_tflops_that_nvidia_states():
     ],
 )  # fmt: skip
 def test_the_memory_clock_and_bus_make_the_bandwidth_that_nvidia_states(board, mode, stated):
-    assert mode_of(board, mode).memory_gb_s == pytest.approx(stated, abs=HALF)
+    assert find_board(board).mode(mode).memory_gb_s == pytest.approx(stated, abs=HALF)
+
+
+def test_a_mode_named_after_watts_has_them_as_its_budget():
+    for board in load_boards().values():
+        for mode in board.modes:
+            watts = mode.name.removeprefix("MODE_").removesuffix("W")
+            assert not watts.isdigit() or mode.budget_w == int(watts), (board.name, mode.name)
+
+
+def test_int8_is_twice_as_fast_as_fp16_on_tensor_cores():
+    for board in load_boards().values():
+        assert board.gpu.int8_ops == 2 * board.gpu.fp16_ops, board.name
+
+
+MODE = {"name": "MAXN", "sms": 4, "gpu_mhz": 1000, "memory_mhz": 3200, "bus_bits": 64, "source": "a data sheet"}
+TABLE = {
+    "gpus": [{"name": "Ampere", "int8_ops": 4096, "fp16_ops": 2048, "fp32_ops": 256, "source": "a data sheet"}],
+    "boards": [{"name": "new", "module": "A New Module", "gpu": "Ampere", "modes": [MODE]}],
+}
+
+
+def table_with(tmp_path, **changes):
+    path = tmp_path / "boards.json"
+    path.write_text(json.dumps({**TABLE, "boards": [{**TABLE["boards"][0], **changes}]}))
+    return path
+
+
+def test_a_board_is_one_record(tmp_path):
+    board = load_boards(table_with(tmp_path))["new"]
+    assert board.mode().tera_ops(board.gpu.int8_ops) == pytest.approx(16.384)
 
 
 @pytest.mark.parametrize(
-    ("name", "sms", "gpu_mhz"), [("MODE_50W", 16, 816), ("MODE_30W", 8, 612), ("MODE_15W", 6, 408)]
+    ("changes", "words"),
+    [
+        ({"modes": []}, "a board needs a mode"),
+        ({"modes": [{**MODE, "gpu_mhz": "1000"}]}, "boards[0].modes[0].gpu_mhz: expected a number"),
+        ({"modes": [{**MODE, "gpu_mhz": 0}]}, "gpu_mhz must be above 0"),
+        ({"modes": [{**MODE, "budget_w": -5}]}, "budget_w must be above 0"),
+        ({"modes": [{**MODE, "source": ""}]}, "a mode needs a source"),
+        ({"modes": [{**MODE, "watts": 5}]}, "boards[0].modes[0].watts: there is no such entry"),
+        ({"modes": [MODE, {**MODE, "name": "FASTER", "gpu_mhz": 1001}]}, "the fastest mode comes first"),
+        ({"l2_mib": 2}, "l2_mib and l2_source belong together"),
+        ({"gpu": "Hopper"}, "boards[0].gpu: expected one of Ampere"),
+        ({"module": None}, "boards[0].module: expected a text"),
+    ],
 )
-def test_lower_modes_of_an_agx_orin_64gb_slow_the_gpu_and_switch_sms_off(name, sms, gpu_mhz):
-    mode = mode_of("agx-orin-64gb", name)
-    assert (mode.sms, mode.gpu_mhz) == (sms, gpu_mhz)
+def test_a_record_that_cannot_be_meant_is_refused_by_its_place(tmp_path, changes, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        load_boards(table_with(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("name", sorted(BOARDS))
-def test_the_first_mode_of_a_board_is_the_fastest_on_both_sides(name):
-    first, *others = BOARDS[name].modes
-    for mode in others:
-        assert (first.int8_tops, first.memory_gb_s) >= (mode.int8_tops, mode.memory_gb_s)
-        assert first.memory_gb_s >= mode.memory_gb_s
-
-
-@pytest.mark.parametrize(("board", "mode"), ALL_MODES, ids=IDS)
-def test_a_mode_named_after_watts_has_them_as_its_budget(board, mode):
-    watts = mode.name.removeprefix("MODE_").removesuffix("W")
-    if watts.isdigit():
-        assert mode.budget_w == int(watts)
-
-
-@pytest.mark.parametrize(("board", "mode"), ALL_MODES, ids=IDS)
-def test_every_row_names_a_source(board, mode):
-    assert mode.source and (board.l2_mib is None) == (board.l2_source == "")
-
-
-@pytest.mark.parametrize("gpu", [AMPERE, BLACKWELL], ids=lambda gpu: gpu.name)
-def test_int8_is_twice_as_fast_as_fp16_on_tensor_cores(gpu):
-    assert gpu.int8_ops == 2 * gpu.fp16_ops
+def test_two_records_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "boards.json"
+    path.write_text(json.dumps({**TABLE, "boards": TABLE["boards"] * 2}))
+    with pytest.raises(ValueError, match="two records have one name"):
+        load_boards(path)
 
 
 def test_the_mode_of_a_board_is_its_fastest_when_none_is_named():
@@ -132,7 +158,7 @@ def test_an_unknown_board_is_refused_with_the_nearest_and_all_known_ones():
     with pytest.raises(UsageError) as caught:
         find_board("orin-nano-8gb-super")
     assert str(caught.value).startswith("no board 'orin-nano-8gb-super' (did you mean orin-nano-8gb?); known: ")
-    assert all(name in str(caught.value) for name in BOARDS)
+    assert all(name in str(caught.value) for name in load_boards())
 
 
 def test_an_unknown_mode_is_refused_with_the_boards_own():

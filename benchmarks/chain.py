@@ -28,14 +28,16 @@ from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import ModelConfig, preset
-from sacvit.model.cost import count_cost
+from sacvit.model.cost import DERIVED_EXIT_RATE, count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.buffers import HostLane, wrap
 from sacvit.runtime.engines.onnx import OnnxStage
 
-PAPER = "62 % fewer FLOPs and 1.98x at an exit rate of 0.77 (arXiv 2503.00060)"
+PAPER = (
+    "62 % fewer FLOPs and 1.98x (arXiv 2503.00060); the exit rate of 0.77 is derived from its 62 % by our count of MACs"
+)
 
 
 def build(folder: Path, config: ModelConfig) -> tuple[Pipeline, OnnxStage]:
@@ -122,7 +124,12 @@ def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="deit-s")
-    parser.add_argument("--exit-rate", type=float, default=0.77, help="the paper's")
+    parser.add_argument(
+        "--exit-rate",
+        type=float,
+        default=DERIVED_EXIT_RATE,
+        help="default: where our MACs are 62 %% fewer, as the paper's",
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--images", type=int, default=48, help="rounded up to whole batches")
     parser.add_argument("--rounds", type=int, default=7)

@@ -26,6 +26,7 @@ from sacvit.bundle.manifest import read_manifest
 from sacvit.export.plans.build import build, find_machine
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
+from sacvit.model.cost import DERIVED_EXIT_RATE
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.profiles.timing.pass_parts import graph_ms, time_pass
 from sacvit.profiles.timing.plain import Plain
@@ -37,7 +38,6 @@ from sacvit.runtime.engines.tensorrt import TensorrtBinding, TensorrtStage
 
 RESULTS = Path(__file__).parent.parent / "profiles" / "results"
 PRECISIONS = ("fp32", "fp16", "int8")
-EXIT_RATE = 0.77  # the paper's
 PASSES, WARM_UP = 200, 20
 
 
@@ -80,7 +80,7 @@ def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, time
     cuda = open_cuda()
     chain = Pipeline.load(plans / "ee.plan", plans / "sac.plan")
     confidences = np.sort([result.confidence for result in chain(images)])[::-1]
-    place = round(EXIT_RATE * len(images))
+    place = round(DERIVED_EXIT_RATE * len(images))
     eta = float((confidences[place - 1] + confidences[place]) / 2)
     chain = Pipeline(chain.ee, chain.sac, eta)
     stages = (TensorrtStage(plans / name, use_graphs=False) for name in ("ee.plan", "sac.plan"))
@@ -171,7 +171,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "machine": {**describe_machine(), **asdict(machine)},
         "versions": versions(),
-        "exit_rate": EXIT_RATE,
+        "exit_rate": DERIVED_EXIT_RATE,
         "precisions": {},
     }
     name = re.sub(r"\W+", "-", f"{machine.gpu.name}-tensorrt-{machine.tensorrt}".lower())

@@ -34,6 +34,7 @@ from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.checkpoint import load_checkpoint, save_checkpoint
 from sacvit.model.config import ModelConfig, preset
+from sacvit.model.cost import DERIVED_EXIT_RATE
 from sacvit.model.network import TwoStageViT
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
@@ -118,7 +119,12 @@ def run_batch(chains: dict[str, Pipeline], images: Any, batch: int, rounds: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="deit-s")
-    parser.add_argument("--exit-rate", type=float, default=0.77, help="the paper's")
+    parser.add_argument(
+        "--exit-rate",
+        type=float,
+        default=DERIVED_EXIT_RATE,
+        help="default: where our MACs are 62 %% fewer, as the paper's",
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--calib-count", type=int, default=64)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
+from ..bundle.errors import EXIT_INTERRUPTED, ConfigError, EngineError, SacvitError, UsageError
 from ..profiles.power.open import AUTO, choices, choices_help
 from .frame import new_parser, run_command, stop_on_signals
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ..profiles.profile import Request
 
 MOST_THRESHOLDS = 101
-PAPERS_EXIT_RATE = 0.77  # arXiv 2503.00060; of an estimate, which has no images
 PLAIN_PROGRESS_S = 10.0
 DURATION_S = 30.0
 
@@ -224,6 +223,7 @@ def show(lines: Sequence[str]) -> None:
 
 def estimate(options: argparse.Namespace) -> int:
     from ..model.config import ModelConfig
+    from ..model.cost import DERIVED_EXIT_RATE
     from ..profiles.estimates.boards import find_board
     from ..profiles.estimates.roofline import estimate as estimate_pair
     from ..profiles.estimates.roofline import estimate_lines
@@ -232,9 +232,12 @@ def estimate(options: argparse.Namespace) -> int:
     name, _, mode = options.estimate.partition(":")
     board = find_board(name)
     record = read_record(options.engine[0])
-    config = ModelConfig(**record.config)
+    try:
+        config = ModelConfig.from_dict(record.config)
+    except ConfigError as reason:
+        raise EngineError(f"{options.engine[0]} has a damaged sacvit record: {reason}. Export it again") from None
     found = estimate_pair(
-        config, board, board.mode(mode or None), record.precision, options.batch or 1, PAPERS_EXIT_RATE
+        config, board, board.mode(mode or None), record.precision, options.batch or 1, DERIVED_EXIT_RATE
     )
     print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(estimate_lines(found)))
     return 0

@@ -2,7 +2,7 @@
 
 Papers of this field print MACs under the name FLOPs ("DeiT-S: 4.6 GFLOPs"); so one MAC here is one of their FLOPs.
 Counted: every matrix product that the model needs. Not counted: norms, softmax, GELU, additions. Clustered attention counts
-the pairs that may see each other; the graph computes all pairs under a mask, 1.6 % more for DeiT-S's SAC stage.
+the pairs that may see each other. The graph computes all pairs under a mask; for DeiT-S the mask hides 1.55 % of SAC's MACs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .config import FIRST_ATTENTION_BLOCK, ModelConfig
+
+# At this exit rate the chain of DeiT-S needs 62 % fewer MACs than the plain ViT, the saving that SAC-ViT (arXiv 2503.00060)
+# reports. It follows from the counts below and was not read in the paper.
+DERIVED_EXIT_RATE = 0.77
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from ...bundle.errors import UsageError, nearest
 from ...bundle.manifest import Precision
 from ...model.config import ModelConfig
-from ...model.cost import ModelCost, StageCost, count_cost
+from ...model.cost import DERIVED_EXIT_RATE, ModelCost, StageCost, count_cost
 from ..results.break_even import BreakEven, break_even
 from .boards import Board, Mode
 
@@ -104,6 +104,7 @@ class Estimate:
             "precision": self.precision,
             "batch": self.batch,
             "exit_rate": self.exit_rate,
+            "exit_rate_source": " ".join(line.strip() for line in _exit_rate_lines(self)) or None,
             "peak_tops": peak_tops(self.board, self.mode, self.precision),
             "memory_gb_s": self.mode.memory_gb_s,
             "budget_w": self.mode.budget_w,
@@ -176,6 +177,7 @@ def assumption_lines(found: Estimate) -> list[str]:
         f"Weights are {WEIGHTS[found.precision]} each and cross the memory bus once a pass; image, hand-off and answers",
         "  once an image, the last two in FP32 whatever the precision. Nothing else touches the memory.",
         "The GPU works at its dense peak, without DLA and sparsity; the memory serves nobody else.",
+        *_exit_rate_lines(found),
         "The chain is EE + (1 - exit rate) x SAC; at batches above 1, SAC's passes are as full as EE's.",
         "Break-even and speed-up compare two bounds: a hint, and no bound.",
     ]
@@ -193,6 +195,15 @@ def assumption_lines(found: Estimate) -> list[str]:
             "  Modules often draw less (an Orin NX in 25W drew 17 W), and the real time is longer.",
         ]
     return lines
+
+
+def _exit_rate_lines(found: Estimate) -> list[str]:
+    if found.exit_rate != DERIVED_EXIT_RATE:
+        return []
+    return [
+        f"The exit rate of {found.exit_rate:.0%} is derived: at this rate our count of MACs gives the 62 % saving that",
+        "  arXiv 2503.00060 reports for DeiT-S. The paper does not state its exit rate. Yours depends on your images.",
+    ]
 
 
 def estimate_lines(found: Estimate) -> list[str]:

@@ -308,6 +308,32 @@ def test_an_estimate_is_called_one_and_says_what_to_run(engines, capsys):
     assert out.startswith("ESTIMATE, nothing was measured") and "sacvit-profile --engine" in out
 
 
+def test_an_estimate_says_that_its_exit_rate_is_derived(engines, capsys):
+    assert main([*engines, "--estimate", "orin-nano-8gb"]) == 0
+    assert "The exit rate of 77% is derived" in capsys.readouterr().out
+    assert main([*engines, "--estimate", "orin-nano-8gb", "--json"]) == 0
+    assert "does not state its exit rate" in json.loads(capsys.readouterr().out)["exit_rate_source"]
+
+
+@pytest.mark.parametrize("changed", [{"colour": 1}, {"width": []}], ids=["unknown entry", "wrong type"])
+def test_an_estimate_for_an_engine_with_a_damaged_config_names_the_file(changed, plain_bundle, tmp_path, capsys):
+    import onnx
+
+    model = onnx.load(plain_bundle / "ee.onnx")
+    record = {entry.key: entry.value for entry in model.metadata_props}
+    config = json.dumps({**json.loads(record["sacvit.config"]), **changed})
+    onnx.helper.set_model_props(model, {**record, "sacvit.config": config})
+    onnx.save(model, tmp_path / "ee.onnx")
+    engines = ["--engine", tmp_path / "ee.onnx", plain_bundle / "sac.onnx"]
+    fails(
+        [*engines, "--estimate", "agx-thor"],
+        4,
+        "ee.onnx has a damaged sacvit record",
+        next(iter(changed)),
+        capsys=capsys,
+    )
+
+
 def test_a_board_that_is_not_known_is_told_with_those_that_are(engines, capsys):
     fails([*engines, "--estimate", "orin-nano"], 2, "orin-nano-8gb", capsys=capsys)
 

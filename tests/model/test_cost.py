@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from sacvit.model.config import ModelConfig, preset
-from sacvit.model.cost import count_cost
+from sacvit.model.cost import DERIVED_EXIT_RATE, count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
 
 CONFIGS = [
@@ -58,6 +59,20 @@ def test_the_ee_stage_of_deit_s_has_1_1_g() -> None:
 
 def test_the_speedup_limit_of_deit_s_at_exit_rate_0_77_is_2_63() -> None:
     assert round(count_cost(preset("deit-s")).speedup_limit(0.77), 2) == 2.63
+
+
+def test_at_the_derived_exit_rate_the_chain_of_deit_s_saves_what_the_paper_reports() -> None:
+    cost = count_cost(preset("deit-s"))
+    assert round(1 - cost.chain_macs(DERIVED_EXIT_RATE) / cost.plain.macs, 2) == 0.62
+    needed = 1 - ((1 - 0.62) * cost.plain.macs - cost.ee.macs) / cost.sac.macs
+    assert round(needed, 2) == DERIVED_EXIT_RATE
+
+
+def test_the_share_of_sac_that_the_mask_hides_is_the_one_that_code_and_docs_state() -> None:
+    hidden = 1 - count_cost(preset("deit-s")).sac.macs / count_cost(preset("deit-s", attention="global")).sac.macs
+    root = Path(__file__).parent.parent.parent
+    for path in ("model/cost.py", "docs/graphs.md"):
+        assert f"{hidden:.2%}".replace("%", " %") in (root / path).read_text()
 
 
 def test_when_every_image_exits_the_chain_costs_the_ee_stage() -> None:

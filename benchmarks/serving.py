@@ -31,6 +31,7 @@ from sacvit.machine.processor import describe_machine
 from sacvit.runtime.chain.gate import Gate
 from sacvit.runtime.chain.pipeline import Pipeline, Result
 from sacvit.runtime.percentiles import percentile
+from sacvit.serving.description import STAGE_NUMBERS
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository
 
@@ -104,7 +105,7 @@ class Load:
             return
         wanted = self.expected[number]
         same = int(answer.as_numpy("index")[0, 0]) == wanted.index
-        same &= answer.as_numpy("stage")[0, 0].decode() == wanted.stage
+        same &= int(answer.as_numpy("stage")[0, 0]) == STAGE_NUMBERS[wanted.stage]
         same &= abs(float(answer.as_numpy("probability")[0, 0]) - wanted.probability) < 1e-4
         tally.outcomes["right" if same else "wrong"] += 1
         tally.latencies_ms.append(latency_ms)

@@ -27,8 +27,6 @@ CURES = {  # packages of our extras, by the name that is imported
     " pip install 'sacvit[tensorrt]'",
     "cuda": "pip install cuda-bindings, of the driver's CUDA: 'cuda-bindings<13' on JetPack 6, newer on JetPack 7",
     "tensorboard": "pip install 'sacvit[curves]'",
-    "tritonclient": "pip install 'sacvit[client]'",
-    "geventhttpclient": "pip install 'sacvit[client]'",
     "matplotlib": "pip install 'sacvit[export]'",
 }
 # What a user's disk or rights can cause. Any other OSError is a fault of ours, as a descriptor that was closed twice.

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,17 +85,21 @@ def run(options: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
     from ..runtime.chain.pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
+
+    stop_on_signals()
+    if options.server is not None:
+        with closing(open_server(options)) as remote:
+            return run_on(remote, remote.max_batch, "this server takes", options)
+    pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
+    return run_on(pipeline, pipeline.ee.capacity or CHUNK, "these engines take", options)
+
+
+def run_on(pipeline: Pipeline | RemotePipeline, most: int, who: str, options: argparse.Namespace) -> int:
+    """Sends every frame through a pipeline that takes `most` images per pass; returns the exit code."""
+    from ..runtime.chain.pipeline import Pipeline
     from ..runtime.loop import run_chain
     from ..runtime.totals import summary_lines
 
-    stop_on_signals()
-    pipeline: Pipeline | RemotePipeline
-    if options.server is not None:
-        pipeline = open_server(options)
-        most, who = pipeline.max_batch, "this server takes"
-    else:
-        pipeline = Pipeline.load(options.engine[0], options.engine[1], options.threshold, options.provider)
-        most, who = pipeline.ee.capacity or CHUNK, "these engines take"
     if options.fit is not None:
         pipeline.use_fit(options.fit)
     if options.batch > most:

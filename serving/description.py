@@ -1,114 +1,122 @@
-"""What a model repository says of itself: in the config of the gate, where its server and its clients read it."""
+"""The description of a model repository. It lies in the config of the gate, where its server and its clients read it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from functools import cached_property
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 
-from ..bundle.errors import EngineError, UsageError
+from ..bundle.errors import ConfigError, EngineError
 from ..bundle.manifest import StageRecord
 from ..bundle.preprocess import Preprocessing
-from ..runtime.chain.gate import Gate
 from ..runtime.engines.buffers import TensorSpec
 from ..runtime.engines.stage import Stage
 
-FORMAT = 1
 KEY = "sacvit"  # of the config's parameter
 EE_MODEL, SAC_MODEL, GATE_MODEL = "sacvit_ee", "sacvit_sac", "sacvit"
-OUTPUTS = {  # of the gate, a row for each image
-    "label": "TYPE_STRING",
-    "index": "TYPE_INT32",
-    "probability": "TYPE_FP32",
-    "stage": "TYPE_STRING",
-    "confidence": "TYPE_FP32",
-    "target_map": "TYPE_INT32",  # (G, G); the others (1,)
-    "ee_ms": "TYPE_FP32",
-    "sac_ms": "TYPE_FP32",
+STAGE_NUMBERS = {"EE": 1, "SAC": 2}  # in the output `stage`
+MAX_JSON_BYTES = 64 << 20  # of a config: 100 000 labels have 5 MB
+MAX_LABEL_BYTES = 1000  # in UTF-8: each answer is as wide as the longest label
+MAX_REQUEST_BYTES = 1 << 30  # the pixels of --max-batch images
+# Of the gate, a row for each image. None has the type BYTES: Triton 2.51 divides by the size of an element when a client
+# asks for the classification of an output, and a request of a few bytes then ends the whole server (SIGFPE).
+OUTPUTS: dict[str, type[np.generic]] = {
+    "label": np.uint8,  # UTF-8, with zeros behind it
+    "index": np.int32,
+    "probability": np.float32,
+    "stage": np.uint8,
+    "confidence": np.float32,
+    "target_map": np.int32,
+    "ee_ms": np.float32,
+    "sac_ms": np.float32,
 }
+Count = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
 
 
-@dataclass(frozen=True)
-class StageAbout:
-    """A stage as another model of the server: what it takes and gives, and how many images a pass."""
+class StageAbout(msgspec.Struct, frozen=True):
+    """A stage as another model of the server: what it takes and gives, and how many images per pass.
+
+    record: without the labels, which `About` has. tensors: type and shape of each output.
+    """
 
     record: StageRecord
-    outputs: dict[str, TensorSpec]
-    capacity: int | None
-    batches: tuple[int, ...] | None
+    tensors: dict[str, tuple[Literal["uint8", "int32", "float32"], tuple[Count, ...]]]
+    capacity: Count | None
+    batches: tuple[Count, ...] | None
 
     @classmethod
     def of(cls, stage: Stage) -> StageAbout:
-        return cls(stage.record, dict(stage.outputs), stage.capacity, stage.batches)
+        tensors = {name: (np.dtype(spec.kind).name, spec.shape) for name, spec in stage.outputs.items()}
+        return cls(replace(stage.record, labels=None), tensors, stage.capacity, stage.batches)  # type: ignore[arg-type]
 
-    def to_dict(self) -> dict[str, Any]:
-        outputs = {name: [np.dtype(spec.kind).name, list(spec.shape)] for name, spec in self.outputs.items()}
-        batches = None if self.batches is None else list(self.batches)
-        record = {key: value for key, value in self.record.to_metadata().items() if not key.endswith(".labels")}
-        return {"record": record, "outputs": outputs, "capacity": self.capacity, "batches": batches}
-
-    @classmethod
-    def from_dict(cls, entries: Mapping[str, Any], labels: list[str] | None) -> StageAbout:
-        metadata = {**entries["record"], "sacvit.labels": json.dumps(labels)}
-        outputs = {
-            name: TensorSpec(np.dtype(kind).type, tuple(shape)) for name, (kind, shape) in entries["outputs"].items()
-        }
-        batches = None if entries["batches"] is None else tuple(entries["batches"])
-        return cls(StageRecord.from_metadata(Path("config.pbtxt"), metadata), outputs, entries["capacity"], batches)
+    @property
+    def outputs(self) -> dict[str, TensorSpec]:
+        return {name: TensorSpec(np.dtype(kind).type, shape) for name, (kind, shape) in self.tensors.items()}
 
 
-@dataclass(frozen=True)
-class About:
-    """The gate's defaults, how an image has to look, and the stages. stages is empty where the gate runs them itself."""
+class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """The gate's defaults, how an image has to look, and the stages. Raises ValueError for what cannot be served."""
 
-    threshold: float
-    temperature: float
+    format: Literal[2] = 2
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    temperature: Annotated[float, msgspec.Meta(gt=0)]
     preprocessing: Preprocessing
+    classes: Count
     labels: list[str] | None
-    grid: int  # coarse blocks along a side
-    max_batch: int  # images in a pass, and in a request
-    max_queue: int  # images that wait at each instance
-    stages: tuple[StageAbout, ...]
+    grid: Count  # coarse blocks along a side
+    max_batch: Count  # images in a pass, and in a request
+    max_queue: Count  # images that wait at each instance
+    stages: tuple[StageAbout, ...]  # EE and SAC; empty where the gate runs them itself
+
+    def __post_init__(self) -> None:
+        if len(self.stages) not in (0, 2):
+            raise ValueError(f"{len(self.stages)} stages, expected EE and SAC")
+        size = self.preprocessing.image_size
+        if self.max_batch * size * size * 3 > MAX_REQUEST_BYTES:
+            raise ValueError(
+                f"{self.max_batch} images of {size} x {size} pixels per request; the limit is {MAX_REQUEST_BYTES >> 20} MiB"
+            )
+        if self.grid > size:
+            raise ValueError(f"{self.grid} blocks along {size} pixels")
+        if self.labels is not None and len(self.labels) != self.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes")
+        for number, label in enumerate(self.labels or ()):
+            if (found := len(label.encode("utf-8", "surrogatepass"))) > MAX_LABEL_BYTES:
+                raise ValueError(f"label {number} has {found} bytes; the limit is {MAX_LABEL_BYTES}")
+            if any("\ud800" <= letter <= "\udfff" for letter in label):
+                raise ValueError(f"label {number} holds half of a surrogate pair, which is no character")
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What each output has for one image. `label` is as long as the longest one in UTF-8."""
+        longest = max(len(label.encode()) for label in self.labels or [str(self.classes - 1)])
+        wide = {"label": (max(1, longest),), "target_map": (self.grid, self.grid)}
+        return {name: wide.get(name, (1,)) for name in OUTPUTS}
 
     def to_json(self) -> str:
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "threshold": self.threshold,
-                "temperature": self.temperature,
-                "preprocessing": self.preprocessing.to_dict(),
-                "labels": self.labels,
-                "grid": self.grid,
-                "max_batch": self.max_batch,
-                "max_queue": self.max_queue,
-                "stages": [stage.to_dict() for stage in self.stages],
-            }
-        )
+        return msgspec.json.encode(self).decode()
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], whose: str) -> About:
-        """From a model's config, as Triton tells it. whose: the model, for a message, and that nobody wrote it.
+    def from_config(cls, config: bytes | str, whose: str) -> About:
+        """From a model's config in JSON, as Triton reports it. whose: the beginning of the error's message.
 
-        Raises EngineError where it is not ours, or damaged.
+        Raises EngineError where the config is not ours, or damaged.
         """
         try:
-            content = json.loads(config["parameters"][KEY]["string_value"])
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']}, this sacvit reads {FORMAT}")
-            labels = content["labels"]
-            return cls(
-                threshold=Gate(content["threshold"]).threshold,
-                temperature=float(content["temperature"]),
-                preprocessing=Preprocessing.from_dict(content["preprocessing"]),
-                labels=None if labels is None else [str(name) for name in labels],
-                grid=int(content["grid"]),
-                max_batch=int(content["max_batch"]),
-                max_queue=int(content["max_queue"]),
-                stages=tuple(StageAbout.from_dict(entries, labels) for entries in content["stages"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as reason:
-            raise EngineError(f"{whose} ({type(reason).__name__}: {reason}). Write it again: sacvit-serve") from None
+            parameters = msgspec.json.decode(config, type=_Config).parameters
+            if KEY not in parameters:
+                raise ValueError(f"it has no parameter {KEY}")
+            return msgspec.json.decode(parameters[KEY].string_value, type=cls)
+        except (ValueError, RecursionError, ConfigError) as reason:
+            raise EngineError(f"{whose} ({reason}). Write it again: sacvit-serve") from None
+
+
+class _Parameter(msgspec.Struct):
+    string_value: str = ""
+
+
+class _Config(msgspec.Struct):
+    parameters: dict[str, _Parameter] = {}

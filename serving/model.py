@@ -1,11 +1,12 @@
 """The gate as a model of Triton's Python backend: `sacvit` of a repository that sacvit-serve wrote.
 
-Runs in the server's stub process, one for each instance.
+It runs in the server's stub process, one per instance.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -19,29 +20,35 @@ from ..bundle.errors import SacvitError
 from ..images.opencv import silence_opencv
 from ..runtime.chain.pipeline import Pipeline, Result
 from .batcher import Asked, BusyError, Chain
-from .description import EE_MODEL, SAC_MODEL, About
+from .description import EE_MODEL, OUTPUTS, SAC_MODEL, STAGE_NUMBERS, About
 from .gate import EachGate
 from .metrics import Metrics
 from .requests import Fill, fills_of, threshold_of
 from .stages import ServerStage
 
 ABOVE_ALL = 2.0  # a threshold that no confidence reaches
+logger = logging.getLogger(__name__)
 
 
 class TritonPythonModel:
     """What Triton calls: `initialize` once an instance, `execute` for every batch of requests."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads the engines and runs them once, or learns where they are served. Raises what is wrong with them."""
-        silence_opencv()  # of what clients send, it would write a line for each picture into the server's log
-        config = json.loads(args["model_config"])
-        self.about = About.from_config(config, "this model was not written by sacvit-serve, or its config is damaged")
+        """Loads the engines and runs them once, or finds out where they are served. Raises what is wrong with them."""
+        ours = logging.getLogger(__name__.partition(".")[0])
+        ours.handlers, ours.propagate = [TritonLog()], False
+        ours.setLevel(logging.INFO)
+        silence_opencv()  # it would write a line into the server's log for each damaged picture of a client
+        self.about = About.from_config(
+            args["model_config"], "this model was not written by sacvit-serve, or its config is damaged"
+        )
         gate = EachGate(self.about.threshold, self.about.temperature)
         if self.about.stages:
-            ee, sac = self.about.stages
-            pipeline = Pipeline(ServerStage(EE_MODEL, ee), ServerStage(SAC_MODEL, sac), self.about.threshold)
+            ee, sac = map(ServerStage, (EE_MODEL, SAC_MODEL), self.about.stages)
+            pipeline = Pipeline(ee, sac, self.about.threshold)
+            pipeline.labels = self.about.labels
         else:
-            pipeline = self._loaded(config, args)
+            pipeline = self._loaded(args)
         pipeline.reserve(self.about.max_batch)
         if not self.about.stages:  # those may not be ready yet, and have warm-up requests of their own
             pipeline.gate = gate
@@ -59,7 +66,7 @@ class TritonPythonModel:
         self.chain.serve([Asked(self._client(request), partial(self._read, request)) for request in requests])
 
     def _client(self, request: Any) -> TritonClient:
-        return TritonClient(request.get_response_sender(), self.metrics, self.about.grid)
+        return TritonClient(request.get_response_sender(), self.metrics, self.about)
 
     def _read(self, request: Any) -> tuple[list[Fill], float]:
         image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
@@ -69,10 +76,10 @@ class TritonPythonModel:
     def finalize(self) -> None:
         self.chain.close()
 
-    def _loaded(self, config: dict[str, Any], args: dict[str, str]) -> Pipeline:
+    def _loaded(self, args: dict[str, str]) -> Pipeline:
         """The engines that lie beside model.py. Instances on a CPU share its cores."""
         folder = Path(args["model_repository"]) / args["model_version"]
-        instances = sum(group.get("count", 1) for group in config["instance_group"])
+        instances = sum(group["count"] for group in json.loads(args["model_config"])["instance_group"])
         plans = (folder / "ee.plan").is_file()
         names = ("ee.plan", "sac.plan") if plans else ("ee.onnx", "sac.onnx")
         return Pipeline.load(
@@ -87,47 +94,66 @@ class TritonPythonModel:
 class TritonClient:
     """See `chain.Client`: a request's sender."""
 
-    def __init__(self, sender: Any, metrics: Metrics, grid: int) -> None:
-        self.sender, self.metrics, self.grid = sender, metrics, grid
+    def __init__(self, sender: Any, metrics: Metrics, about: About) -> None:
+        self.sender, self.metrics, self.about = sender, metrics, about
 
     def answer(self, results: list[Result]) -> None:
+        response = pb_utils.InferenceResponse(tensors_of(results, self.about))
         self.metrics.requests["answered"].increment(1)
-        self._send(pb_utils.InferenceResponse(tensors_of(results, self.grid)))
+        self._send(response)
 
     def fail(self, reason: Exception) -> None:
-        """An error for this client alone: its own fault where we say so, ours where we did not expect it."""
-        codes = pb_utils.TritonError
+        """Sends an error to this client alone. What is not the client's fault goes into the server's log too."""
+        codes, text = pb_utils.TritonError, str(reason)
         if isinstance(reason, BusyError):
             outcome, code = "busy", codes.UNAVAILABLE
         elif isinstance(reason, SacvitError) and reason.exit_code in (1, 2):
             outcome, code = "refused", codes.INVALID_ARG
         else:
             outcome, code = "failed", codes.INTERNAL
+            if isinstance(reason, SacvitError):
+                logger.error("A request failed: %s", text)
+            else:  # a defect of ours: its text may hold anything, and helps no client
+                logger.error("A request failed for a reason that was not expected", exc_info=reason)
+                text = "the server could not answer this request. The reason is in the server's log"
         self.metrics.requests[outcome].increment(1)
-        text = str(reason) if isinstance(reason, SacvitError) else f"{type(reason).__name__}: {reason}"
         self._send(pb_utils.InferenceResponse(error=codes(text, code)))
 
     def _send(self, response: Any) -> None:
         self.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
-def tensors_of(results: list[Result], grid: int) -> list[pb_utils.Tensor]:
+class TritonLog(logging.Handler):
+    """Writes our log records into the server's log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        server = pb_utils.Logger
+        if record.levelno >= logging.ERROR:
+            write = server.log_error
+        else:
+            write = server.log_warn if record.levelno >= logging.WARNING else server.log_info
+        write(self.format(record))
+
+
+def tensors_of(results: list[Result], about: About) -> list[pb_utils.Tensor]:
     """The answer to a request: a row for each image."""
-    maps = np.zeros((len(results), grid * grid), np.int32)
-    for row, result in zip(maps, results, strict=True):
-        row[list(result.target_blocks)] = np.arange(1, len(result.target_blocks) + 1)
+    rows = [_values(result, about) for result in results]
+    return [
+        pb_utils.Tensor(name, np.array([row[name] for row in rows], kind).reshape(-1, *about.shapes[name]))
+        for name, kind in OUTPUTS.items()
+    ]
 
-    def column(values: list[Any], kind: type) -> Any:
-        return np.array([[value] for value in values], kind)
 
-    columns = {
-        "label": column([result.label.encode() for result in results], object),
-        "index": column([result.index for result in results], np.int32),
-        "probability": column([result.probability for result in results], np.float32),
-        "stage": column([result.stage.encode() for result in results], object),
-        "confidence": column([result.confidence for result in results], np.float32),
-        "target_map": maps.reshape(-1, grid, grid),
-        "ee_ms": column([result.ee_ms for result in results], np.float32),
-        "sac_ms": column([np.nan if result.sac_ms is None else result.sac_ms for result in results], np.float32),
+def _values(result: Result, about: About) -> dict[str, Any]:
+    ranks = np.zeros(about.grid**2, np.int32)
+    ranks[list(result.target_blocks)] = np.arange(1, len(result.target_blocks) + 1)
+    return {
+        "label": np.frombuffer(result.label.encode().ljust(about.shapes["label"][0], b"\0"), np.uint8),
+        "index": result.index,
+        "probability": result.probability,
+        "stage": STAGE_NUMBERS[result.stage],
+        "confidence": result.confidence,
+        "target_map": ranks,
+        "ee_ms": result.ee_ms,
+        "sac_ms": result.sac_ms or 0.0,
     }
-    return [pb_utils.Tensor(name, array) for name, array in columns.items()]

@@ -29,7 +29,7 @@ HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than 
 # Of images in a hand-over, to Triton. One that claims 0 images counts with its height there (2.51), and a limit that is
 # passed fails every request of the hand-over: preferred_batch_size bounds hand-overs, and `chain` requests.
 NO_LIMIT = 2**31 - 1
-TYPES = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
+TYPES: dict[type[np.generic], str] = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
 MODEL_PY = '''"""Written by sacvit-serve."""
 
 try:
@@ -64,16 +64,7 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
             raise UsageError(f"{out / name} exists: a server may be reading it. Give another --out, or remove it first")
     if pipeline.ee.capacity is not None and serving.max_batch > pipeline.ee.capacity:
         raise UsageError(f"--max-batch {serving.max_batch}: these engines take at most {pipeline.ee.capacity} images")
-    about = About(
-        threshold=pipeline.threshold,
-        temperature=pipeline.gate.temperature,
-        preprocessing=pipeline.preprocessing,
-        labels=pipeline.labels,
-        grid=pipeline.grid,
-        max_batch=serving.max_batch,
-        max_queue=serving.max_queue,
-        stages=() if serving.python_only else (StageAbout.of(pipeline.ee), StageAbout.of(pipeline.sac)),
-    )
+    about = about_of(pipeline, serving)
     is_new, written = not out.exists(), list[Path]()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -100,6 +91,24 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
     return written
 
 
+def about_of(pipeline: Pipeline, serving: Serving) -> About:
+    """The description of a repository. Raises UsageError for what cannot be served."""
+    try:
+        return About(
+            threshold=pipeline.threshold,
+            temperature=pipeline.gate.temperature,
+            preprocessing=pipeline.preprocessing,
+            classes=pipeline.ee.outputs["logits"].shape[0],
+            labels=pipeline.labels,
+            grid=pipeline.grid,
+            max_batch=serving.max_batch,
+            max_queue=serving.max_queue,
+            stages=() if serving.python_only else (StageAbout.of(pipeline.ee), StageAbout.of(pipeline.sac)),
+        )
+    except ValueError as reason:
+        raise UsageError(f"{pipeline.ee.path} cannot be served: {reason}") from None
+
+
 def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
@@ -107,15 +116,15 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
     if serving.python_only:
         for stage, name in ((pipeline.ee, "ee"), (pipeline.sac, "sac")):
             _copy_engine(stage.path, version / f"{name}{stage.path.suffix}")
-    grid, size = about.grid, about.preprocessing.image_size
+    size = about.preprocessing.image_size
     fields: dict[str, Any] = {
         "name": GATE_MODEL,
         "backend": "python",
         "max_batch_size": NO_LIMIT,
         "input": [{"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, -1], "allow_ragged_batch": True}],
         "output": [
-            {"name": name, "data_type": Word(kind), "dims": [grid, grid] if name == "target_map" else [1]}
-            for name, kind in OUTPUTS.items()
+            {"name": name, "data_type": Word(TYPES[OUTPUTS[name]]), "dims": list(shape)}
+            for name, shape in about.shapes.items()
         ],
         # No queue policy: see `chain`.
         "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(serving.max_queue, serving.max_batch)]},

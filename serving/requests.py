@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.errors import ImageError, UsageError, nearest
+from ..bundle.errors import ImageError, UsageError
 from ..bundle.preprocess import ImageU8, Preprocessing
 from ..images.decode import decode_picture, first_scan
 
@@ -28,14 +28,12 @@ Fill = Callable[[ImageU8], None]  # writes the network's view (S, S, 3) of one p
 
 
 def threshold_of(parameters: str, default: float) -> float:
-    """The eta of a request. parameters: JSON, as Triton hands it over. Raises UsageError."""
+    """The eta of a request. parameters: JSON, as Triton hands it over. Raises UsageError for any other parameter."""
     given: dict[str, Any] = json.loads(parameters or "{}")
-    if "eta" not in given:
-        wrong = next((name for name in given if nearest(name, ["eta"])), None)
-        if wrong is not None:
-            raise UsageError(f"unknown parameter {reprlib.repr(wrong)} (did you mean eta?)")
-        return default
-    eta = given["eta"]
+    for name in given:
+        if name != "eta":
+            raise UsageError(f"unknown parameter {reprlib.repr(name)}: the only parameter is eta")
+    eta = given.get("eta", default)
     if isinstance(eta, bool) or not isinstance(eta, int | float) or not math.isfinite(eta) or not 0 <= eta <= 1:
         raise UsageError(f"eta must be a number in [0, 1], found {reprlib.repr(eta)}")
     return float(eta)

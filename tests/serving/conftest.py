@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from sacvit.bundle.preprocess import Preprocessing
 from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.serving.description import About
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository
 
@@ -75,3 +78,51 @@ def server(request: pytest.FixtureRequest) -> LocalServer:
     """The gate with the engines inside it, and the gate in front of two models."""
     found: LocalServer = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture
+def about() -> About:
+    """Of a server that somebody else runs: images of 8 x 8, 2 x 2 blocks, three classes."""
+    return About(
+        threshold=0.5,
+        temperature=1.0,
+        preprocessing=Preprocessing(8),
+        classes=3,
+        labels=["ant", "bee", "cat"],
+        grid=2,
+        max_batch=4,
+        max_queue=8,
+        stages=(),
+    )
+
+
+@pytest.fixture
+def columns() -> dict[str, np.ndarray]:
+    """A right answer for two images: an exit, and a survivor."""
+    return {
+        "index": np.array([[1], [2]], np.int32),
+        "probability": np.array([[0.9], [0.6]], np.float32),
+        "stage": np.array([[1], [2]], np.uint8),
+        "confidence": np.array([[0.9], [0.25]], np.float32),
+        "target_map": np.array([[[0, 1], [2, 0]], [[2, 0], [0, 1]]], np.int32),
+        "ee_ms": np.array([[1.5], [1.5]], np.float32),
+        "sac_ms": np.array([[0.0], [2.5]], np.float32),
+    }
+
+
+@pytest.fixture
+def answer_of() -> Callable[..., tuple[bytes, str]]:
+    """A function that gives an answer's content and the length of its header. headers: changes to outputs' entries."""
+
+    def make(columns: dict[str, np.ndarray], headers: dict[str, dict[str, object]] | None = None) -> tuple[bytes, str]:
+        names = {"uint8": "UINT8", "int32": "INT32", "float32": "FP32", "int64": "INT64", "object": "BYTES"}
+        outputs = [
+            {"name": name, "datatype": names[column.dtype.name], "shape": list(column.shape)}
+            | {"parameters": {"binary_data_size": column.nbytes}}
+            | (headers or {}).get(name, {})
+            for name, column in columns.items()
+        ]
+        header = json.dumps({"model_name": "sacvit", "model_version": "1", "outputs": outputs}).encode()
+        return header + b"".join(column.tobytes() for column in columns.values()), str(len(header))
+
+    return make

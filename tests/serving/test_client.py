@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-pytest.importorskip("tritonclient.http")
-
-from tritonclient.utils import InferenceServerException
-
 from sacvit.bundle.errors import EngineError, SacvitError, UsageError
 from sacvit.commands.run import main
 from sacvit.serving import client as remote
 from sacvit.serving.client import RemotePipeline, ServerBusyError
-
-
-@pytest.mark.parametrize(
-    "address",
-    "x localhost:8000 grpc://localhost:8001 http:// http://a/b http://a?b http://a#b http://a:b http://a:70000 http://a:0"
-    f" http://[::1 http://.:8 http://{'a' * 64}:8 http://me:secret@a".split(),
-)
-def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match=r"give an address such as http://127\.0\.0\.1:8000"):
-        RemotePipeline(address)
+from sacvit.serving.description import About
 
 
 @pytest.mark.parametrize("options", [["--overlap"], ["--deadline-ms", "5"], ["--hysteresis", "1"], ["--shadow", "0.1"]])
@@ -53,121 +41,176 @@ def test_a_wrong_threshold_is_told_before_the_server_is_asked() -> None:
         RemotePipeline("http://127.0.0.1:9", 2.0)
 
 
-# Somebody else's server
+# A server that may be anybody's
 
 
-@pytest.fixture
-def answering() -> Iterator[Callable[[int, bytes], str]]:
-    """A function that gives the address of a server with one answer."""
-    servers = []
+class Scripted:
+    """A server with an answer for GET, and answers for POST in turn; the last one is repeated."""
 
-    def answer(status: int, body: bytes) -> str:
+    def __init__(self, config: tuple[int, bytes], *answers: tuple[int, bytes, str]) -> None:
+        script = self
+
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
+                self.reply(*config, "")
+
+            def do_POST(self) -> None:
+                header = self.rfile.read(int(self.headers["Inference-Header-Content-Length"]))
+                pixels = int(self.headers["Content-Length"]) - len(header)
+                script.requests.append((json.loads(header), self.rfile.read(pixels)))
+                self.reply(*answers[min(len(script.requests), len(answers)) - 1])
+
+            def reply(self, status: int, content: bytes, header_bytes: str) -> None:
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Inference-Header-Content-Length", header_bytes)
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None: ...
 
-        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield answer
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        self.requests: list[tuple[Any, bytes]] = []
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
-@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"\xff\xfe"])
-def test_a_server_that_is_no_triton_is_told(answering: Any, body: bytes) -> None:
-    with pytest.raises(EngineError, match=r"answers as no Triton does .* Is it the server's HTTP port"):
-        RemotePipeline(answering(200, body))
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., Scripted]]:
+    made: list[Scripted] = []
+
+    def start(*answers: Any) -> Scripted:
+        made.append(Scripted(*answers))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.server.shutdown()
+        one.server.server_close()
 
 
-def test_a_triton_without_the_model_is_told(answering: Any) -> None:
-    body = json.dumps({"error": "Request for unknown model: 'sacvit' is not found"}).encode()
-    with pytest.raises(EngineError, match=r"does not serve the model sacvit: Request for unknown .*sacvit-serve"):
-        RemotePipeline(answering(404, body))
+def config_of(about: Any) -> tuple[int, bytes]:
+    text = about if isinstance(about, str) else json.dumps(about)
+    return 200, json.dumps({"parameters": {"sacvit": {"string_value": text}}}).encode()
 
 
-def test_a_server_s_own_error_is_told_in_a_line(answering: Any) -> None:
-    with pytest.raises(SacvitError, match=r"http://127\.0\.0\.1:\d+: .*gateway") as fault:
-        RemotePipeline(answering(502, b"bad\n\ngateway"))
-    assert "\n" not in str(fault.value)
+@pytest.mark.parametrize(
+    ("status", "content", "kind", "message"),
+    [
+        (200, b"<html>welcome</html>", EngineError, "was not written by this sacvit-serve"),
+        (200, b"\xff\xfe", EngineError, "was not written by this sacvit-serve"),
+        (
+            404,
+            b'{"error":"unknown model"}',
+            EngineError,
+            r"does not serve the model sacvit: unknown model\. .*sacvit-serve",
+        ),
+        (502, b"bad\n\ngateway", SacvitError, r"http://127\.0\.0\.1:\d+: bad gateway$"),
+        (302, b"", SacvitError, "HTTP status 302"),
+        (500, b'{"error":' + b"[" * 10_000, SacvitError, r"\[\["),
+        (500, b'{"error":"' + b"x" * 10_000 + b'"}', SacvitError, "xxx"),
+    ],
+)
+def test_a_server_without_our_model_is_reported_in_a_line(
+    scripted: Any, status: int, content: bytes, kind: type[SacvitError], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as fault:
+        RemotePipeline(scripted((status, content)).url)
+    assert "\n" not in str(fault.value) and len(str(fault.value)) < 500
 
 
-WHOLE = {"format": 1, "threshold": 0.5, "preprocessing": {"image_size": 8}, "labels": None, "grid": 2, "max_batch": 4}
-WHOLE |= {"temperature": 1.0, "max_queue": 8, "stages": []}
+WHOLE = {"format": 2, "threshold": 0.5, "preprocessing": {"image_size": 8}, "labels": None, "grid": 2, "max_batch": 4}
+WHOLE |= {"temperature": 1.0, "max_queue": 8, "stages": [], "classes": 3}
 
 
 @pytest.mark.parametrize(
     "about",
-    [[], {"format": 2}]
-    + [{key: value for key, value in WHOLE.items() if key != left_out} for left_out in WHOLE]
-    + [WHOLE | wrong for wrong in ({"threshold": 5}, {"preprocessing": {"image_size": "x"}}, {"grid": None})],
+    [[], {"format": 1}, "[" * 100_000, json.dumps(WHOLE).replace("8}", '8, "crop_ratio": NaN}')]
+    + [{key: value for key, value in WHOLE.items() if key != left_out} for left_out in WHOLE if left_out != "format"]
+    + [
+        WHOLE | wrong
+        for wrong in (
+            {"threshold": 5},
+            {"temperature": 0},
+            {"preprocessing": {"image_size": "x"}},
+            {"preprocessing": {"image_size": 30_000}},
+            {"grid": None},
+            {"grid": 9},
+            {"max_batch": 0},
+            {"max_batch": 10**9},
+            {"classes": -1},
+            {"labels": ["a"]},
+            {"labels": ["a", "b", 3]},
+            {"labels": ["a", "b", "\ud800"]},
+            {"labels": ["a", "b", "c" * 1001]},
+            {"stages": [{}]},
+            {"more": 1},
+        )
+    ],
 )
-def test_a_config_that_is_not_ours_or_damaged_is_told(answering: Any, about: Any) -> None:
-    config = {"parameters": {"sacvit": {"string_value": json.dumps(about)}}}
-    with pytest.raises(EngineError, match="its model sacvit was not written by this sacvit-serve"):
-        RemotePipeline(answering(200, json.dumps(config).encode()))
+def test_a_config_that_is_not_ours_or_damaged_is_refused(scripted: Any, about: Any) -> None:
+    with pytest.raises(EngineError, match="its model sacvit was not written by this sacvit-serve") as fault:
+        RemotePipeline(scripted(config_of(about)).url)
+    assert len(str(fault.value)) < 500
 
 
-@pytest.mark.parametrize("missing", ["tritonclient.http", "geventhttpclient"])
-def test_a_client_library_that_is_missing_or_came_without_http_is_told(
-    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in sys.modules if name.startswith(("tritonclient.http", "geventhttpclient"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)  # type: ignore[arg-type]
-    assert main(["--server", "http://127.0.0.1:9", "--camera", "x"]) == 1
-    assert capsys.readouterr().err.endswith("which is not installed. pip install 'sacvit[client]'\n")
+@pytest.fixture
+def good(columns: Any, answer_of: Any) -> tuple[int, bytes, str]:
+    return 200, *answer_of(columns)
 
 
-# A busy server
-
-
-class Busy:
-    """A server that refuses so many times before it answers."""
-
-    def __init__(self, refusals: int) -> None:
-        self.refusals = refusals
-
-    def infer(self, *_: Any, **__: Any) -> Any:
-        self.refusals -= 1
-        if self.refusals >= 0:
-            raise InferenceServerException("busy: 64 images are waiting", status="503")
-        return self
-
-    def as_numpy(self, name: str) -> np.ndarray:
-        if name in ("label", "stage"):
-            return np.array([[b"EE"]], object)
-        return np.zeros((1, 2, 2), np.int32) if name == "target_map" else np.zeros((1, 1), np.float32)
+BUSY = 503, b'{"error":"busy: 64 images are waiting"}', ""
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", taken.append)
+    monkeypatch.setattr(remote, "time", SimpleNamespace(sleep=taken.append))
     return taken
 
 
-def asking(answering: Any, refusals: int) -> RemotePipeline:
-    config = {"parameters": {"sacvit": {"string_value": json.dumps(WHOLE)}}}
-    pipeline = RemotePipeline(answering(200, json.dumps(config).encode()))
-    pipeline._server = Busy(refusals)
-    return pipeline
+@pytest.mark.parametrize(("threshold", "parameters"), [(None, {}), (0.25, {"eta": 0.25})])
+def test_the_request_holds_the_images_and_the_threshold_that_was_given(
+    scripted: Any, about: About, good: Any, threshold: float | None, parameters: Any
+) -> None:
+    server = scripted(config_of(about.to_json()), good)
+    with closing(RemotePipeline(server.url, threshold)) as pipeline:
+        pipeline.image_slots(2)[:] = np.arange(2 * 8 * 8 * 3).reshape(2, 8, 8, 3) % 251
+        results = pipeline.run(2)
+        assert [result.label for result in results] == ["bee", "cat"]
+        assert pipeline.threshold == (0.5 if threshold is None else threshold)
+    header, pixels = server.requests[0]
+    assert header["parameters"] == parameters and header["inputs"][0]["shape"] == [2, 8, 8, 3]
+    assert pixels == bytes(index % 251 for index in range(384))
 
 
-def test_a_busy_server_is_asked_again_after_growing_pauses(answering: Any, pauses: list[float]) -> None:
-    assert asking(answering, 2).run(1)[0].stage == "EE" and pauses == [0.1, 0.2]
+def test_an_answer_that_cannot_be_is_refused(scripted: Any, about: About, columns: Any, answer_of: Any) -> None:
+    columns["index"][0] = 1_000_000_000
+    server = scripted(config_of(about.to_json()), (200, *answer_of(columns)))
+    with closing(RemotePipeline(server.url)) as pipeline, pytest.raises(EngineError, match="index is 1000000000"):
+        pipeline.run(2)
 
 
-def test_a_server_that_stays_busy_is_told(answering: Any, pauses: list[float]) -> None:
-    with pytest.raises(
-        ServerBusyError, match=r"refused: .*busy: 64 images are waiting.* More --instances or servers would help"
+def test_an_answer_that_is_too_long_is_refused(scripted: Any, about: About) -> None:
+    server = scripted(config_of(about.to_json()), (200, bytes(100_000), "100000"))
+    with closing(RemotePipeline(server.url)) as pipeline, pytest.raises(EngineError, match="more than the"):
+        pipeline.run(2)
+
+
+def test_a_busy_server_is_asked_again_after_growing_pauses(
+    scripted: Any, about: About, good: Any, pauses: list[float]
+) -> None:
+    with closing(RemotePipeline(scripted(config_of(about.to_json()), BUSY, BUSY, good).url)) as pipeline:
+        assert pipeline.run(2)[0].stage == "EE" and pauses == [0.1, 0.2]
+
+
+def test_a_server_that_stays_busy_is_reported(scripted: Any, about: About, pauses: list[float]) -> None:
+    server = scripted(config_of(about.to_json()), BUSY)
+    with (
+        closing(RemotePipeline(server.url)) as pipeline,
+        pytest.raises(ServerBusyError, match=r"refused: busy: 64 images are waiting\. More --instances"),
     ):
-        asking(answering, 99).run(1)
+        pipeline.run(2)
     assert len(pauses) == 5

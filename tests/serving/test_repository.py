@@ -27,12 +27,9 @@ def config_of(folder: Path) -> Any:
     return text_format.Parse((folder / "config.pbtxt").read_text(), schema.ModelConfig())
 
 
-def as_json(config: Any) -> dict[str, Any]:
-    return {"parameters": {key: {"string_value": value.string_value} for key, value in config.parameters.items()}}
-
-
 def about_of(config: Any) -> About:
-    return About.from_config(as_json(config), "it is damaged")
+    parameters = {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
+    return About.from_config(json.dumps({"parameters": parameters}), "it is damaged")
 
 
 def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository: Path) -> None:
@@ -103,6 +100,33 @@ def test_labels_go_with_the_logits(pipeline: Pipeline, tmp_path: Path) -> None:
     assert about_of(config_of(tmp_path / "sacvit")).labels == labels
 
 
+@pytest.mark.parametrize("label", ["\ud800", "x" * 1001])
+def test_a_label_that_cannot_be_served_is_refused_before_anything_is_written(
+    engines: Any, tmp_path: Path, label: str
+) -> None:
+    pair = Pipeline.load(*engines, provider="cpu")
+    pair.labels = [label, *(pair.labels or [])[1:]]
+    with pytest.raises(UsageError, match=r"ee\.onnx cannot be served: label 0 h"):
+        write_repository(pair, tmp_path / "models", Serving())
+    assert not (tmp_path / "models").exists()
+
+
+def test_more_pixels_than_a_request_may_have_are_refused(pipeline: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="500000 images of 32 x 32 pixels per request; the limit is 1024 MiB"):
+        write_repository(pipeline, tmp_path / "models", Serving(max_batch=500_000))
+
+
+def test_no_output_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
+    """See `OUTPUTS`: of text, a client can ask for classes and end the server."""
+    write_repository(pipeline, tmp_path, Serving())
+    kinds = [
+        output.data_type
+        for name in ("sacvit_ee", "sacvit_sac", "sacvit")
+        for output in config_of(tmp_path / name).output
+    ]
+    assert 13 not in kinds  # TYPE_STRING
+
+
 def test_the_gate_s_defaults_are_those_of_the_pair(pipeline: Pipeline, tmp_path: Path) -> None:
     tuned = Pipeline(pipeline.ee, pipeline.sac, 0.42)
     tuned.gate = Gate(0.42, 1.7)
@@ -110,7 +134,8 @@ def test_the_gate_s_defaults_are_those_of_the_pair(pipeline: Pipeline, tmp_path:
     about = about_of(config_of(tmp_path / "sacvit"))
     assert (about.threshold, about.temperature, about.grid) == (0.42, 1.7, pipeline.grid)
     assert about.preprocessing == pipeline.preprocessing
-    assert [stage.record for stage in about.stages] == [pipeline.ee.record, pipeline.sac.record]
+    records = [replace(stage.record, labels=None) for stage in (pipeline.ee, pipeline.sac)]
+    assert [stage.record for stage in about.stages] == records and about.labels == pipeline.labels
     assert about.stages[0].outputs == pipeline.ee.outputs
 
 
@@ -250,7 +275,7 @@ def test_text_is_escaped_as_protobuf_reads_it() -> None:
 )
 def test_a_config_that_is_not_ours_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match="this model was not written by sacvit-serve, or its config is damaged"):
-        About.from_config(config, "this model was not written by sacvit-serve, or its config is damaged")
+        About.from_config(json.dumps(config), "this model was not written by sacvit-serve, or its config is damaged")
 
 
 # sacvit-serve

@@ -1,9 +1,9 @@
-"""sacvit-serve: a pair of engines becomes a model repository for Triton."""
+"""sacvit-serve: writes a model repository for Triton from a pair of engines."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,40 +12,47 @@ from ..bundle.errors import UsageError
 from .frame import new_parser, run_command
 
 MAX_BATCH = 16
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ..serving.repository import Place
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = new_parser("sacvit-serve", "Write a Triton model repository: the gate, and the two stages behind it.")
+    parser = new_parser("sacvit-serve", "Write a model repository for Triton: the gate, and the two stages behind it.")
     parser.add_argument(
-        "--engine", type=Path, nargs=2, metavar=("EE", "SAC"), required=True, help="the two files of a bundle"
+        "--engine", type=Path, nargs=2, metavar=("EE", "SAC"), required=True, help="Serve these two files of a bundle."
     )
-    parser.add_argument("--out", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
-    parser.add_argument("--threshold", type=float, help="eta that requests get by default, instead of the stored one")
+    parser.add_argument(
+        "--out", type=Path, default=Path("models"), help="Write the repository here (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="Use this eta for requests that give none, instead of the stored one."
+    )
     parser.add_argument(
         "--python-only",
         action="store_true",
-        help="run the engines inside the gate: for servers without the ONNX Runtime or TensorRT backend",
+        help="Run the engines inside the gate. For servers without the ONNX Runtime or TensorRT backend.",
     )
     parser.add_argument(
-        "--device", choices=("cpu", "gpu"), help="where the engines run (default: plans gpu, .onnx cpu)"
+        "--device", choices=("cpu", "gpu"), help="Run the engines here (default: gpu for plans, cpu for .onnx)."
     )
     parser.add_argument(
         "--instances",
         type=int,
         default=1,
-        help="of each model, on each GPU; with --python-only on the first GPU (default: %(default)s)",
+        help="Number of instances of each model on each GPU; with --python-only on the first GPU (default: %(default)s).",
     )
     parser.add_argument(
-        "--max-batch", type=int, help=f"images in a batch (default: {MAX_BATCH}, or less where plans take less)"
+        "--max-batch",
+        type=int,
+        help=f"Largest number of images per batch (default: {MAX_BATCH}, or what the plans take).",
     )
     parser.add_argument(
         "--max-queue",
         type=int,
         default=64,
-        help="images that wait at an instance; more are refused (default: %(default)s)",
+        help="Largest number of images that wait at an instance; more are refused (default: %(default)s).",
     )
     return parser
 
@@ -67,7 +74,7 @@ def serve(options: argparse.Namespace) -> int:
     serving = Serving(options.python_only, place, options.instances, max_batch, options.max_queue)
     for folder in write_repository(pipeline, options.out, serving):
         print(folder)
-    print(f"serve it: tritonserver --model-repository {options.out} (docs/serving.md)", file=sys.stderr)
+    logger.info("Serve it: tritonserver --model-repository %s (docs/serving.md)", options.out)
     return 0
 
 

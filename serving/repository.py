@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ..bundle.errors import SacvitError, UsageError
-from ..bundle.folders import WORK_PREFIX
+from ..bundle.files import sync
+from ..bundle.folders import LEAST_ROOM_BYTES, WORK_PREFIX, locked_folder
 from ..bundle.manifest import HAND_OFF
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.engines.buffers import TensorSpec
@@ -58,37 +59,51 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
 
     Raises UsageError where `out` holds one of them already, SacvitError where it cannot be written.
     """
-    names = MODELS[2:] if serving.python_only else MODELS
-    for name in MODELS:
-        if (out / name).exists():
-            raise UsageError(f"{out / name} exists: a server may be reading it. Give another --out, or remove it first")
     if pipeline.ee.capacity is not None and serving.max_batch > pipeline.ee.capacity:
         raise UsageError(f"--max-batch {serving.max_batch}: these engines take at most {pipeline.ee.capacity} images")
     about = about_of(pipeline, serving)
-    is_new, written = not out.exists(), list[Path]()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out))  # inside: `out` may be a mount point
+    engines_bytes = sum(stage.path.stat().st_size for stage in (pipeline.ee, pipeline.sac))
+    with locked_folder(out, room_bytes=engines_bytes + LEAST_ROOM_BYTES):
+        _require_free(out)
         try:
-            _write_gate(work / GATE_MODEL, pipeline, about, serving)
-            if not serving.python_only:
-                for name, stage in zip(MODELS, (pipeline.ee, pipeline.sac), strict=False):
-                    _write_stage(work / name, name, stage, pipeline.ee.outputs, serving)
-            for name in names:
-                os.replace(work / name, out / name)  # fails where somebody else's model stands by now
-                written.append(out / name)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    except BaseException as reason:  # Ctrl-C too
-        for folder in written:
-            shutil.rmtree(folder, ignore_errors=True)
-        if is_new:
-            with contextlib.suppress(OSError):
-                out.rmdir()  # unless somebody else has put something there
-        if isinstance(reason, OSError):
+            with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=out) as work:  # inside: `out` may be a mount point
+                _write_gate(Path(work) / GATE_MODEL, pipeline, about, serving)
+                if not serving.python_only:
+                    for name, stage in zip(MODELS, (pipeline.ee, pipeline.sac), strict=False):
+                        _write_stage(Path(work) / name, name, stage, pipeline.ee.outputs, serving)
+                return _place(Path(work), out, MODELS[2:] if serving.python_only else MODELS)
+        except OSError as reason:
             raise SacvitError(f"--out {out} cannot be written: {reason}") from None
+
+
+def _require_free(out: Path) -> None:
+    """Raises UsageError where a model of ours is there. The gate is placed last: without it, the others are a rest."""
+    there = [name for name in MODELS if (out / name).exists()]
+    if GATE_MODEL in there:
+        raise UsageError(
+            f"{out / GATE_MODEL} exists: a server may be reading it. Give another --out, or remove it first"
+        )
+    if there:
+        raise UsageError(
+            f"{out} holds {' and '.join(there)} without {GATE_MODEL}: a sacvit-serve that was killed did not finish it."
+            f" Remove what it left: rm -r {' '.join(shlex.quote(str(out / name)) for name in there)}"
+        )
+
+
+def _place(work: Path, out: Path, names: Sequence[str]) -> list[Path]:
+    placed: list[Path] = []
+    for path in work.rglob("*"):
+        sync(path)
+    try:
+        for name in names:
+            os.replace(work / name, out / name)  # fails where another program has put a model meanwhile
+            placed.append(out / name)
+        sync(out)
+    except BaseException:  # Ctrl-C too
+        for folder in placed:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
-    return written
+    return placed
 
 
 def about_of(pipeline: Pipeline, serving: Serving) -> About:

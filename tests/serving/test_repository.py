@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +195,62 @@ def test_ctrl_c_leaves_nothing_half(pipeline: Pipeline, tmp_path: Path, monkeypa
         patched.setattr(repository.os, "replace", replaced)
         write_repository(pipeline, tmp_path / "models", Serving())
     assert placed == ["sacvit_ee"] and not (tmp_path / "models").exists()
+
+
+KILLED = """
+import os, signal, sys
+from sacvit.commands.serve import main
+from sacvit.serving import repository
+
+def dying(function, call):
+    calls = []
+    def wrapped(*given, **named):
+        calls.append(given)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*given, **named)
+    return wrapped
+
+if sys.argv[1] == "write":
+    repository._copy_engine = dying(repository._copy_engine, int(sys.argv[2]))
+else:
+    repository.os.replace = dying(os.replace, int(sys.argv[2]))
+    repository.shutil.rmtree = dying(repository.shutil.rmtree, 1)  # of the working folder, when all are placed
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "call", "code", "message"),
+    [
+        ("write", 1, 0, "Serve it"),
+        ("write", 2, 0, "Serve it"),
+        ("replace", 1, 0, "Serve it"),
+        ("replace", 2, 2, "holds sacvit_ee without sacvit: "),
+        ("replace", 3, 2, "holds sacvit_ee and sacvit_sac without sacvit: "),
+        ("replace", 4, 2, "sacvit exists: a server may be reading it"),
+    ],
+)
+def test_what_a_killed_command_left_is_cleared_or_named_by_the_next_one(
+    engines: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, call: int, code: int, message: str
+) -> None:
+    words = ["--engine", *engines, "--out", str(tmp_path / "models")]
+    command = [sys.executable, "-c", KILLED, place, str(call), *words]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert list((tmp_path / "models").glob(".sacvit-*"))
+    assert main(words) == code
+    assert message in capsys.readouterr().err and not list((tmp_path / "models").glob(".sacvit-*"))
+
+
+def test_the_cure_for_a_half_placed_repository_cures_it(
+    engines: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my models" / "sacvit_ee").mkdir(parents=True)
+    words = ["--engine", *engines, "--out", str(tmp_path / "my models")]
+    assert main(words) == 2
+    cure = capsys.readouterr().err.partition("left: ")[2]
+    subprocess.run(shlex.split(cure), check=True)
+    assert main(words) == 0
 
 
 # What the engines take

@@ -26,10 +26,10 @@ from sacvit.export.write_bundle import export
 from sacvit.export.write_plain import export_plain
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
-from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import DERIVED_EXIT_RATE, count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
+from sacvit.model.write_checkpoint import save_checkpoint
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.buffers import HostLane, wrap

@@ -32,10 +32,11 @@ from sacvit.export.write_bundle import build_pair
 from sacvit.machine.cpu import processor_flags
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
-from sacvit.model.checkpoint import load_checkpoint, save_checkpoint
+from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import DERIVED_EXIT_RATE
 from sacvit.model.network import TwoStageViT
+from sacvit.model.write_checkpoint import save_checkpoint
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
 

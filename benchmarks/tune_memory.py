@@ -45,7 +45,7 @@ def export_random(folder: Path, name: str, classes: int) -> Path:
     code = (
         "import torch\nfrom pathlib import Path\n"
         "from sacvit.bundle.preprocess import Preprocessing\nfrom sacvit.export.write_bundle import export\n"
-        "from sacvit.model.checkpoint import save_checkpoint\nfrom sacvit.model.config import preset\n"
+        "from sacvit.model.write_checkpoint import save_checkpoint\nfrom sacvit.model.config import preset\n"
         "from sacvit.model.network import TwoStageViT\n"
         f"folder, config = Path({str(folder)!r}), preset({name!r}, classes={classes}, **{changes})\n"
         "torch.manual_seed(0)\nmodel = TwoStageViT(config)\n"

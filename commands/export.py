@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundle.errors import DeviceError
+from ..model.config import SWITCHES
 from .frame import new_parser, run_command
 
 LIMITS = {  # fields of calibration.guards.Limits
@@ -20,7 +21,6 @@ LIMITS = {  # fields of calibration.guards.Limits
     "logit_error": ("--max-logit-error", "mean |logit difference| (0.25; FP16 0.01)"),
     "top1_drop": ("--max-top1-drop", "points of top-1 that the chain may lose, with labels (1; FP16 0.5)"),
 }
-SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,7 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
         " checkpoint's config; without one: topk, alpha 0.5, clustered, bilinear."
     )
     parser = new_parser("sacvit-export", about)
-    parser.add_argument("--ckpt", type=Path, required=True, help="the .pth file; it is read without running any code")
+    parser.add_argument("--ckpt", type=Path, required=True, help="the .pth or .safetensors file; no code of it is run")
+    parser.add_argument(
+        "--weights",
+        choices=("raw", "ema"),
+        help="Use the raw weights, or their moving average, of a checkpoint that has both (default: raw).",
+    )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundle (default: %(default)s)")
     parser.add_argument("--heads", type=int, help="attention heads (default: the checkpoint's config, else width / 64)")
     parser.add_argument("--selection", choices=("topk", "window"), help="topk: SAC-ViT, CF-ViT; window: LF-ViT")
@@ -128,6 +133,7 @@ def export_command(options: argparse.Namespace) -> int:
         precision=precision,
         plain=options.plain,
         report=lambda line: print(line, file=sys.stderr),
+        weights=options.weights,
         **{name: getattr(options, name) for name in SWITCHES},
     )
     print(f"exported in {bundle.duration_s:.1f} s, threshold {bundle.threshold:g}", file=sys.stderr)

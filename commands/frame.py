@@ -21,6 +21,7 @@ CURES = {  # packages of our extras, by the name that is imported
     "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
     "onnxruntime": "pip install 'sacvit[cpu]', or 'sacvit[gpu]'",
     "torch": "pip install 'sacvit[export]'",
+    "safetensors": "pip install 'sacvit[export]'",
     "onnx": "pip install 'sacvit[export]'",
     "onnx_graphsurgeon": "pip install 'sacvit[export]'",
     "tensorrt": "On a Jetson it comes with JetPack: make the environment with --system-site-packages; elsewhere:"

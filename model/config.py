@@ -11,11 +11,13 @@ from ..bundle.errors import ConfigError, nearest
 Selection = Literal["topk", "window"]
 Attention = Literal["clustered", "global"]
 Downsample = Literal["bilinear", "area"]
+SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")  # what a checkpoint's shapes do not say
 
 FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
 HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
 MAX_SIDE, MAX_WIDTH, MAX_DEPTH, MAX_CLASSES = 2048, 4096, 64, 100_000  # far above any ViT: a limit for forged files
+MAX_CHECKPOINT_BYTES = 4 << 30  # DeiT-B with optimizer state is 1.4 GB
 MAX_GRID = 32  # coarse blocks along a side: 4 097 fine tokens, whose mask alone has 67 MB
 
 

@@ -99,9 +99,9 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
         import torch
 
         from sacvit.bundle.preprocess import Preprocessing
-        from sacvit.model.checkpoint import save_checkpoint
         from sacvit.model.config import preset
         from sacvit.model.network import TwoStageViT
+        from sacvit.model.write_checkpoint import save_checkpoint
 
         torch.manual_seed(seed)
         geometry = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 5, "heads": 2, "hidden": 64, "classes": 7}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..bundle.errors import SacvitError
 from ..bundle.files import written_whole
 from ..bundle.preprocess import ImageU8
-from ..model.checkpoint import CalibrationSet, calibration_path
+from ..model.checkpoint_entries import CalibrationSet, calibration_path
 from .dataset import Labels, Split
 
 MOST_IMAGES = 512  # what sacvit-export reads unless --calib-count says otherwise

@@ -11,8 +11,10 @@ import torch
 
 from ..bundle.errors import CheckpointError, ConfigError
 from ..bundle.files import written_whole
-from ..model.checkpoint import fill, read_state_dict, write_pth
+from ..model.checkpoint import fill
 from ..model.network import VisionTransformer
+from ..model.read_checkpoint import read_state_dict
+from ..model.write_checkpoint import write_pth
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class State:
         """Puts all back where last.pth left it. Raises CheckpointError for another run's file."""
         if not path.is_file():
             raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
-        state = read_state_dict(path)
+        state = read_state_dict(path, "raw")
         for key, value in self.run.items():
             if state.entries.get(key) != value:
                 found = state.entries.get(key)

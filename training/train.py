@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import sys
 import time
@@ -20,9 +21,10 @@ from tqdm import tqdm
 
 from ..bundle.errors import ConfigError, SacvitError
 from ..bundle.preprocess import Preprocessing
-from ..model.checkpoint import save_checkpoint, start_from
+from ..model.checkpoint import start_from
 from ..model.config import ModelConfig
 from ..model.network import PlainViT, TwoStageViT
+from ..model.write_checkpoint import save_checkpoint
 from .calibration_set import write_calibration_set
 from .dataset import Batches, Split, open_split
 from .evaluate import answer, plain_accuracy
@@ -32,6 +34,7 @@ from .recipe import Recipe, average_decay, decay_groups, learning_rate_at, two_s
 from .resume import Place, State, forget_halves, require_no_run
 from .workers import Workers
 
+logger = logging.getLogger(__name__)
 SAVE_STEPS = 500  # DeiT-S on two cores: a quarter of an hour
 ALONE = Workers()
 ALLOWED_LOSS = 0.005  # of SAC's accuracy: what the threshold that is stored with the model may cost
@@ -137,8 +140,10 @@ def first_model(
     torch.manual_seed(recipe.seed)
     model = network(config, preprocessing.mean, preprocessing.std)
     if start is not None:
-        untouched = start_from(model, start)
-        print(f"started from {start}; left as initialised: {', '.join(untouched) or 'nothing'}", file=sys.stderr)
+        begun = start_from(model, start)
+        logger.info("started from %s; left as initialised: %s", start, ", ".join(begun.initialised) or "nothing")
+        if begun.unused:
+            logger.warning("not used of %s: %s", start, ", ".join(begun.unused))
     return model
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from sacvit import load_checkpoint
-from sacvit.model.checkpoint import write_pth
+from sacvit.model.write_checkpoint import write_pth
 from sacvit.training.calibration_set import write_calibration_set
 from sacvit.training.dataset import open_split
 

@@ -19,9 +19,9 @@ import torch
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.precision.options import PrecisionOptions
 from sacvit.export.write_bundle import export
-from sacvit.model.checkpoint import save_checkpoint
 from sacvit.model.config import preset
 from sacvit.model.network import TwoStageViT
+from sacvit.model.write_checkpoint import save_checkpoint
 
 HERE = Path(__file__).parent / "bundles"
 GEOMETRY = {"image_size": 32, "patch_size": 4, "width": 16, "depth": 4, "heads": 2, "hidden": 32, "classes": 5}

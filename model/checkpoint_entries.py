@@ -1,0 +1,187 @@
+"""What stands beside the weights: geometry and switches, preprocessing, labels, the threshold, the calibration set.
+
+Geometry is read off the tensors' shapes; what shapes cannot say comes from the caller's overrides, then from the file's
+`config` entry, then from defaults. Entries of other programs that have our names (a hydra `config`, numbers as `labels`)
+are reported and passed over; in a file of ours, the same is damage and refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bundle.errors import CheckpointError, ConfigError, nearest
+from ..bundle.files import sha256_of
+from ..bundle.preprocess import Preprocessing
+from .checkpoint_layouts import StateDict
+from .config import HEAD_WIDTH, SWITCHES, ModelConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """The sample of training images that sacvit-train wrote beside a checkpoint: see `training/calibration_set.py`."""
+
+    path: Path  # where it belongs: beside the checkpoint
+    sha256: str  # as the checkpoint has it
+
+    def find(self) -> Path | None:
+        """The file, or None if it is missing. Raises CheckpointError if another file lies in its place."""
+        if not self.path.is_file():
+            return None
+        if sha256_of(self.path) != self.sha256:
+            raise CheckpointError(
+                f"{self.path} is not the calibration set of its checkpoint: the SHA-256 differs. Copy it again from where"
+                f" the checkpoint was trained, or give other images with --calib"
+            )
+        return self.path
+
+
+def calibration_path(checkpoint: Path) -> Path:
+    """Where the calibration set of a checkpoint belongs."""
+    return checkpoint.with_suffix(".calib.tar")
+
+
+def written_config(state: StateDict) -> dict[str, Any] | None:
+    """The `config` that sacvit wrote, or somebody in its form; None where the file has none, or another program's.
+
+    Most of the keys must be ours, so that a misspelt one is found and not passed over.
+    """
+    written = state.entries.get("config")
+    if not isinstance(written, dict):
+        return None
+    ours = [key for key in written if key in ModelConfig.__dataclass_fields__]
+    return written if 2 * len(ours) >= len(written) else None
+
+
+def read_config(
+    state: StateDict, overrides: dict[str, Any], tables: tuple[str, ...] = ("pos_embed_list.0", "pos_embed_list.1")
+) -> ModelConfig:
+    """Geometry off the shapes, switches off the overrides, the `config` entry and the defaults, in this order."""
+    sizes = read_sizes(state, tables)
+    written = written_config(state)
+    if written is None and state.entries.get("config") is not None:
+        logger.info("%s: the entry 'config' is not in sacvit's form and is not used.", state.path)
+    written = written or {}
+    chosen = {key: written[key] for key in SWITCHES if key in written}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    for key in given:
+        if key not in SWITCHES:
+            raise ConfigError(f"no model option {key!r}{nearest(key, SWITCHES)}; there are {', '.join(SWITCHES)}")
+    if given.get("selection") == "topk" and "window" not in given:
+        chosen.pop("window", None)  # the file's window belongs to the file's selection
+    chosen |= given
+    if "heads" not in chosen:
+        if sizes["width"] % HEAD_WIDTH:
+            raise ConfigError(
+                f"{state.path} does not say its number of heads, and its width {sizes['width']} is no multiple of"
+                f" {HEAD_WIDTH} (DeiT's width per head). Give --heads"
+            )
+        chosen["heads"] = sizes["width"] // HEAD_WIDTH
+    try:
+        geometry = ModelConfig(**sizes, **chosen)
+    except ConfigError as fault:
+        kind = ConfigError if given else CheckpointError  # whose fault it is: an option's, or the file's
+        raise kind(f"{state.path}: {fault}") from None
+    for key, value in written.items():
+        if key not in ModelConfig.__dataclass_fields__:
+            raise CheckpointError(
+                f"{state.path}: 'config' has an unknown entry {key!r}{nearest(key, ModelConfig.__dataclass_fields__)}"
+            )
+        if key not in SWITCHES and (type(value) is not int or value != getattr(geometry, key)):
+            raise CheckpointError(
+                f"{state.path}: 'config' says {key} {value!r}, but the tensors have {getattr(geometry, key)!r}"
+            )
+    return geometry
+
+
+def read_sizes(state: StateDict, tables: tuple[str, ...]) -> dict[str, Any]:
+    """The sizes that tensors' shapes say. tables: the names of the position tables, the finest one last."""
+    width, channels, patch, patch_across = state.shape("patch_embed.proj.weight", 4)
+    if channels != 3 or patch != patch_across:
+        raise CheckpointError(
+            f"{state.path}: patch_embed.proj.weight must be (D, 3, P, P), found {(width, channels, patch, patch_across)}"
+        )
+    numbers = (re.match(r"blocks\.(\d{1,4})\.", key) for key in state.tensors)
+    fine = state.shape(tables[-1], 3)[1] - 1
+    fine_grid = round(max(fine, 0) ** 0.5)
+    if fine_grid * fine_grid != fine or fine_grid % 2:
+        raise CheckpointError(
+            f"{state.path}: {tables[-1]} has {fine} patch positions; expected an even square such as 196 (14 x 14)"
+        )
+    if len(tables) == 2 and state.shape(tables[0], 3)[1] - 1 != fine // 4:
+        raise CheckpointError(
+            f"{state.path}: {tables[0]} has {state.shape(tables[0], 3)[1] - 1} patch positions; expected {fine // 4}, a"
+            f" quarter of the {fine} in {tables[1]}"
+        )
+    return {
+        "image_size": fine_grid * patch,
+        "patch_size": patch,
+        "width": width,
+        "depth": 1 + max((int(number[1]) for number in numbers if number), default=-1),
+        "hidden": state.shape("blocks.0.mlp.fc1.weight", 2)[0],
+        "classes": state.shape("head.weight", 2)[0],
+    }
+
+
+def read_preprocessing(state: StateDict, config: ModelConfig) -> Preprocessing:
+    """The rule that is stored with the weights, else ImageNet's."""
+
+    def fits(written: Any) -> bool:
+        size = written.get("image_size") if isinstance(written, dict) else None
+        return type(size) is int and size == config.image_size
+
+    wanted = f"a dict for images of {config.image_size} pixels"
+    written = own_entry(state, "preprocessing", fits, wanted)
+    return Preprocessing(config.image_size) if written is None else Preprocessing.from_dict(written)
+
+
+def read_labels(state: StateDict, classes: int) -> list[str] | None:
+    """The names of the classes, where the file has them."""
+
+    def fits(labels: Any) -> bool:
+        return isinstance(labels, list) and len(labels) == classes and all(isinstance(name, str) for name in labels)
+
+    labels: list[str] | None = own_entry(state, "labels", fits, f"a list of {classes} names")
+    return labels
+
+
+def read_threshold(state: StateDict) -> float | None:
+    """The gate's eta that training fitted."""
+
+    def fits(threshold: Any) -> bool:
+        return isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 <= threshold <= 1
+
+    threshold: float | None = own_entry(state, "threshold", fits, "a number in [0, 1]")
+    return threshold
+
+
+def read_calibration(state: StateDict) -> CalibrationSet | None:
+    """The calibration set that training left."""
+
+    def fits(digest: Any) -> bool:
+        return isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) is not None
+
+    digest = own_entry(state, "calibration", fits, "the SHA-256 of the calibration set")
+    return None if digest is None else CalibrationSet(calibration_path(state.path), digest)
+
+
+def own_entry(state: StateDict, key: str, fits: Callable[[Any], bool], wanted: str) -> Any:
+    """An entry that has the form `wanted`; None where there is none, or one of another program's.
+
+    Raises CheckpointError for another form in a file that sacvit wrote.
+    """
+    value = state.entries.get(key)
+    if value is None or fits(value):
+        return value
+    found = repr(value)[:40] if isinstance(value, str | int | float) else type(value).__name__
+    found += f" of {len(value)}" if isinstance(value, list) else ""
+    if written_config(state) is not None:
+        raise CheckpointError(f"{state.path}: {key!r} must be {wanted}, found {found}")
+    logger.warning("%s: the entry %r is not used. It is not %s, but %s.", state.path, key, wanted, found)
+    return None

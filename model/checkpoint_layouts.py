@@ -1,0 +1,120 @@
+"""Where the weights are in what a training script saved: wrappers, averages of weights, prefixes of wrapped modules."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ..bundle.errors import CheckpointError, ConfigError, nearest
+from .pickled_values import Array
+
+logger = logging.getLogger(__name__)
+
+Weights = Literal["raw", "ema"]  # as they were trained, or their exponential moving average
+RAW = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights")
+EMA = ("model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema", "ema_model", "average")
+EMA_PREFIX = re.compile(r"(?:module\.|_orig_mod\.)*(?:model_ema|ema_model|ema)\.")
+# DistributedDataParallel, torch.compile, Lightning and most scripts, detectors, Hugging Face
+PREFIX = re.compile(r"(?:module\.|_orig_mod\.|model\.|backbone\.|net\.|network\.|vit\.|deit\.)*")
+MOST_LEVELS = 4  # of wrappers inside wrappers
+
+
+@dataclass
+class StateDict:
+    """Tensors of a checkpoint by DeiT's names, and the entries that stood beside them."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    entries: dict[str, Any] = field(default_factory=dict)
+
+    def shape(self, key: str, dims: int) -> tuple[int, ...]:
+        """The shape of a tensor that must be there. Raises CheckpointError, with the nearest name, when it is not."""
+        if key not in self.tensors:
+            raise CheckpointError(
+                f"{self.path} has no tensor {key!r}{nearest(key, self.tensors)}. Expected the state dict of SAC-ViT,"
+                f" CF-ViT or LF-ViT, under 'model' or bare; found {len(self.tensors)} tensors"
+            )
+        found = tuple(self.tensors[key].shape)
+        if len(found) != dims:
+            raise CheckpointError(f"{self.path}: {key} must have {dims} dimensions, found shape {found}")
+        return found
+
+
+def find_weights(path: Path, content: Any, weights: Weights | None = None) -> StateDict:
+    """The tensors of one of the state dicts in a file, without prefixes, and all entries beside it.
+
+    weights: which ones to take where a file has both; None takes the raw ones and logs that there are others.
+    Raises CheckpointError where there are no tensors, or not the wanted ones.
+    """
+    if weights not in (None, "raw", "ema"):
+        raise ConfigError(f"--weights must be raw or ema, found {weights!r}")
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a dict of tensors, found {type(content).__name__}")
+    raw, ema = (find_wrapper(content, names) for names in (RAW, EMA))
+    if raw is None and ema is None:
+        raw = "", content
+    tensors = {} if raw is None else tensors_of(raw[1])
+    average = {} if ema is None else tensors_of(ema[1])
+    inside = {key: start.end() for key in tensors if (start := EMA_PREFIX.match(key))}
+    if inside and not average:
+        average = {key[end:]: tensors[key] for key, end in inside.items()}
+        tensors = {key: value for key, value in tensors.items() if key not in inside}
+    if not tensors and not average:
+        found = ", ".join(map(repr, list(content)[:5])) or "nothing"
+        raise CheckpointError(f"{path} holds no tensors. Expected a state dict, under 'model' or bare; found {found}")
+    choice: Weights = weights or ("raw" if tensors else "ema")
+    taken = tensors if choice == "raw" else average
+    if not taken:
+        kind, other = ("raw weights", "--weights ema") if choice == "raw" else ("EMA weights", "--weights raw")
+        raise CheckpointError(f"{path} holds no {kind}, which --weights {choice} asks for. Give {other}")
+    if weights is None and tensors and average:
+        logger.warning(
+            "%s holds raw weights and their exponential moving average (EMA). The raw weights are used. Give --weights"
+            " raw or --weights ema to choose.",
+            path,
+        )
+    elif weights is None and average:
+        logger.info("%s holds only the moving average (EMA) of the weights, which is used.", path)
+    wrapper = (raw if choice == "raw" else ema) or raw or ("", content)
+    entries = {str(key): value for key, value in content.items() if wrapper[0] and key != wrapper[0]}
+    return StateDict(path, strip_prefixes(path, taken), entries)
+
+
+def find_wrapper(content: dict[Any, Any], names: tuple[str, ...]) -> tuple[str, dict[Any, Any]] | None:
+    """The first of the entries `names` that holds tensors, itself or in wrappers of its own, and the dict with them."""
+    for name in names:
+        inner = content.get(name)
+        for _ in range(MOST_LEVELS):
+            if not isinstance(inner, dict):
+                break
+            if tensors_of(inner):
+                return name, inner
+            inner = next((inner[key] for key in RAW if isinstance(inner.get(key), dict)), None)
+    return None
+
+
+def tensors_of(content: dict[Any, Any]) -> dict[str, Tensor]:
+    """The entries that are tensors or arrays of numbers."""
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    arrays = ((str(key), value.tensor()) for key, value in content.items() if isinstance(value, Array))
+    return tensors | {key: value for key, value in arrays if value is not None}
+
+
+def strip_prefixes(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names that they have inside the network. Raises CheckpointError where two get the same name."""
+    named: dict[str, Tensor] = {}
+    origins: dict[str, str] = {}
+    for key, value in tensors.items():
+        name = PREFIX.sub("", key, count=1)  # at the beginning: the pattern matches there, if only the empty string
+        if name in named:
+            raise CheckpointError(
+                f"{path}: {key!r} and {origins[name]!r} are both {name!r} without their prefixes. Save the state dict of"
+                f" one network alone"
+            )
+        named[name], origins[name] = value.detach(), key
+    return named

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,6 @@ def write_bytes(path: Path, content: memoryview) -> None:
     try:
         with written_whole(path) as partial:
             partial.write_bytes(content)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())  # before it takes its name: a power cut would leave an empty file
     except OSError as reason:
         kept = "; the file before is kept" if path.exists() else ""
         raise SacvitError(f"{path} cannot be written: {reason.strerror or reason}{kept}") from None

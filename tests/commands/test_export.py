@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import pickle
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from sacvit.calibration.sensitivity import Effect
 from sacvit.commands.export import LIMITS, main
@@ -29,9 +32,38 @@ def test_a_bundle_is_written_and_its_folder_printed(tiny_checkpoint, tmp_path, c
     assert "next: sacvit-run --engine" in err
 
 
-def test_public_checkpoints_export_with_their_options(golden, tmp_path):
+def as_their_script_saves_it(golden, path):
+    """checkpoint.pth of CF-ViT's and LF-ViT's main_deit.py: an average, arguments and more beside the weights."""
+    tensors = torch.load(golden.checkpoint, weights_only=True)["model"]
+    arguments = argparse.Namespace(lr=np.float64(5e-4), output_dir=path, input_size_list=[112, 224])
+    average = {key: value * 0 for key, value in tensors.items()}
+    beside = {"epoch": 299, "optimizer": {"state": {}}, "scaler": {"scale": 65536.0}, "args": arguments}
+    torch.save({"model": tensors, "model_ema": average, **beside}, path)
+    return path
+
+
+def test_public_checkpoints_as_their_scripts_save_them_give_the_authors_answers(golden, tmp_path, capsys):
     words = [word for name, value in golden.options.items() for word in (f"--{name}", str(value))]
-    assert run(golden.checkpoint, tmp_path, *words) == 0
+    assert run(as_their_script_saves_it(golden, tmp_path / "checkpoint.pth"), tmp_path, *words) == 0
+    assert "--weights ema" in capsys.readouterr().err
+    ee, sac = (onnxruntime.InferenceSession(tmp_path / "build" / name) for name in ("ee.onnx", "sac.onnx"))
+    outputs = dict(zip([one.name for one in ee.get_outputs()], ee.run(None, {"image": golden.image_u8}), strict=True))
+    handed = {one.name: outputs[one.name] for one in sac.get_inputs() if one.name in outputs}
+    logits = sac.run(None, {"image": golden.image_u8, "row": np.arange(6, dtype=np.int32)} | handed)[0]
+    assert np.abs(outputs["logits"] - golden.coarse_logits).max() < 1e-4
+    assert np.abs(logits - golden.fine_logits).max() < 1e-4
+
+
+def test_the_wanted_weights_are_exported(tiny_checkpoint, tmp_path):
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    content["model_ema"] = {key: value * 0 for key, value in content["model"].items()}
+    torch.save(content, tmp_path / "both.pth")
+    folders = {}
+    for weights in ("raw", "ema"):
+        assert main(["--ckpt", str(tmp_path / "both.pth"), "--out", str(tmp_path / weights), "--weights", weights]) == 0
+        session = onnxruntime.InferenceSession(tmp_path / weights / "ee.onnx")
+        folders[weights] = session.run(["logits"], {"image": np.zeros((1, 64, 64, 3), np.uint8)})[0]
+    assert np.abs(folders["raw"]).max() > 0.01 and not folders["ema"].any()
 
 
 def test_a_failed_check_exits_3_and_writes_nothing(tiny_checkpoint, tmp_path, capsys, monkeypatch):
@@ -89,7 +121,7 @@ def test_a_mistake_is_one_message_and_its_exit_code(tiny_checkpoint, tmp_path, c
 
 def test_a_missing_checkpoint_is_told(tmp_path, capsys):
     assert run(tmp_path / "no.pth", tmp_path) == 1
-    assert "no.pth does not exist; expected the .pth file" in capsys.readouterr().err
+    assert "no.pth does not exist" in capsys.readouterr().err
 
 
 def test_a_truncated_checkpoint_is_told(tiny_checkpoint, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from sacvit.bundle.errors import SacvitError
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.model.write_checkpoint import save_checkpoint, write_pth
+from sacvit.model.write_checkpoint import save_checkpoint
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
@@ -34,16 +33,6 @@ def test_a_failed_save_leaves_the_earlier_file(
     ):
         save_checkpoint(path, new_model(seed=1), Preprocessing(32))
     assert path.read_bytes() == earlier and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut in between would leave an empty file, and the one before gone."""
-    done = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *rest, real=real, name=name: [done.append(name), real(*rest)])
-    write_pth(tmp_path / "last.pth", {"epoch": 1})
-    assert done[:2] == ["fsync", "replace"]
 
 
 def test_other_programs_can_read_our_safetensors(tmp_path: Path, new_model: Any) -> None:

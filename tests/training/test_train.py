@@ -187,12 +187,13 @@ def test_a_plain_run_writes_a_plain_network(data: Path, tmp_path: Path) -> None:
     assert load_plain(tmp_path / "model.pth")[0].config == CONFIG
 
 
-def test_a_start_is_told_with_what_stays_as_initialised(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_start_is_reported_with_what_stays_as_initialised(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     train(data, tmp_path / "plain", CONFIG, RULE, replace(RECIPE, epochs=1), plain=True)
     train(data, tmp_path / "two", CONFIG, RULE, RECIPE, start=tmp_path / "plain" / "model.pth")
-    assert "left as initialised: reuse_block.0.weight, reuse_block.0.bias, reuse_block.1.fc1" in capsys.readouterr().err
+    assert "left as initialised: reuse_block.0.weight, reuse_block.0.bias, reuse_block.1.fc1" in caplog.text
 
 
 def test_classes_that_do_not_agree_are_refused_with_both_counts(data: Path, tmp_path: Path) -> None:

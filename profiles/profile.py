@@ -317,7 +317,7 @@ def require_comparable(pipeline: Pipeline, plain: Plain) -> None:
 
 
 def _add_parts(request: Request, store: Store, pipeline: Pipeline, images: Images, threshold: float) -> None:
-    timed = time_parts(pipeline, Gate(threshold), images, request.batch)
+    timed = time_parts(pipeline, Gate(threshold, pipeline.gate.temperature), images, request.batch)
     binding = pipeline.track(request.batch).ee_binding(places_for(request.batch, pipeline.ee.batches))
     is_plan = isinstance(binding, TensorrtBinding)
     store.add(

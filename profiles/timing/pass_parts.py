@@ -66,7 +66,8 @@ def graph_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
 def time_parts(pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> dict[str, tuple[list[Pass], float]]:
     """By stage: passes over the images, and their wall seconds. SAC runs over every image, whatever the gate says.
 
-    The labels of a pass are its stage, the path of its batch, its first confidence and the number of its first image.
+    gate: decides as in the pipeline, temperature included. The labels of a pass are its stage, the path of its batch, the
+    first image's confidence as the gate saw it, and the number of that image.
     """
     track, send_all = pipeline.track(batch), SendAll()
     found: dict[str, tuple[list[Pass], float]] = {}
@@ -83,6 +84,7 @@ def time_parts(pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> di
         began = time.perf_counter()
         ee_pass = time_pass(ee, origin_s)
         between = time.perf_counter()
+        gate.calibrate(track.logits[:batch], track.confidence[:batch])
         survivors = gate.survivors(track.confidence[:batch], np.empty_like(track.row))
         labels: dict[str, Any] = {
             "path": "full" if survivors else "exit",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sacvit.bundle.errors import DeviceError, UsageError
+from sacvit.bundle.goldens import read_goldens
+from sacvit.bundle.stored_gate import Tuned, write_tuned
 from sacvit.machine.jetson import PowerMode
 from sacvit.profiles import profile as module
 from sacvit.profiles.conditions.state import MachineState
@@ -19,6 +23,8 @@ from sacvit.profiles.reports.profile_page import write_report
 from sacvit.profiles.reports.text import amount_text, break_even_text, summary_lines
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.timing.contenders import PLAIN
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.backends import read_record
 
 
 @pytest.fixture
@@ -232,6 +238,25 @@ def test_on_a_gpu_the_source_is_chosen_for_a_gpu_and_graphs_are_told(make_plans,
     }  # fmt: skip
     assert any(line.startswith("H2D Latency") for line in result["parts"][0]["summary"]["EE"])
     assert set(result["layers"][0]) == {"EE", "SAC"}
+
+
+def test_exported_times_decide_as_the_pipeline_with_its_tuned_temperature(plain_bundle, tmp_path):
+    folder, stored = tmp_path / "build", read_goldens(plain_bundle)
+    shutil.copytree(plain_bundle, folder)
+    ee = folder / "ee.onnx"
+    write_tuned(ee, read_record(ee), Tuned(0.5, 3.0, "a test"), {})
+    calibrated = [result.confidence for result in Pipeline.load(ee, folder / "sac.onnx")(list(stored.images))]
+    write_tuned(ee, read_record(ee), Tuned(float(np.median(calibrated)), 3.0, "a test"), {})
+    pipeline = Pipeline.load(ee, folder / "sac.onnx")
+    expected = ["exit" if result.exits_early else "full" for result in pipeline(list(stored.images))]
+
+    request = Request(ee=ee, sac=folder / "sac.onnx", iterations=3, warmup_ms=1.0, export_times=tmp_path / "times.json")
+    profiled(request, tmp_path / "out")
+
+    rows = [row for row in json.loads((tmp_path / "times.json").read_text()) if row["stage"] == "EE"]
+    assert [row["path"] for row in rows] == [expected[row["frame"]] for row in rows]
+    assert {row["path"] for row in rows} == {"exit", "full"}
+    assert [row["conf"] for row in rows] == [pytest.approx(calibrated[row["frame"]], abs=1e-5) for row in rows]
 
 
 def test_windows_too_short_for_the_sensor_are_told_before_the_run_with_the_length_needed(request_, tmp_path, world):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sacvit.commands.profile import main
-from sacvit.profiles.power.rails import TOTALS, total_of
 
 LOGS = Path(__file__).parent.parent / "tegrastats"
 EXPECTED = [json.loads(line) for line in (LOGS / "expected.jsonl").read_text().splitlines()]
@@ -35,26 +34,10 @@ def test_the_summary_of_an_agx_orin_adds_three_rails_and_no_more(capsys):
     assert printed.startswith("18 samples from 2025-07-21 16:33:42 to ")
 
 
-def test_vddq_of_an_agx_orin_is_not_counted_twice():
-    rails = {"VDD_GPU_SOC": 1000, "VDD_CPU_CV": 200, "VIN_SYS_5V0": 30, "VDDQ_VDD2_1V8AO": 5}
-    assert total_of(rails)[0] == 1230
-
-
-def test_an_input_rail_is_the_total_and_its_children_are_not_added():
-    assert total_of({"VDD_IN": 5000, "VDD_CPU_GPU_CV": 2000, "VDD_SOC": 1000})[0] == 5000
-
-
 def test_an_unknown_board_has_rails_and_no_total(tmp_path, capsys):
     (tmp_path / "log").write_text("RAM 1/2MB (lfb 1x4MB) CPU [1%@2] FOO 3mW/4mW\n")
     printed = run(capsys, "--tegrastats-log", tmp_path / "log")
     assert "FOO" in printed and "module: no total" in printed
-    assert total_of({"FOO": 3}) is None
-
-
-def test_one_rail_of_a_total_missing_is_no_total():
-    for total in TOTALS:
-        if len(total.rails) > 1:
-            assert total_of(dict.fromkeys(total.rails[1:], 1.0)) is None
 
 
 def test_a_log_without_rails_says_so(tmp_path, capsys):

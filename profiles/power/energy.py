@@ -101,7 +101,7 @@ def measure(sampler: Sampler, meter: Meter, begin_s: float, end_s: float, *, nee
     reasons = []
     for name, rails in meter.rails.items():
         trace = sampler.trace(rails)
-        missing = trace.missing(begin_s, end_s)
+        missing = trace.missing(begin_s, end_s, sampler.source.longest_gap_s)
         mean = trace.power_mw(begin_s, end_s)
         if missing > MOST_MISSING or math.isnan(mean):
             faults = f" ({sampler.faults[-1]})" if sampler.faults else ""

@@ -86,11 +86,11 @@ class Trace:
         inside = (self.times_s >= begin_s) & (self.times_s <= end_s)
         return Trace(self.times_s[inside], self.values[inside], self.kind)
 
-    def missing(self, begin_s: float, end_s: float) -> float:
-        """The share of a window, in [0, 1], that lies in gaps of more than two periods between readings."""
+    def missing(self, begin_s: float, end_s: float, longest_gap_s: float) -> float:
+        """The share of a window, in [0, 1], that lies in gaps of more than `longest_gap_s` between readings."""
         inside = self.between(begin_s, end_s).times_s
         gaps = np.diff(np.concatenate(([begin_s], inside, [end_s])))
-        return float(gaps[gaps > 2 * PERIOD_S].sum() / (end_s - begin_s)) if end_s > begin_s else 1.0
+        return float(gaps[gaps > longest_gap_s].sum() / (end_s - begin_s)) if end_s > begin_s else 1.0
 
     def energy_mj(self, begin_s: float, end_s: float) -> float:
         """Between two times: the trapezoid of power, or the counter's difference; both interpolated at the ends.

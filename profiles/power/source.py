@@ -13,6 +13,7 @@ from ...bundle.errors import DeviceError
 from .rails import total_of
 
 PERIOD_S = 0.1  # between readings: the filter in an INA3221 and NVML's counter both change no faster
+LONGEST_GAP_S = 2 * PERIOD_S  # between readings of a source that answers when it is asked: one reading came late
 Kind = Literal["power", "energy"]  # mW at an instant, or mJ since some start
 Clock = Callable[[], float]
 
@@ -51,6 +52,7 @@ class PowerSource(Protocol):
     total_rails: tuple[str, ...]  # what makes up `scope`; empty where no total is known
     scope: str  # what the total holds, for people
     default_filter_s: float  # of a sensor that does not report its own
+    longest_gap_s: float = LONGEST_GAP_S  # between two readings: what lies in a longer one was not measured
     measures: bool = True
     reason: str | None = None  # why it measures nothing, for people
     pids: tuple[int, ...] = ()  # of processes that measure for it

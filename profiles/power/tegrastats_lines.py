@@ -1,7 +1,7 @@
 """Lines of NVIDIA's tegrastats, of every generation from JetPack 3 to 7.2, read by token and never by position.
 
-What is absent, what is `off`, a placeholder `0%` and a clock without a load are told apart. What no rule knows is kept as it
-stands.
+Absent, `off`, a placeholder `0%` and a clock without a load are different things. What no rule knows is kept as it stands; so
+are numbers that are too long to be of a board. A line whose head was cut off begins with its list of cores and has no `ram`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ Number = int | float
 
 @dataclass
 class Sample:
-    """One line. cpu: [load %, MHz] a core, "off", or None where it was not available. emc, gr3d, gr3d2: None where not printed.
+    """One line.
 
-    rails_mw: (name, instantaneous, average since tegrastats started[, maximum]) in print order; a name may occur twice.
-    unknown: every word that no rule took.
+    ram: None where the line was cut before it. cpu: [load %, MHz] per core, "off", or None where it was not available.
+    emc, gr3d, gr3d2: None where not printed. rails_mw: (name, instantaneous, average since tegrastats started[, maximum]) in
+    print order; a name may occur twice. unknown: every word that no rule took.
     """
 
     timestamp: str | None
-    ram: dict[str, Any]
+    ram: dict[str, Any] | None
     swap: dict[str, int] | None = None
     iram: dict[str, int] | None = None
     cpu: list[Any] = field(default_factory=list)
@@ -44,36 +45,48 @@ class Sample:
         return {name: value for name, value in content.items() if name not in optional or optional[name]}
 
 
+FIRST_YEAR, LAST_YEAR = 1970, 2199  # of a stamp; a board without a battery starts in 1970
 END = r"(?=\s|$)"
-START = re.compile(r"(?<!\S)(?:(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d) +)?(?=RAM \d+/\d+MB)")
+AT = r"(?<![\w/%@])"  # where a token may begin: behind a blank, or behind what a wrapper or grep put in front
+CORES = r"(?:\d{1,3}%(?:@\d{1,6})?|off|na)(?:,(?:\d{1,3}%(?:@\d{1,6})?|off|na))*"
+START = re.compile(AT + r"(?:(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d) +)?(?=RAM \d{1,9}/\d{1,9}MB)")
+CUT_START = re.compile(
+    AT + rf"(?=(?:CPU|cpu) \[(?=[^\]\s]*(?:@|\]@)){CORES}\])"
+)  # with a clock: other tools print none
 TOKENS = {
-    "ram": re.compile(r"RAM (\d+)/(\d+)MB(?: \(lfb (\d+)x(\d+[kM]B)\))?" + END),
-    "swap": re.compile(r"SWAP (\d+)/(\d+)MB(?: \(cached (\d+)MB\))?" + END),
-    "iram": re.compile(r"IRAM (\d+)/(\d+)kB ?\(lfb (\d+)kB\)" + END),
-    "cpu": re.compile(r"(?:CPU|cpu) \[([^\]\s]*)\](?:@(\d+))?" + END),
-    "engine": re.compile(r"(EMC|GR3D2?)(?:_FREQ)? +(?=[\d@])(?:(\d+)%)?(?:@(\d+|\[\d+(?:,\d+)*\]))?" + END),
-    "temperature": re.compile(r"([^\s@]+)@(-?\d+(?:\.\d+)?)C(?:/(-?\d+(?:\.\d+)?)C)?" + END),
+    "ram": re.compile(r"RAM (\d{1,9})/(\d{1,9})MB(?: \(lfb (\d{1,9})x(\d{1,9}[kM]B)\))?" + END),
+    "swap": re.compile(r"SWAP (\d{1,9})/(\d{1,9})MB(?: \(cached (\d{1,9})MB\))?" + END),
+    "iram": re.compile(r"IRAM (\d{1,9})/(\d{1,9})kB ?\(lfb (\d{1,9})kB\)" + END),
+    "cpu": re.compile(r"(?:CPU|cpu) \[([^\]\s]*)\](?:@(\d{1,6}))?" + END),
+    "engine": re.compile(
+        r"(EMC|GR3D2?)(?:_FREQ)? +(?=[\d@])(?:(\d{1,3})%)?(?:@(\d{1,6}|\[\d{1,6}(?:,\d{1,6})*\]))?" + END
+    ),
+    "temperature": re.compile(r"([^\s@]+)@(-?\d{1,5}(?:\.\d{1,9})?)C(?:/(-?\d{1,5}(?:\.\d{1,9})?)C)?" + END),
     # Both numbers with mW or both without: a line that was cut inside its last number shows there.
     "rail": re.compile(
-        r"(?!(?:RAM|SWAP|IRAM) )([A-Za-z][A-Za-z0-9_]*) +(?:(-?\d+)mW/(-?\d+)mW(?:/(-?\d+)mW)?|(-?\d+)/(-?\d+)(?:/(-?\d+))?)"
-        + END
+        r"(?!(?:RAM|SWAP|IRAM) )([A-Za-z][A-Za-z0-9_]*) +"
+        r"(?:(-?\d{1,9})mW/(-?\d{1,9})mW(?:/(-?\d{1,9})mW)?|(-?\d{1,9})/(-?\d{1,9})(?:/(-?\d{1,9}))?)" + END
     ),
 }
 WORD = re.compile(r"\S+")
-CORE = re.compile(r"(\d+)%(?:@(\d+))?$")
+CORE = re.compile(r"(\d{1,3})%(?:@(\d{1,6}))?$")
 
 
 def read_line(line: str) -> Sample | None:
     """The sample in a line, whatever stands before it; None for a line that is none."""
-    begin = START.search(line[:LONGEST_LINE])
-    if begin is None:
+    line = line[:LONGEST_LINE]
+    begin = START.search(line)
+    cut = CUT_START.search(line) if begin is None else None
+    if begin is not None:
+        sample, place = Sample(timestamp=_timestamp(begin), ram=None), begin.end()
+    elif cut is not None:
+        sample, place = Sample(timestamp=None, ram=None), cut.end()
+    else:
         return None
-    sample = Sample(timestamp=_timestamp(begin), ram={})
-    place = begin.end()
-    while word := WORD.search(line, place, LONGEST_LINE):
+    while word := WORD.search(line, place):
         place = word.start()
         for kind, pattern in TOKENS.items():
-            if found := pattern.match(line, place, LONGEST_LINE):
+            if found := pattern.match(line, place):
                 _take(sample, kind, found)
                 place = found.end()
                 break
@@ -133,6 +146,8 @@ def _timestamp(begin: re.Match[str]) -> str | None:
     if begin[1] is None:
         return None
     month, day, year, hour, minute, second = (int(part) for part in begin.groups())
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        return None
     try:
         return datetime.datetime(year, month, day, hour, minute, second).isoformat()  # local time, as printed
     except ValueError:

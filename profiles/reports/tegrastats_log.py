@@ -12,6 +12,7 @@ from pathlib import Path
 from ...bundle.errors import SacvitError
 from ..power.rails import Total, total_of
 from ..power.tegrastats_lines import Sample, read_lines
+from ..power.tegrastats_text import log_lines
 from .charts import sparkline
 
 UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
@@ -22,8 +23,7 @@ LONGEST_GAP_S = 3600.0  # between samples of one sitting
 def read_log(path: Path) -> list[tuple[int, Sample]]:
     """The samples of a log with their line numbers. Raises SacvitError for a file that holds none."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            samples = list(read_lines(file))
+        samples = list(read_lines(log_lines(path)))
     except OSError as reason:
         raise SacvitError(f"--tegrastats-log {path} cannot be read: {reason.strerror}") from None
     if not samples:
@@ -123,7 +123,9 @@ def write_log_report(path: Path, samples: Sequence[tuple[int, Sample]], out: Pat
     zones = {
         zone: [None if value is None or value <= UNPOWERED_C else value for value in row] for zone, row in zones.items()
     }
-    memory: dict[str, list[float | None]] = {"RAM used": [float(one.ram["used_mb"]) for one in all_samples]}
+    memory: dict[str, list[float | None]] = {
+        "RAM used": [None if one.ram is None else float(one.ram["used_mb"]) for one in all_samples]
+    }
     parts = [
         heading(f"tegrastats: {path.name}", 1),
         quoted("\n".join(summary_lines(samples))),

@@ -15,7 +15,7 @@ from .store import Store
 
 SHORTEST_IDLE_S = 10.0
 LEADS = 5  # time constants until a filter has settled to a 150th
-LATEST_PERIODS = 4  # that a reading may come late
+LATEST_GAPS = 2  # longest gaps between readings, that one behind the end of a window is waited for
 Report = Callable[[str, float], None]  # what is done now, and for how many seconds
 
 
@@ -150,7 +150,7 @@ def _power(
     go_on: keeps things as they were, for some ms, until there is a reading from behind the window's end.
     """
     source = sampler.source
-    while source.measures and time.perf_counter() < end_s + LATEST_PERIODS * PERIOD_S:
+    while source.measures and time.perf_counter() < end_s + LATEST_GAPS * source.longest_gap_s:
         if sampler.readings and sampler.readings[-1].time_s >= end_s:
             break
         go_on()

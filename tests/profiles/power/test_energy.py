@@ -22,6 +22,7 @@ from sacvit.profiles.power.energy import (
 )
 from sacvit.profiles.power.sampler import Sampler, Trace
 from sacvit.profiles.power.source import NoPower, PowerSource, Reading, Sensor
+from sacvit.profiles.power.tegrastats import TegrastatsPower
 
 
 class Source(PowerSource):
@@ -70,6 +71,27 @@ def test_a_window_with_readings_missing_is_refused_and_the_fault_told():
     sampler.faults.append("8.9 s: gone: VDD_IN")
     found = measure(sampler, meter_of(source), 0.0, 10.0, needed_s=10.0)
     assert found.reason == "no readings of VDD_IN for 11% of the window (8.9 s: gone: VDD_IN)"
+
+
+def at_tegrastats_pace(lines, stopped_s=0.0):
+    """A sampler of tegrastats, asked for a line each 100 ms: 170 ms apart and every tenth late, as on a busy board."""
+    source = Source({"VDD_IN": Sensor(40.0, 0.43)})
+    source.longest_gap_s = TegrastatsPower.longest_gap_s
+    gaps = [0.17 + 0.17 * (number % 10 == 9) + stopped_s * (number == lines // 2) for number in range(lines)]
+    times = np.cumsum([0.0, *gaps])
+    return sampler_of(source, times, VDD_IN=np.full(len(times), 5000.0)), float(times[-1])
+
+
+def test_the_pace_of_tegrastats_on_real_boards_voids_no_energy():
+    sampler, end_s = at_tegrastats_pace(lines=70)
+    found = measure(sampler, meter_of(sampler.source), 0.05, end_s - 0.05, needed_s=10.0)
+    assert found.reason is None and found.mean_mw["VDD_IN"] == pytest.approx(5000.0)
+
+
+def test_a_tegrastats_that_stopped_for_a_second_voids_the_energy():
+    sampler, end_s = at_tegrastats_pace(lines=70, stopped_s=1.0)
+    found = measure(sampler, meter_of(sampler.source), 0.05, end_s - 0.05, needed_s=10.0)
+    assert "no readings of VDD_IN for 8% of the window" in found.reason
 
 
 def test_without_a_source_power_is_null_and_the_reason_told():

@@ -31,6 +31,9 @@ class Script(PowerSource):
         pass
 
 
+GAP_S = 0.2
+
+
 def reading(time_s, **rails):
     return [Reading(time_s, rails)]
 
@@ -85,16 +88,16 @@ def test_no_readings_have_no_energy():
 
 
 def test_nothing_is_missing_at_the_sampling_pace():
-    assert trace([1.0] * 11, step_s=PERIOD_S).missing(0.0, 10 * PERIOD_S) == 0.0
+    assert trace([1.0] * 11, step_s=PERIOD_S).missing(0.0, 10 * PERIOD_S, GAP_S) == 0.0
 
 
 def test_a_gap_is_missing_for_all_of_its_length():
     one = Trace(np.array([0.0, 0.1, 0.6, 0.7, 0.8, 0.9, 1.0]), np.ones(7), "power")
-    assert one.missing(0.0, 1.0) == pytest.approx(0.5)
+    assert one.missing(0.0, 1.0, GAP_S) == pytest.approx(0.5)
 
 
 def test_a_source_that_stopped_is_missing_to_the_end_of_the_window():
-    assert trace([1.0] * 6).missing(0.0, 1.0) == pytest.approx(0.5)
+    assert trace([1.0] * 6).missing(0.0, 1.0, GAP_S) == pytest.approx(0.5)
 
 
 def test_the_total_is_summed_reading_by_reading():
@@ -117,7 +120,7 @@ def test_a_clock_that_jumps_back_loses_the_reading_and_is_told():
 
 def test_a_clock_that_jumps_ahead_leaves_a_gap_that_is_missing():
     sampler = sampled(Script(*[reading(0.1 * n, VDD_IN=1.0) for n in range(5)], reading(3600.0, VDD_IN=1.0)))
-    assert sampler.trace(("VDD_IN",)).missing(0.0, 3600.0) > 0.99
+    assert sampler.trace(("VDD_IN",)).missing(0.0, 3600.0, GAP_S) > 0.99
 
 
 def test_a_source_that_ends_is_told_once_and_the_readings_stay():

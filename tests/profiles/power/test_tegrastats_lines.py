@@ -38,6 +38,47 @@ def test_noise_is_no_sample(noise):
     assert read_line(noise) is None
 
 
+@pytest.mark.parametrize("name", ["agx-orin-jp6-root.txt", "nano-jp4-root.txt", "tx2-jp4-root.txt"])
+def test_a_line_whose_head_was_cut_off_begins_with_its_cores(name):
+    """As the first line of a rotated log, or of one that was copied off a terminal."""
+    whole = (LOGS / name).read_text().splitlines()[0]
+    expected, sample = read_line(whole), read_line(whole[whole.index("CPU [") :])
+    assert sample is not None and sample.ram is None and sample.to_json()["ram"] is None
+    assert (sample.cpu, sample.rails_mw, sample.temps_c) == (expected.cpu, expected.rails_mw, expected.temps_c)
+
+
+@pytest.mark.parametrize("noise", ["CPU [12%]", "CPU [fast@2]", "CPU []", "CPU [1%@2"])
+def test_a_list_that_is_not_of_cores_is_no_sample(noise):
+    assert read_line(noise) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"VDD_IN {'9' * 5000}mW/5mW",
+        f"VDD_IN 5/{'9' * 5000}",
+        f"tj@{'9' * 5000}C",
+        f"GR3D_FREQ {'9' * 5000}%@2",
+        f"GR3D_FREQ 1%@[{'9' * 5000}]",
+        f"SWAP {'9' * 5000}/1MB (cached 0MB)",
+    ],
+)
+def test_a_number_that_no_board_prints_is_an_unknown_word(text):
+    """Python refuses to convert more than 4300 digits, and arithmetic fails far below."""
+    sample = of(text)
+    assert sample.unknown and not sample.rails_mw and not sample.temps_c and not sample.gr3d and not sample.swap
+
+
+def test_cores_with_numbers_that_no_board_prints_are_not_available():
+    sample = read_line(f"RAM 1/2MB (lfb 3x4MB) CPU [{'9' * 5000}%@1,1%@{'9' * 5000},1%@2]")
+    assert sample is not None and sample.cpu == [None, None, [1, 2]]
+
+
+def test_a_year_that_no_clock_shows_is_no_timestamp():
+    sample = read_line("01-01-0001 00:00:00 RAM 1/2MB (lfb 3x4MB)")
+    assert sample is not None and sample.timestamp is None
+
+
 def of(text: str) -> Any:
     sample = read_line(f"RAM 1/2MB (lfb 3x4MB) CPU [1%@2] {text}")
     assert sample is not None
@@ -100,6 +141,7 @@ def test_unknown_words_are_kept_and_what_follows_is_read():
     [
         ("", "2025-07-21T16:33:42"),
         ("[logger] 2021-01-01 12:00:00 INFO ", "2025-07-21T16:33:42"),
+        ("log.txt:17:", "2025-07-21T16:33:42"),
     ],
 )
 def test_a_wrappers_prefix_is_no_timestamp(prefix, timestamp):

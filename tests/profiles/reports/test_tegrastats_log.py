@@ -46,6 +46,13 @@ def test_a_log_without_rails_says_so(tmp_path, capsys):
     assert "no power: this tegrastats printed no rails" in printed and "hottest: tj 41 C" in printed
 
 
+def test_a_log_whose_lines_lost_their_heads_becomes_a_summary_and_a_page(tmp_path, capsys):
+    lines = (LOGS / "agx-orin-jp6-root.txt").read_text().splitlines()
+    (tmp_path / "log").write_text("\n".join(line[line.index("CPU [") :] for line in lines))
+    printed = run(capsys, "--tegrastats-log", tmp_path / "log", "--report", tmp_path / "log.html")
+    assert printed.startswith("18 samples, without times") and (tmp_path / "log.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("content", "reason"), [(None, "cannot be read: No such file"), ("hello\n", "holds no line of tegrastats")]
 )

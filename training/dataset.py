@@ -35,6 +35,7 @@ UNTOUCHED, UNMIXED = Augmentation(), Mixing()
 TOLERATED_SHARE = 0.01  # of a split's pictures that may be unreadable; above it, something else is wrong
 TOLERATED = 10  # of a small split
 ORDER, DRAW, IMAGE, PAIR = range(4)  # what a generator is for: part of its seed
+MAX_CLASSES = 1 << 20  # a label beyond would make a list of names that fills the memory
 TRIES = 16  # pictures in a row that may be unreadable before one takes their place
 
 
@@ -148,6 +149,8 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
     for label, child in enumerate(class_folders(folder)):
         # By name alone: asking the disk about each file would double the time that ImageNet's listing takes.
         found = sorted(path for path in child.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if any("\ud800" <= letter <= "\udfff" for letter in child.name):  # Python's sign of a byte that is no UTF-8
+            raise ImageError(f"{folder}: the name of a class folder is not UTF-8: {child.name!r}. Rename it")
         names.append(child.name)
         paths += found
         labels += [label] * len(found)
@@ -168,6 +171,8 @@ def _require_pictures(folder: Path, classes: list[str], labels: Labels) -> None:
 
 def _class_names(folder: Path, count: int) -> list[str]:
     """The lines of classes.txt, or numbers where nobody names the classes."""
+    if count > MAX_CLASSES:
+        raise ImageError(f"{folder}: a label is {count - 1}; the limit is {MAX_CLASSES} classes, counted from 0 on")
     names = folder / "classes.txt"
     if not names.is_file():
         return [str(index) for index in range(count)]

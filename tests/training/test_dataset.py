@@ -78,6 +78,17 @@ def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
     assert "classes.txt names 2 classes, but a label is 2" in refusal(tmp_path)
 
 
+def test_a_label_beyond_any_number_of_classes_is_refused_before_names_are_made_up(tmp_path: Path) -> None:
+    folder = write_arrays(tmp_path)
+    np.save(folder / "labels.npy", np.array([0] * 9 + [1 << 40]))
+    assert f"a label is {1 << 40}; the limit is 1048576 classes" in refusal(tmp_path)
+
+
+def test_a_class_folder_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (write_pictures(tmp_path, "cat/1.png") / "cat").rename(tmp_path / "caf\udce9")
+    assert r"the name of a class folder is not UTF-8: 'caf\udce9'. Rename it" in refusal(tmp_path)
+
+
 def test_difficulty_is_read(tmp_path: Path) -> None:
     split = open_split(write_arrays(tmp_path, 3, difficulty=np.array([0.5, 0.25, 1])), RULE)
     assert split.difficulty is not None and split.difficulty.tolist() == [0.5, 0.25, 1]

@@ -28,7 +28,7 @@ from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.cost import DERIVED_EXIT_RATE
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
-from sacvit.profiles.timing.pass_parts import graph_ms, time_pass
+from sacvit.profiles.timing.pass_parts import time_pass
 from sacvit.profiles.timing.plain import Plain
 from sacvit.profiles.timing.trtexec import Pass, summary_lines, write_times
 from sacvit.runtime.chain.overlap import Overlap
@@ -55,7 +55,12 @@ def passes_of(binding: TensorrtBinding) -> tuple[list[Pass], float]:
 
 def gpu_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
     """Median time of a pass as the pipeline runs it."""
-    return statistics.median([graph_ms(cuda, binding) for _ in range(WARM_UP + PASSES)][WARM_UP:])
+    times = []
+    for _ in range(WARM_UP + PASSES):
+        first = cuda.record(binding.lane)
+        binding.start()
+        times.append(cuda.elapsed_ms(first, cuda.record(binding.lane)))
+    return statistics.median(times[WARM_UP:])
 
 
 def parity(bundle: Path, plans: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.gating import may_exit
+
 if TYPE_CHECKING:  # a device compares without onnx
     from ..images.calibration_set import ImageSet, Labels
     from .onnx_session import Pair
@@ -46,7 +48,7 @@ class Comparison:
         assert self.sac is not None
         confidence = self.variant_confidence if variant else self.confidence
         stages = (self.ee.variant_top1, self.sac.variant_top1) if variant else (self.ee.top1, self.sac.top1)
-        return np.where(confidence >= np.float32(threshold), *stages)
+        return np.where(may_exit(confidence, threshold), *stages)
 
     def accuracy(self, threshold: float, variant: bool) -> float:
         """Top-1 of the chain in [0, 1]; there must be labels."""

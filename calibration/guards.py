@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..bundle.gating import may_exit
 from .decisions import Comparison, StageAnswers
 
 BAND = 0.05  # of confidence, on either side of eta: inside, a flip is close; outside, it is a fault
@@ -84,9 +85,9 @@ def judge(
     compared there: that the rate changes is then what was asked for.
     A guard whose images do not exist (no image took that path) is left out.
     """
-    exits = comparison.confidence >= np.float32(threshold)
+    exits = may_exit(comparison.confidence, threshold)
     gate = variant_threshold if gate_threshold is None else gate_threshold
-    variant_exits = comparison.variant_confidence >= np.float32(gate)
+    variant_exits = may_exit(comparison.variant_confidence, gate)
     flips = exits != variant_exits
     inside = np.abs(comparison.confidence - np.float32(threshold)) <= BAND
     agreement = float((~flips).mean())

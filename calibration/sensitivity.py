@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from ..bundle.files import written_whole
+from ..bundle.gating import confidence_of
 from .onnx_session import Arrays, Session
 
 COLUMNS = "stage,layer,mean_logit_error,worst_logit_error,mean_confidence_shift,top1_changes,images"
@@ -51,7 +52,7 @@ def measure_sensitivity(
                 layer=layer,
                 mean_error=float(error.mean()),
                 worst_error=float(error.max()),
-                confidence_shift=float(np.abs(_confidence(mine) - _confidence(theirs)).mean()),
+                confidence_shift=float(np.abs(confidence_of(mine) - confidence_of(theirs)).mean()),
                 top1_changes=int((mine.argmax(-1) != theirs.argmax(-1)).sum()),
                 images=len(mine),
             )
@@ -63,13 +64,6 @@ def measure_sensitivity(
 def worst_first(effects: Iterable[Effect]) -> list[Effect]:
     """By mean logit error; NaN is the worst of all."""
     return sorted(effects, key=lambda effect: -np.inf if np.isnan(effect.mean_error) else -effect.mean_error)
-
-
-def _confidence(
-    logits: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(1 / shifted.sum(-1))
 
 
 def write_table(path: Path, effects: Iterable[Effect]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.gating import may_exit
 from .decisions import Comparison
 
 Confidences = npt.NDArray[np.float32]
@@ -16,8 +17,8 @@ def match_exit_rate(confidence: Confidences, threshold: float, variant: Confiden
     Unchanged where it fits already, and where a variant computes NaN: no threshold helps there. Else halfway between
     two neighbouring confidences; where equal ones make the count impossible, the nearest possible one. In [0, 1].
     """
-    wanted = int((confidence >= np.float32(threshold)).sum())
-    if int((variant >= np.float32(threshold)).sum()) == wanted or np.isnan(variant).any():
+    wanted = int(may_exit(confidence, threshold).sum())
+    if int(may_exit(variant, threshold).sum()) == wanted or np.isnan(variant).any():
         return threshold
     ordered = np.sort(variant.astype(np.float64))[::-1]
     # Cutting behind k images needs a gap there; k = 0 and k = n have the ends of the scale.

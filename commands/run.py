@@ -150,8 +150,7 @@ def use_policy(pipeline: Pipeline, options: argparse.Namespace) -> None:
     from ..runtime.chain.live_gate import LiveGate
 
     pipeline.gate = LiveGate(
-        pipeline.gate.threshold,
-        pipeline.gate.temperature,
+        pipeline.threshold,
         hysteresis=options.hysteresis,
         deadline_ms=options.deadline_ms,
         shadow=options.shadow,

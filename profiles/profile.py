@@ -19,16 +19,14 @@ from ..machine.processor import describe_machine
 from ..runtime.chain.gate import Gate
 from ..runtime.chain.pipeline import CHUNK, Pipeline
 from ..runtime.chain.track import places_for
-from ..runtime.engines.cuda import Cuda
-from ..runtime.engines.stage import Provider
-from ..runtime.engines.tensorrt import TensorrtBinding
+from ..runtime.engines.options import Provider
 from .conditions.power_modes import PowerModes
 from .conditions.state import MachineState, read_state
 from .conditions.state_text import state_rows
 from .conditions.validity import Change, describe_changes
 from .power.open import AUTO, open_power
 from .power.source import PowerSource
-from .timing.contenders import ALWAYS, NEVER, Chain, Contender, PlainViT, SendAll
+from .timing.contenders import ALWAYS, NEVER, Chain, Contender, PlainViT
 from .timing.inputs import Images, load_images
 from .timing.layers import layer_rows, time_layers
 from .timing.pass_parts import time_parts
@@ -75,13 +73,13 @@ def open_contenders(
 ) -> list[Contender]:
     """The chain at each threshold, each path by itself, the plain ViT. In a scenario there are no paths apart."""
     found: list[Contender] = [
-        Chain(f"eta {value!r}", pipeline, Gate(value, pipeline.gate.temperature), images, batch) for value in thresholds
+        Chain(f"eta {value!r}", pipeline, Gate(value, pipeline.temperature), images, batch) for value in thresholds
     ]
     if scenario is None:
         found = [
             Chain(ALWAYS, pipeline, Gate(0.0), images, batch),
             *found,
-            Chain(NEVER, pipeline, SendAll(), images, batch),
+            Chain(NEVER, pipeline, Gate(1.0), images, batch),
         ]
     return [*found, PlainViT(plain, images, batch)] if plain is not None else found
 
@@ -115,7 +113,7 @@ def profile_pair(
     contenders = open_contenders(pipeline, plain, images, thresholds, request.batch, request.scenario)
     store = open_store(folder, header(request, pipeline, plain, images))
     store.add("command", {"command": request.command, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
-    on_gpu = isinstance(pipeline.ee.device, Cuda) or getattr(pipeline.ee, "provider", "cpu") != "cpu"
+    on_gpu = pipeline.ee.on_gpu
     switcher = (modes or PowerModes()) if request.power_modes else None
     if switcher is not None:
         switcher.require(request.power_modes)
@@ -317,16 +315,15 @@ def require_comparable(pipeline: Pipeline, plain: Plain) -> None:
 
 
 def _add_parts(request: Request, store: Store, pipeline: Pipeline, images: Images, threshold: float) -> None:
-    timed = time_parts(pipeline, Gate(threshold, pipeline.gate.temperature), images, request.batch)
+    timed = time_parts(pipeline, Gate(threshold, pipeline.temperature), images, request.batch)
     binding = pipeline.track(request.batch).ee_binding(places_for(request.batch, pipeline.ee.batches))
-    is_plan = isinstance(binding, TensorrtBinding)
     store.add(
         "parts",
         {
             "switches": {
-                "CUDA graph": binding.graph is not None if isinstance(binding, TensorrtBinding) else None,
+                "CUDA graph": binding.is_captured,
                 "spin wait": False,
-                "transfers": "included" if is_plan else "none: EE and SAC work on the host's memory",
+                "transfers": "included" if pipeline.ee.on_gpu else "none: EE and SAC work on the host's memory",
                 "separate profile run": True,
             },
             "summary": {stage: summary_lines(passes, wall_s) for stage, (passes, wall_s) in timed.items()},

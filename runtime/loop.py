@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from ..bundle.preprocess import ImageU8, Preprocessing
+from ..machine.progress import Progress
 from .chain.drift import Drift
 from .chain.gate import Gate
-from .chain.live_gate import LiveGate
 from .chain.overlap import Overlap
 from .chain.pipeline import Pipeline, Result
 from .sinks.overlay import Running
@@ -24,16 +22,18 @@ from .sources.frame import Frame, Source
 from .sources.several import Several
 from .totals import RunStatistics
 
+logger = logging.getLogger(__name__)
 PROBES = 8  # of SAC before a run with a deadline
 WATCHED_S = 1.0  # between frames of a camera that tell whether it has changed
-PLAIN_PROGRESS_S = 10.0  # between progress lines where there is no terminal
 
 
 class Chain(Protocol):
     """What answers a batch: a `Pipeline` here, or a server's chain (serving/client.py)."""
 
     preprocessing: Preprocessing
-    gate: Gate
+
+    @property
+    def gate(self) -> Gate: ...
 
     @property
     def grid(self) -> int: ...
@@ -74,17 +74,14 @@ def run_chain(
     what was done.
     """
     statistics = RunStatistics()
-    watch = Watch(source.live) if isinstance(pipeline.gate, LiveGate) and pipeline.gate.shadow else None
+    watch = Watch(source.live) if pipeline.gate.shadow else None
     interrupted = False
     began = time.perf_counter()
-    progress = Progress(source, num_frames)
+    total = num_frames if source.total is None else min(source.total, num_frames or source.total)
+    progress = Progress("classify", total, "frame", is_shown=not source.live)
     try:
         chain = Overlap(pipeline) if overlap and isinstance(pipeline, Pipeline) else pipeline
-        if (
-            isinstance(pipeline, Pipeline)
-            and isinstance(pipeline.gate, LiveGate)
-            and pipeline.gate.deadline_ms is not None
-        ):
+        if isinstance(pipeline, Pipeline) and pipeline.gate.wants_warm_up:
             pipeline.run(1)  # what lies in the buffer: for the probes to have a hand-off, and SAC its first pass
             pipeline.gate.forget()
             for _ in range(PROBES):
@@ -93,7 +90,7 @@ def run_chain(
         for answer in answers(chain, pipeline, taken, source, statistics, watch):
             for sink in sinks:
                 sink.write(answer)
-            progress.step(answer.running)
+            progress.step(note=f"{answer.running.exit_rate:.0%} exits")
     except KeyboardInterrupt:
         interrupted = True
     except Quit:
@@ -129,7 +126,7 @@ def rounds(source: Several, num_frames: int | None) -> Iterator[list[Frame]]:
 
 
 class Watch:
-    """Tells once when the exit rate, or SAC's agreement with sure answers, is no longer what it was."""
+    """Warns once when the exit rate, or SAC's agreement with sure answers, is no longer what it was."""
 
     def __init__(self, is_live: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._every_s, self._clock = WATCHED_S if is_live else 0.0, clock
@@ -139,14 +136,14 @@ class Watch:
 
     def observe(self, stream: int, result: Result) -> None:
         """One frame; of a camera one a second counts, since its neighbours look the same."""
-        told = None if result.agreed is None else self.agreement.observe(result.agreed)
+        alarm = None if result.agreed is None else self.agreement.observe(result.agreed)
         now = self._clock()
         if now - self._last.get(stream, -1e9) >= self._every_s:
             self._last[stream] = now
-            told = self.exits.observe(result.exits_early and not result.degraded) or told
-        if told is not None:
-            self.alarms.append(told)
-            print(f"drift: {told}: look at the camera, or tune again (sacvit-tune)", file=sys.stderr)
+            alarm = self.exits.observe(result.exits_early and not result.degraded) or alarm
+        if alarm is not None:
+            self.alarms.append(alarm)
+            logger.warning("%s. Look at the camera, or tune again: sacvit-tune", alarm)
 
 
 @dataclass
@@ -168,22 +165,20 @@ def answers(
 ) -> Iterator[Answer]:
     """An answer for every frame, in order; adds each to the statistics."""
     waiting: Prepared | None = None
-    gate = pipeline.gate
     for frames in taken:
-        if isinstance(gate, LiveGate):
-            gate.begin([frame.stream for frame in frames], min(frame.taken_s for frame in frames))
+        pipeline.gate.begin([frame.stream for frame in frames], min(frame.taken_s for frame in frames))
         prepared = prepare(chain.image_slots(len(frames)), frames, pipeline.preprocessing)
         if not isinstance(chain, Overlap):
-            yield from told(prepared, chain.run(len(frames)), pipeline, source, statistics, watch)
-            if isinstance(pipeline, Pipeline) and isinstance(gate, LiveGate) and gate.wants_probe:
+            yield from answered(prepared, chain.run(len(frames)), pipeline, source, statistics, watch)
+            if isinstance(pipeline, Pipeline) and pipeline.gate.wants_probe:
                 pipeline.probe()
             continue
         results = chain.submit(len(frames))
         if waiting is not None:
-            yield from told(waiting, results, pipeline, source, statistics, watch)
+            yield from answered(waiting, results, pipeline, source, statistics, watch)
         waiting = prepared
     if waiting is not None and isinstance(chain, Overlap):
-        yield from told(waiting, chain.flush(), pipeline, source, statistics, watch)
+        yield from answered(waiting, chain.flush(), pipeline, source, statistics, watch)
 
 
 def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -> Prepared:
@@ -195,7 +190,7 @@ def prepare(slots: ImageU8, frames: list[Frame], preprocessing: Preprocessing) -
     return Prepared(frames, slots, spent_ms)
 
 
-def told(
+def answered(
     prepared: Prepared,
     results: list[Result],
     pipeline: Chain,
@@ -221,25 +216,3 @@ def told(
             age_ms=age_ms,
             running=Running(statistics.exit_rate, frame_ms, source.dropped),
         )
-
-
-class Progress:
-    """A bar on a terminal for sources that end, a line now and then elsewhere; nothing for cameras."""
-
-    def __init__(self, source: Source, num_frames: int | None) -> None:
-        self.total = num_frames if source.total is None else min(source.total, num_frames or source.total)
-        terminal = sys.stderr.isatty() and not source.live
-        self._bar = tqdm(total=self.total, unit="frame", leave=False, disable=not terminal)
-        self._lines = not terminal and not source.live
-        self._done, self._told = 0, time.monotonic()
-
-    def step(self, running: Running) -> None:
-        self._done += 1
-        self._bar.update()
-        if self._lines and time.monotonic() - self._told > PLAIN_PROGRESS_S:
-            self._told = time.monotonic()
-            total = f" of {self.total}" if self.total else ""
-            print(f"{self._done}{total} frames, {running.exit_rate:.0%} exits", file=sys.stderr)
-
-    def close(self) -> None:
-        self._bar.close()

@@ -59,7 +59,7 @@ class RunStatistics:
         total = prepare_ms + result.ee_ms
         self.frames += 1
         if result.sac_ms is None:
-            self.exits += 1
+            self.exits += not result.degraded  # EE was not sure: it answered because SAC would have been late
             self.exit_ms.append(total)
         else:
             self.sac_ms.append(result.sac_ms)

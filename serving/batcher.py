@@ -148,7 +148,7 @@ class Chain:
             thresholds += [one.threshold] * len(one.fills)
             for place, view in zip(one.places, one.views, strict=True):
                 slots[place] = view
-        self._gate.begin(thresholds)
+        self._gate.expect(thresholds)
         track = self._pipeline.track(count)
         track.start(count)
         track.decide(self._gate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.gating import may_exit
 from ..runtime.chain.gate import Gate
 
 
@@ -15,14 +16,14 @@ class EachGate(Gate):
         super().__init__(threshold, temperature)
         self.thresholds: npt.NDArray[np.float32] = np.zeros(0, np.float32)
 
-    def begin(self, thresholds: list[float]) -> None:
+    def expect(self, thresholds: list[float]) -> None:
         """The etas of the next batch, in the order of its images."""
         self.thresholds = np.array(thresholds, np.float32)
 
     def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
         """See `Gate`. An image with a confidence of NaN neither exits nor goes on: it is marked as broken."""
         self.broken = frozenset(np.flatnonzero(np.isnan(confidence)).tolist())
-        going_on = np.flatnonzero(confidence < self.thresholds)  # NaN compares false
+        going_on = np.flatnonzero(~may_exit(confidence, self.thresholds) & ~np.isnan(confidence))
         row[: len(going_on)] = going_on
         return len(going_on)
 

@@ -52,7 +52,7 @@ class TritonPythonModel:
         pipeline.reserve(self.about.max_batch)
         if not self.about.stages:  # those may not be ready yet, and have warm-up requests of their own
             pipeline.gate = gate
-            gate.begin([ABOVE_ALL])
+            gate.expect([ABOVE_ALL])
             pipeline.run(1)
         self.metrics = Metrics(args["model_name"], args["model_version"], args["model_instance_name"])
         self.chain = Chain(pipeline, gate, self.metrics, self.about.max_batch, self.about.max_queue)

@@ -111,7 +111,7 @@ def about_of(pipeline: Pipeline, serving: Serving) -> About:
     try:
         return About(
             threshold=pipeline.threshold,
-            temperature=pipeline.gate.temperature,
+            temperature=pipeline.temperature,
             preprocessing=pipeline.preprocessing,
             classes=pipeline.ee.outputs["logits"].shape[0],
             labels=pipeline.labels,

@@ -10,13 +10,14 @@ import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import EngineError
 from ..runtime.engines.buffers import Array, Buffer, Device, HostDevice, Lane, TensorSpec
+from ..runtime.engines.stage import PassTimes, timed_whole
 from .description import StageAbout
 
 
 class ServerStage:
     """See `runtime.stage.Stage`. name: of the model that holds the engine."""
 
-    scratch_bytes = 0
+    scratch_bytes, on_gpu = 0, False
     backend = "Triton"
 
     def __init__(self, name: str, about: StageAbout) -> None:
@@ -34,12 +35,18 @@ class ServerStage:
             inputs = {"image": inputs["image"]}
         return ServerBinding(str(self.path), inputs, outputs, compact=self.capacity is None)
 
+    def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
+        """See `Stage`: a server reports no layers."""
+        return {}
+
 
 class ServerBinding:
     """One request to the model, over the same arrays each time.
 
     compact: SAC is sent the survivors' images alone, where its batch is free; a plan takes the whole batch and gathers.
     """
+
+    is_captured = None
 
     def __init__(self, model: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array], compact: bool) -> None:
         self.model, self.inputs, self.outputs = model, inputs, outputs
@@ -69,3 +76,7 @@ class ServerBinding:
 
     def wait(self) -> None:
         """Nothing: `start` returns when the answer is there."""
+
+    def timed(self) -> PassTimes:
+        """See `Binding`."""
+        return timed_whole(self)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..bundle.gating import may_exit
 from ..model.network import PlainViT, TwoStageViT
 from .dataset import Split
 
@@ -27,7 +28,7 @@ class Answers:
 
     def at(self, threshold: float) -> tuple[float, float]:
         """Top-1 accuracy and exit rate of the chain at a threshold, both in [0, 1]."""
-        exits = self.confidence >= threshold
+        exits = may_exit(self.confidence, threshold)
         return float(np.where(exits, self.ee_right, self.sac_right).mean()), float(exits.mean())
 
     def fit_threshold(self, allowed_loss: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from ...bundle.gating import may_exit
 from ...bundle.goldens import Goldens
 from ...bundle.preprocess import ImageU8
 from ...calibration.onnx_session import Pair
@@ -37,7 +38,7 @@ def sample_images(images: ImageSet, confidence: npt.NDArray[np.float32], thresho
 
     SAC is judged on the images that reach it, and one in four would leave it too few.
     """
-    exits = confidence >= np.float32(threshold)
+    exits = may_exit(confidence, threshold)
     count = max(1, min(GOLDEN_COUNT, images.count, GOLDEN_BYTES // next(images.read()).nbytes))
     going_on = min(int((~exits).sum()), max(count // 2, count - int(exits.sum())))
     chosen = np.zeros(images.count, bool)

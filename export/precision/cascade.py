@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
+from ...bundle.gating import may_exit
 from ...bundle.preprocess import ImageU8
 from ...calibration.activations import observe
 from ...calibration.onnx_session import Arrays, Pair
@@ -65,7 +66,7 @@ class Cascade:
         eta = self.threshold
         if self.options.match == "exit-rate":
             eta = match_exit_rate(np.concatenate(before), eta, confidence)
-        survivors = confidence < np.float32(eta)
+        survivors = ~may_exit(confidence, eta)
         count = int(survivors.sum())
         fewest = min(FEWEST_SURVIVORS, self.images.count)
         chosen = survivors

@@ -54,23 +54,12 @@ class Contender(Protocol):
         """One pass; adds what it took to the record."""
 
 
-class SendAll(Gate):
-    """Lets nobody exit. A threshold of 1 would: FP32 rounds a confidence to 1."""
-
-    def __init__(self) -> None:
-        super().__init__(1.0)
-
-    def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
-        row[: len(confidence)] = np.arange(len(confidence))
-        return len(confidence)
-
-
 class Chain:
     """The pipeline at one gate."""
 
     def __init__(self, name: str, pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> None:
         self.name, self.batch = name, batch
-        self.threshold = None if isinstance(gate, SendAll) or name == ALWAYS else gate.threshold
+        self.threshold = None if name in (ALWAYS, NEVER) else gate.threshold
         self._pipeline, self._gate, self._images = pipeline, gate, images
         self._next = 0
 

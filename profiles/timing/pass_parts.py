@@ -11,10 +11,7 @@ import numpy as np
 from ...runtime.chain.gate import Gate
 from ...runtime.chain.pipeline import Pipeline
 from ...runtime.chain.track import places_for
-from ...runtime.engines.cuda import Cuda, CudaLane
 from ...runtime.engines.stage import Binding
-from ...runtime.engines.tensorrt import TensorrtBinding
-from .contenders import SendAll
 from .inputs import Images
 from .trtexec import Pass
 
@@ -22,45 +19,10 @@ MOST_PASSES, MOST_S, WARM_UP = 200, 3.0, 5
 
 
 def time_pass(binding: Binding, origin_s: float) -> Pass:
-    """One pass. Times are ms from `origin_s` of time.perf_counter.
-
-    TensorRT: call by call, each part between two events on the GPU. Others: from start to end, copies included.
-    """
-    if isinstance(binding, TensorrtBinding):
-        return _time_on_gpu(binding, origin_s)
-    began = 1e3 * (time.perf_counter() - origin_s)
-    binding.start()
-    binding.wait()
-    ended = 1e3 * (time.perf_counter() - origin_s)
-    return Pass((began, began), (began, began), (began, ended), (ended, ended))
-
-
-def _time_on_gpu(binding: TensorrtBinding, origin_s: float) -> Pass:
-    cuda, lane = binding.cuda, binding.lane
-    began = time.perf_counter()
-    marks = []
-    for part in binding.parts:
-        marks.append(cuda.record(lane))
-        part()
-        marks.append(cuda.record(lane))
-    enqueued = time.perf_counter()
-    at = 1e3 * (began - origin_s)
-    enqueue = at, 1e3 * (enqueued - origin_s)
-    spans = []
-    for first, second in zip(marks[0::2], marks[1::2], strict=True):
-        elapsed = cuda.elapsed_ms(first, second)
-        spans.append((at, at + elapsed))
-        at += elapsed
-    h2d, compute, d2h = spans
-    return Pass(enqueue, h2d, compute, d2h)
-
-
-def graph_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
-    """A pass as the pipeline runs it, from its launch to its end on the GPU: one graph, copies included."""
-    lane: CudaLane = binding.lane
-    first = cuda.record(lane)
-    binding.start()
-    return cuda.elapsed_ms(first, cuda.record(lane))
+    """One pass in its parts. Times are ms from `origin_s` of time.perf_counter."""
+    at = 1e3 * (time.perf_counter() - origin_s)
+    enqueue, upload, compute, download = ((at + begin, at + end) for begin, end in binding.timed())
+    return Pass(enqueue, upload, compute, download)
 
 
 def time_parts(pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> dict[str, tuple[list[Pass], float]]:
@@ -69,7 +31,7 @@ def time_parts(pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> di
     gate: decides as in the pipeline, temperature included. The labels of a pass are its stage, the path of its batch, the
     first image's confidence as the gate saw it, and the number of that image.
     """
-    track, send_all = pipeline.track(batch), SendAll()
+    track, send_all = pipeline.track(batch), Gate(1.0)
     found: dict[str, tuple[list[Pass], float]] = {}
     passes: dict[str, list[Pass]] = {"EE": [], "SAC": []}
     wall_s = dict.fromkeys(passes, 0.0)

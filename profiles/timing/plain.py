@@ -10,7 +10,8 @@ from ...bundle.errors import EngineError
 from ...bundle.preprocess import ImageU8
 from ...runtime.engines.backends import load_stage
 from ...runtime.engines.buffers import Array, TensorSpec
-from ...runtime.engines.stage import Binding, Provider, Stage
+from ...runtime.engines.options import EngineOptions, Provider
+from ...runtime.engines.stage import Binding, Stage
 
 
 class Plain:
@@ -20,7 +21,7 @@ class Plain:
     """
 
     def __init__(self, path: Path, batch: int, provider: Provider = "auto") -> None:
-        self.stage: Stage = load_stage(path, provider)
+        self.stage: Stage = load_stage(path, EngineOptions(provider))
         if self.stage.record.stage != "plain":
             raise EngineError(f"{path} is the {self.stage.record.stage} stage; --plain wants a plain ViT")
         if self.stage.batches is not None and batch not in self.stage.batches:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.gating import may_exit
 from ...calibration.threshold import round_inside
 from ...runtime.percentiles import percentile
 from .loss_bound import images_needed, leading_promises, loss_bound
@@ -198,7 +199,7 @@ class AtEta:
 
 
 def judge_at(judged: Judged, eta: float) -> AtEta:
-    exits = judged.confidence >= np.float32(eta)
+    exits = may_exit(judged.confidence, eta)
     right = np.where(exits, judged.ee_right, judged.sac_right)
     times = judged.ee_ms + np.where(exits, 0, judged.sac_ms)
     rescued = ~exits & judged.sac_right & ~judged.ee_right

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import SacvitError
+from ...bundle.gating import may_exit
 from ...images.labelled import Labelled
 from ...runtime.percentiles import percentile
 from ..power.energy import TOTAL
@@ -57,7 +58,7 @@ def describe_point(
     allowed: the loss of top-1 that the rule allows, None for a rule of another kind.
     """
     eta = curve.eta(place)
-    exits = report.confidence >= np.float32(eta)
+    exits = may_exit(report.confidence, eta)
     always = report.ee_ms.mean(dtype=np.float64) + report.sac_ms.mean(dtype=np.float64)
     times = report.ee_ms + np.where(exits, 0, report.sac_ms)
     columns = {
@@ -124,7 +125,7 @@ def draw_points(judged: Judged, curve: Curve, costs: Costs | None) -> list[dict[
 
 def listed(data: Labelled, chosen: Bools, judged: Judged, eta: float, kind: str) -> dict[str, Any]:
     """Names of the images of one kind, surest first, at most MOST_LISTED."""
-    exits = judged.confidence >= np.float32(eta)
+    exits = may_exit(judged.confidence, eta)
     wrong = exits & ~judged.ee_right if kind == "exited wrong" else ~exits & judged.ee_right & ~judged.sac_right
     found = np.flatnonzero(wrong & chosen)
     found = found[np.argsort(-judged.confidence[found], kind="stable")]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.gating import may_exit
 from .curve import Judged, Rule, draw_curve
 
 RESAMPLES, SPLITS = 500, 100
@@ -42,6 +43,6 @@ def self_deception(judged: Judged, rule: Rule, seed: int = 0) -> float:
         place = rule(curve)
         if place is not None:
             other = halves[1]
-            exits = other.confidence >= np.float32(curve.eta(place))
+            exits = may_exit(other.confidence, curve.eta(place))
             gains.append(float(curve.top1[place]) - float(np.where(exits, other.ee_right, other.sac_right).mean()))
     return float(np.mean(gains)) if gains else 0.0

@@ -23,8 +23,8 @@ from ...bundle.files import sha256_of, written_whole
 from ...bundle.preprocess import ImageU8
 from ...images.labelled import Labelled
 from ...machine.processor import describe_machine
+from ...runtime.chain.gate import Gate
 from ...runtime.chain.pipeline import Pipeline
-from ..timing.contenders import SendAll
 
 KEY_NAME = "answers.json"
 FILES = ("ee.f32", "sac.f32", "times.f32")
@@ -216,7 +216,7 @@ def _answer(
     if good:
         for _ in range(warm_up(len(good)) + 1):
             track.start(len(good))
-            track.gate(SendAll())
+            track.gate(Gate(1.0))
             track.finish()
         ee[good], sac[good] = track.logits[: len(good)], track.sac_logits[: len(good)]
         times[good] = track.ee_ms, track.sac_ms

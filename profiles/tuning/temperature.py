@@ -17,12 +17,6 @@ BINS = 15  # of the calibration error, as in the paper
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def confidences(logits: Floats, temperature: float) -> Floats:
-    """(n,) the largest softmax probability of logits / temperature."""
-    scaled = logits.astype(np.float64) / temperature
-    return np.asarray(1 / np.exp(scaled - scaled.max(-1, keepdims=True)).sum(-1), np.float32)
-
-
 def negative_log_likelihood(pieces: Pieces, temperature: float) -> float:
     """Mean over all images, in nats."""
     total, count = 0.0, 0

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from ...bundle.errors import GuardError, ImageError, UsageError
 from ...bundle.files import written_whole
+from ...bundle.gating import confidence_of
 from ...bundle.stored_gate import Tuned
 from ...images.labelled import Labelled, open_labelled
 from ...runtime.chain.pipeline import Pipeline
-from ...runtime.engines.stage import Provider
+from ...runtime.engines.options import Provider
 from ...runtime.percentiles import summarise
 from ..timing.plain import Plain
 from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
@@ -25,7 +26,7 @@ from .plain_point import measure_plain, require_classes
 from .rules import unreachable
 from .split import FITTED, REPORTED, gap_lines, split
 from .stored_answers import Answers, collect
-from .temperature import calibration_error, confidences, fit_temperature
+from .temperature import calibration_error, fit_temperature
 
 Bools = npt.NDArray[np.bool_]
 
@@ -166,7 +167,7 @@ def judge(answers: Answers, data: Labelled, temperature: float) -> Judged:
     confidence = np.zeros(count, np.float32)
     for rows, ee, sac in answers.logits():
         labels = data.labels[rows]
-        confidence[rows] = confidences(np.nan_to_num(ee), temperature)
+        confidence[rows] = confidence_of(np.nan_to_num(ee), temperature)
         for stage, logits in (("ee", ee), ("sac", sac)):
             own = logits[np.arange(len(labels)), labels]
             above = (logits > own[:, None]).sum(-1)

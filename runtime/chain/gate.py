@@ -1,20 +1,23 @@
-"""The gate between the stages: who is sure enough to leave."""
+"""The gate between the stages: which images exit after EE, and which go on to SAC."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import EngineError, UsageError
+from ...bundle.gating import confidence_of, may_exit
 
 
 class Gate:
-    """Lets an image exit when its confidence is at least the threshold; equality exits.
+    """Lets an image exit when its confidence is at least the threshold; a threshold of 1 sends every image to SAC.
 
-    threshold: eta in [0, 1]. It is compared in FP32, the type of the confidence: 0.7 means the FP32 number nearest 0.7.
-    temperature: what EE's logits are divided by before the softmax; 1 takes the engine's own confidence.
+    threshold: eta in [0, 1]; it may be set at any time. It is compared in FP32, the type of the confidence: 0.7 means the
+    FP32 number nearest 0.7. temperature: what EE's logits are divided by before the softmax; 1 takes the engine's own
+    confidence, None what was tuned for the pipeline that the gate is given to.
     """
 
     # Images of the last pass that SAC answered although they exit, and that exit although they are not sure: see LiveGate.
@@ -22,20 +25,44 @@ class Gate:
     degraded: frozenset[int] = frozenset()
     # Images of the last pass that have no answer: see EachGate of serving. This gate raises for them instead.
     broken: frozenset[int] = frozenset()
+    shadow = 0.0  # share of the exits that SAC answers too
 
-    def __init__(self, threshold: float, temperature: float = 1.0) -> None:
-        if math.isnan(threshold) or not 0 <= threshold <= 1:
-            raise UsageError(f"the threshold must lie in [0, 1], found {threshold}")
-        if not 0 < temperature < math.inf:
+    def __init__(self, threshold: float, temperature: float | None = None) -> None:
+        if temperature is not None and not 0 < temperature < math.inf:
             raise UsageError(f"the temperature must lie above 0, found {temperature}")
-        self.threshold, self.temperature = float(threshold), float(temperature)
-        self._threshold = np.float32(threshold)
+        self.temperature = None if temperature is None else float(temperature)
+        self.threshold = threshold
+
+    @property
+    def threshold(self) -> float:
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if not 0 <= value <= 1:  # NaN too
+            raise UsageError(f"the threshold must lie in [0, 1], found {value}")
+        self._threshold = float(value)
+
+    @property
+    def wants_warm_up(self) -> bool:
+        """Whether passes are to be run before the first frame, for the gate to learn what one takes."""
+        return False
+
+    @property
+    def wants_probe(self) -> bool:
+        """Whether a pass of SAC is to be run beside the frames, for the gate to learn what one takes now."""
+        return False
+
+    def begin(self, streams: Sequence[int], since_s: float | None = None) -> None:
+        """The images of the next pass are here; only a gate for video looks at them: see LiveGate."""
+
+    def forget(self) -> None:
+        """Nothing that was seen so far counts: it was a warm-up."""
 
     def calibrate(self, logits: npt.NDArray[np.float32], confidence: npt.NDArray[np.float32]) -> None:
-        """Writes the largest softmax probability of logits (B, C) / temperature into `confidence` (B,), where that is not 1."""
-        if self.temperature != 1.0:
-            scaled = (logits - logits.max(axis=1, keepdims=True)) / np.float32(self.temperature)
-            confidence[:] = 1 / np.exp(scaled).sum(axis=1)
+        """Writes the confidence of logits (B, C) at the gate's temperature into `confidence` (B,), where that is not 1."""
+        if self.temperature not in (None, 1.0):
+            confidence[:] = confidence_of(logits, self.temperature)
 
     def learn(self, sac_ms: float, images: int) -> None:
         """What a pass of SAC took: of no use to a gate without a deadline."""
@@ -45,15 +72,12 @@ class Gate:
 
         confidence: (B,) in [0, 1]; row: (at least B,) int32. Raises EngineError for a confidence that is no number.
         """
-        count = 0
-        for index, value in enumerate(confidence):
-            if value >= self._threshold:
-                continue
-            if value != value:
-                raise EngineError(
-                    f"image {index} of the batch got a confidence that is no number: the engine computes NaN."
-                    f" Check the export (sacvit-export) and the precision of the engine"
-                )
-            row[count] = index
-            count += 1
-        return count
+        going = np.flatnonzero(~may_exit(confidence, self._threshold))
+        if len(going) and np.isnan(confidence[going]).any():
+            image = going[np.isnan(confidence[going])][0]
+            raise EngineError(
+                f"image {image} of the batch got a confidence that is no number: the engine computes NaN."
+                f" Check the export (sacvit-export) and the precision of the engine"
+            )
+        row[: len(going)] = going
+        return len(going)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from ...bundle.gating import may_exit
 from ..percentiles import percentile
 from .gate import Gate
 
@@ -29,7 +30,7 @@ class LiveGate(Gate):
     def __init__(
         self,
         threshold: float,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         *,
         hysteresis: float = 0.0,
         deadline_ms: float | None = None,
@@ -59,8 +60,9 @@ class LiveGate(Gate):
         self._streams, self._began = streams, self._clock() if since_s is None else since_s
 
     def forget(self) -> None:
-        """What SAC took so far counts no more: a first pass is slower than the others."""
+        """See `Gate`: what SAC took, and who exited."""
         self._sac_ms.clear()
+        self._exited.clear()
 
     def learn(self, sac_ms: float, images: int) -> None:
         """What a pass of SAC over so many images took. After a pause what was learnt before it is stale, and forgotten."""
@@ -75,6 +77,10 @@ class LiveGate(Gate):
             return 0.0
         nearest = min((known for known in self._sac_ms if known >= images), default=max(self._sac_ms))
         return percentile(self._sac_ms[nearest], 95) * max(1.0, images / nearest)
+
+    @property
+    def wants_warm_up(self) -> bool:
+        return self.deadline_ms is not None
 
     @property
     def wants_probe(self) -> bool:
@@ -104,13 +110,13 @@ class LiveGate(Gate):
         """The images that go on, each stream by its own memory."""
         if not self.hysteresis:
             return super().survivors(confidence, row)
-        super().survivors(confidence, row)  # tells of NaN
+        super().survivors(confidence, row)  # raises for NaN
         count = 0
         for image, value in enumerate(confidence):
             stream = self._streams[image] if image < len(self._streams) else 0
             before = self._exited.get(stream)
             factor = 1.0 if before is None else 1 + self.hysteresis if before else 1 / (1 + self.hysteresis)
-            exits = bool(value >= np.float32(max(1 - (1 - self.threshold) * factor, 0.0)))
+            exits = bool(may_exit(value, max(1 - (1 - self.threshold) * factor, 0.0))) and self.threshold < 1
             self._exited[stream] = exits
             if not exits:
                 row[count] = image

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ...bundle.errors import UsageError
 from ...bundle.preprocess import ImageU8
-from ..engines.buffers import HostDevice
 from .pipeline import Pipeline, Result
 from .track import Track
 
@@ -18,7 +17,7 @@ class Overlap:
 
     def __init__(self, pipeline: Pipeline) -> None:
         ee, sac = pipeline.ee, pipeline.sac
-        if ee.capacity is None or isinstance(ee.device, HostDevice):
+        if ee.capacity is None or not ee.device.overlaps:
             raise UsageError(f"stages overlap on a GPU, with .plan engines; {ee.path} runs on {ee.backend}")
         self._pipeline = pipeline
         # Contexts that may run at once must not share scratch memory: a lane, and so a block of it, for each stage.

@@ -19,7 +19,8 @@ from ...bundle.preprocess import Fit, ImageU8
 from ...bundle.stored_gate import Tuned, read_tuned
 from ..engines.backends import load_stage
 from ..engines.device_arrays import DeviceBatch, DeviceImage, is_foreign, unwrap
-from ..engines.stage import Provider, Stage
+from ..engines.options import EngineOptions, Provider
+from ..engines.stage import Stage
 from .gate import Gate
 from .track import Track, places_for
 
@@ -55,7 +56,7 @@ class Pipeline:
     """Two loaded stages, their gate and their buffers. Not for use by two threads at once."""
 
     def __init__(self, ee: Stage, sac: Stage, threshold: float, temperature: float = 1.0) -> None:
-        if type(ee.device) is not type(sac.device):
+        if ee.device.name != sac.device.name:
             raise EngineError(
                 f"{ee.path} runs on {ee.backend}, {sac.path} on {sac.backend}: what EE hands over must lie where SAC"
                 f" reads it. Give two files of one kind"
@@ -65,7 +66,8 @@ class Pipeline:
                 f"the EE engine takes batches of {ee.capacity or 'any size'}, SAC of {sac.capacity or 'any size'}"
             )
         self.ee, self.sac = ee, sac
-        self.gate = Gate(threshold, temperature)
+        self._temperature = temperature
+        self.gate = Gate(threshold)
         self.preprocessing = ee.record.preprocessing
         self.labels = ee.record.labels
         self.grid: int = ee.outputs["class_attention"].shape[0]  # coarse blocks along a side
@@ -95,7 +97,7 @@ class Pipeline:
         ee_path, sac_path = Path(ee), Path(sac)
         if threshold is not None:
             Gate(threshold)  # a wrong number is told before two engines are loaded
-        ee_stage, sac_stage = load_pair(ee_path, sac_path, provider, threads)
+        ee_stage, sac_stage = load_pair(ee_path, sac_path, EngineOptions(provider, threads))
         tuned = read_tuned(ee_path, ee_stage.record)
         stored = ee_stage.record.threshold if tuned is None else tuned.threshold
         temperature = 1.0 if tuned is None else tuned.temperature
@@ -105,7 +107,28 @@ class Pipeline:
 
     @property
     def threshold(self) -> float:
+        """The gate's eta in [0, 1]; it may be set between two calls."""
         return self.gate.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.gate.threshold = value
+
+    @property
+    def temperature(self) -> float:
+        """What EE's logits are divided by before the softmax; 1 takes the engine's own confidence."""
+        return self.gate.temperature or 1.0
+
+    @property
+    def gate(self) -> Gate:
+        """Decides who exits. A gate that names no temperature gets the one that was tuned for these engines."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate) -> None:
+        if gate.temperature is None:
+            gate.temperature = self._temperature
+        self._gate = gate
 
     def use_fit(self, fit: Fit) -> None:
         """Squares frames another way than the bundle says."""
@@ -144,8 +167,7 @@ class Pipeline:
         return results
 
     def _unwrapped(self, image: Any) -> DeviceBatch | ImageU8:
-        wait_for, stream = getattr(self.ee.device, "wait_for_stream", None), getattr(self._lanes[0], "handle", None)
-        return unwrap(image, stream, wait_for)
+        return unwrap(image, self._lanes[0].handle, self.ee.device.wait_for_stream)
 
     def _each(self, image: Any) -> Sequence[ImageU8 | DeviceImage]:
         if not is_foreign(image):
@@ -268,8 +290,8 @@ def _places(track: Track) -> dict[int, int]:
     return {int(image): place for place, image in enumerate(track.row[: track.survivors])}
 
 
-def load_pair(ee: Path, sac: Path, provider: Provider = "auto", threads: int = 0) -> tuple[Stage, Stage]:
+def load_pair(ee: Path, sac: Path, options: EngineOptions) -> tuple[Stage, Stage]:
     """Two engine files that belong together. Raises EngineError when they do not."""
-    stages = load_stage(ee, provider, threads), load_stage(sac, provider, threads)
+    stages = load_stage(ee, options), load_stage(sac, options)
     require_pair(ee, stages[0].record, sac, stages[1].record)
     return stages

@@ -24,7 +24,7 @@ class Track:
 
     def __init__(self, ee: Stage, sac: Stage, capacity: int, lanes: list[Lane]) -> None:
         self._ee, self._sac = ee, sac
-        self._ee_lane, self._sac_lane = lanes[0], lanes[-1]
+        self.ee_lane, self.sac_lane = lanes[0], lanes[-1]
         self.capacity = capacity
         size = ee.record.preprocessing.image_size
         device = ee.device
@@ -99,25 +99,29 @@ class Track:
         """EE over the first `places` images; made when the size is first seen."""
         key = places, on_device
         if key not in self._ee_bindings:
-            buffers = {name: buffer.first(places) for name, buffer in self.ee.items()}
-            self._ee_bindings[key] = self._ee.bind(buffers, self._ee_lane, () if on_device else ("image",))
+            uploads = () if on_device else ("image",)
+            self._ee_bindings[key] = self._ee.bind(self.ee_buffers(places), self.ee_lane, uploads)
         return self._ee_bindings[key]
 
     def sac_binding(self, places: int) -> Binding:
         """SAC over the first `places` entries of `row`, likewise."""
         if places not in self._sac_bindings:
-            buffers = self.sac | {name: self.sac[name].first(places) for name in ("row", "logits")}
-            self._sac_bindings[places] = self._sac.bind(buffers, self._sac_lane, ("row",))
+            self._sac_bindings[places] = self._sac.bind(self.sac_buffers(places), self.sac_lane, ("row",))
         return self._sac_bindings[places]
+
+    def ee_buffers(self, places: int) -> dict[str, Buffer]:
+        """What EE works on in a pass over the first `places` images."""
+        return {name: buffer.first(places) for name, buffer in self.ee.items()}
+
+    def sac_buffers(self, places: int) -> dict[str, Buffer]:
+        """What SAC works on in a pass over the first `places` entries of `row`."""
+        return self.sac | {name: self.sac[name].first(places) for name in ("row", "logits")}
 
     def take(self, place: int, image: DeviceImage) -> None:
         """Copies an image that lies on the GPU into its slot there, behind EE's earlier work."""
-        from ..engines.cuda import Cuda, CudaLane
-
-        assert isinstance(self._ee.device, Cuda) and isinstance(self._ee_lane, CudaLane)
         slot = self.ee["image"]
         nbytes = slot.spec.nbytes // self.capacity
-        self._ee.device.copy(slot.address + place * nbytes, image.address, nbytes, self._ee_lane)
+        self._ee.device.copy(slot.address + place * nbytes, image.address, nbytes, self.ee_lane)
 
 
 def places_for(count: int, batches: tuple[int, ...] | None) -> int:

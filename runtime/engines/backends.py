@@ -1,36 +1,79 @@
-"""Which backend runs an engine file."""
+"""The table of backends: which one runs an engine file, by its suffix. docs/extending.md shows how to add one.
+
+Nothing heavy is imported here: what a backend needs is loaded when one of its files is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...bundle.errors import EngineError
-from ...bundle.manifest import StageRecord
-from .stage import Provider, Stage
+from .options import EngineOptions
+
+if TYPE_CHECKING:
+    from ...bundle.manifest import StageRecord
+    from .stage import Stage
 
 
-def load_stage(path: Path, provider: Provider = "auto", threads: int = 0) -> Stage:
-    """The engine in a file, by its suffix. provider, threads: of ONNX Runtime, for an .onnx file; 0 for a thread a core.
+@dataclass(frozen=True)
+class Backend:
+    """One row of the table.
 
-    Raises EngineError for a file that is no engine of ours or does not fit this machine.
+    open: loads a file; raises EngineError for one that is no engine of ours, ModuleNotFoundError where the package is missing.
+    read_record: what a file says of itself, on machines that cannot run it too.
     """
-    if path.suffix == ".onnx" or path.is_dir():
-        from .onnx import OnnxStage
 
-        return OnnxStage(path, provider, threads)
-    if path.suffix == ".plan":
-        if provider != "auto":
-            raise EngineError(f"--provider {provider} is for .onnx files; {path} is a TensorRT plan")
-        from .tensorrt import TensorrtStage
+    name: str
+    suffix: str
+    open: Callable[[Path, EngineOptions], Stage]
+    read_record: Callable[[Path], StageRecord]
 
-        return TensorrtStage(path)
-    raise EngineError(f"{path}: engines are .onnx and .plan files; found suffix {path.suffix or 'none'!r}")
+
+def _open_onnx(path: Path, options: EngineOptions) -> Stage:
+    from .onnx import OnnxStage
+
+    return OnnxStage(path, options.provider, options.threads)
+
+
+def _open_plan(path: Path, options: EngineOptions) -> Stage:
+    if options.provider != "auto":
+        raise EngineError(f"--provider {options.provider} is for .onnx files; {path} is a TensorRT plan")
+    from .tensorrt import TensorrtStage
+
+    return TensorrtStage(path)
+
+
+def _read_plan(path: Path) -> StageRecord:
+    from ...bundle.plan_record import read_plan_record
+
+    return read_plan_record(path).record
+
+
+BACKENDS: tuple[Backend, ...] = (
+    Backend("ONNX Runtime", ".onnx", _open_onnx, lambda path: _open_onnx(path, EngineOptions("cpu")).record),
+    Backend("TensorRT", ".plan", _open_plan, _read_plan),
+)
+
+
+def backend_of(path: Path) -> Backend:
+    """The row for a file. Raises EngineError for a folder, and for a suffix that no backend has."""
+    if path.is_dir():
+        raise EngineError(f"{path} is a folder; --engine wants the two files of a bundle: ee.onnx sac.onnx")
+    for backend in BACKENDS:
+        if path.suffix == backend.suffix:
+            return backend
+    known = ", ".join(f"{backend.suffix} ({backend.name})" for backend in BACKENDS)
+    raise EngineError(f"{path}: engines are files of {known}; found suffix {path.suffix or 'none'!r}")
+
+
+def load_stage(path: Path, options: EngineOptions | None = None) -> Stage:
+    """The engine in a file. Raises EngineError for a file that is no engine of ours or does not fit this machine."""
+    return backend_of(path).open(path, options or EngineOptions())
 
 
 def read_record(path: Path) -> StageRecord:
-    """What an engine file says of itself; a plan's also on a machine that cannot run it. Raises EngineError."""
-    if path.suffix == ".plan":
-        from ...bundle.plan_record import read_plan_record
-
-        return read_plan_record(path).record
-    return load_stage(path, "cpu").record
+    """What an engine file says of itself. Raises EngineError."""
+    return backend_of(path).read_record(path)

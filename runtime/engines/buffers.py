@@ -10,9 +10,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.errors import ImageError
+
 Array = npt.NDArray[Any]
 ALIGNMENT = 256  # bytes; of a tensor inside a block, as TensorRT asks
 
+ON_A_GPU = "the image lies on a GPU, these engines take images from host memory: copy it there first"
 Use = Literal["upload", "download", "internal"]  # the host writes it, reads it, or neither
 
 
@@ -58,11 +61,21 @@ class Buffer:
 
 
 class Lane(Protocol):
-    """What passes run on, one after another. Passes on two lanes may overlap."""
+    """What passes run on, one after another. Passes on two lanes may overlap where the device says so."""
+
+    @property
+    def handle(self) -> int | None:
+        """The CUDA stream; None where there is none."""
 
 
 class Device(Protocol):
-    """Where a stage's buffers live."""
+    """Where a stage's buffers live.
+
+    name: two stages hand over in place only on devices of one name. overlaps: passes on two lanes may run at once.
+    """
+
+    name: str
+    overlaps: bool
 
     def allocate(self, specs: Mapping[str, TensorSpec], use: Use) -> dict[str, Buffer]:
         """Buffers by name; what the host sees of them is zeroed. Those of one call lie in one block, in order."""
@@ -70,13 +83,23 @@ class Device(Protocol):
     def lanes(self, scratch_bytes: Sequence[int]) -> list[Lane]:
         """A lane for each number: of bytes that the engines which run on it need at most."""
 
+    def copy(self, target: int, source: int, nbytes: int, lane: Any) -> None:
+        """Enqueues a copy of what lies on the GPU. Raises ImageError where the engines read host memory."""
+
+    def wait_for_stream(self, handle: int) -> None:
+        """Returns when everything on somebody else's CUDA stream is done. Raises ImageError likewise."""
+
 
 class HostLane:
     """The calling thread."""
 
+    handle = None
+
 
 class HostDevice:
     """Ordinary memory: the engine works on the arrays themselves."""
+
+    name, overlaps = "host memory", False
 
     def allocate(self, specs: Mapping[str, TensorSpec], use: Use) -> dict[str, Buffer]:
         arrays = {name: np.zeros(spec.shape, spec.kind) for name, spec in specs.items()}
@@ -87,6 +110,14 @@ class HostDevice:
 
     def lanes(self, scratch_bytes: Sequence[int]) -> list[Lane]:
         return [HostLane() for _ in scratch_bytes]
+
+    def copy(self, target: int, source: int, nbytes: int, lane: Any) -> None:
+        """See `Device`."""
+        raise ImageError(ON_A_GPU)
+
+    def wait_for_stream(self, handle: int) -> None:
+        """See `Device`."""
+        raise ImageError(ON_A_GPU)
 
 
 def offsets(specs: Mapping[str, TensorSpec]) -> tuple[dict[str, int], int]:

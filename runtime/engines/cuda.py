@@ -45,6 +45,8 @@ class Cuda:
     Raises DeviceError when there is no GPU that answers.
     """
 
+    name, overlaps = "CUDA", True
+
     def __init__(self, runtime: Any) -> None:
         self._cuda = runtime
         error, count = runtime.cudaGetDeviceCount()
@@ -129,6 +131,7 @@ class Cuda:
         """What `enqueue` puts on the lane, as a graph. Raises CaptureError, with the reason, when it cannot be one."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         reason: SacvitError | None = None
+        was_collecting = gc.isenabled()
         gc.disable()  # a buffer that is collected meanwhile would be freed, which no capture survives
         try:
             self._call("cudaStreamBeginCapture", lane.stream, mode)
@@ -137,14 +140,17 @@ class Cuda:
             reason = fault
         finally:
             error, graph = self._cuda.cudaStreamEndCapture(lane.stream)
-            gc.enable()
+            if was_collecting:
+                gc.enable()
         success = self._cuda.cudaError_t.cudaSuccess
         if reason is None and error != success:
             reason = SacvitError(self._text(error))
         if reason is None:
             error, executable = self._cuda.cudaGraphInstantiate(graph, 0)
+        if graph is not None and int(graph):
+            self._drop("cudaGraphDestroy", graph)
+        if reason is None:
             if error == success:
-                self._call("cudaGraphDestroy", graph)
                 return CudaGraph(self, executable, lane)
             reason = SacvitError(self._text(error))
         self._cuda.cudaGetLastError()  # a failed capture leaves its error for the next call to trip over

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...bundle.errors import ImageError
 from ...bundle.preprocess import ImageU8
+from .buffers import ON_A_GPU
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack's device types
 LEGACY_STREAM = 1  # cudaStreamLegacy
@@ -62,7 +63,7 @@ def is_foreign(image: object) -> bool:
     )
 
 
-def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None] | None) -> DeviceBatch | ImageU8:
+def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None]) -> DeviceBatch | ImageU8:
     """A foreign array (S, S, 3) or (B, S, S, 3): in host memory as a NumPy array, on the GPU as the images in it.
 
     stream: ours, which DLPack's owner makes wait for its own work; None where the engines have no GPU. wait_for: waits
@@ -71,8 +72,8 @@ def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None] | Non
     # DLPack first, where both are offered: its owner orders the two streams. torch's array interface names no stream.
     if not hasattr(image, "__dlpack__"):
         content = image.__cuda_array_interface__
-        if wait_for is None:
-            raise ImageError("the image lies on a GPU, these engines take images from host memory: copy it there first")
+        if stream is None:
+            raise ImageError(ON_A_GPU)
         shape, address = tuple(content["shape"]), int(content["data"][0])
         _require_bytes(content["typestr"] == "|u1", content["typestr"])
         strides = content.get("strides")
@@ -89,7 +90,7 @@ def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None] | Non
     if kind not in (CUDA, CUDA_MANAGED):
         raise ImageError(f"the image lies on a device of DLPack's type {kind}; CUDA and the CPU can be read")
     if stream is None:
-        raise ImageError("the image lies on a GPU, these engines take images from host memory: copy it there first")
+        raise ImageError(ON_A_GPU)
     capsule = image.__dlpack__(stream=stream)
     tensor = _tensor_in(capsule)
     _require_bytes((tensor.code, tensor.bits, tensor.lanes) == (UINT, 8, 1), f"code {tensor.code}, {tensor.bits} bits")

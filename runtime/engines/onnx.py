@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...bundle.errors import EngineError
+from ...bundle.errors import EngineError, SacvitError
 from ...bundle.manifest import StageRecord
 from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
-from .stage import Provider, require_boundary, require_fit
+from .options import Provider
+from .stage import PassTimes, require_boundary, require_fit, timed_whole
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
@@ -24,11 +27,14 @@ PROVIDERS: dict[Provider, str] = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+MAX_TRACE_BYTES = 256 << 20
 AUTO: tuple[Provider, ...] = ("cuda", "cpu")  # TensorRT builds an engine for minutes: only who asks for it waits
 
 
 class OrtCudaDevice(HostDevice):
     """A GPU behind ONNX Runtime: the hand-off stays there, the rest is in host memory and ONNX Runtime copies it."""
+
+    name = "a GPU behind ONNX Runtime"
 
     def __init__(self, place: str = "cuda") -> None:
         self.place = place  # "cpu" in tests: the same calls without a GPU
@@ -55,8 +61,6 @@ class OnnxStage:
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 0) -> None:
         import onnxruntime as ort  # here: other backends do without
 
-        if path.is_dir():
-            raise EngineError(f"{path} is a folder; --engine wants the two files of a bundle: ee.onnx sac.onnx")
         if not path.is_file():
             raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
         ort.disable_telemetry_events()  # a camera's owner did not ask for any
@@ -64,7 +68,8 @@ class OnnxStage:
         self.session, self.provider = open_session(path, provider, threads)
         self.record = StageRecord.from_metadata(path, self.session.get_modelmeta().custom_metadata_map)
         self.backend = f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].removesuffix('ExecutionProvider')}"
-        self.device: Device = HostDevice() if self.provider == "cpu" else OrtCudaDevice()
+        self.on_gpu = self.provider != "cpu"
+        self.device: Device = OrtCudaDevice() if self.on_gpu else HostDevice()
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self._values = {value.name: value for value in (*inputs, *outputs)}
         self._inputs = [value.name for value in inputs]
@@ -93,9 +98,31 @@ class OnnxStage:
             bind(name, buffer.place, 0, kind, buffer.spec.shape, buffer.address)
         return OnnxBinding(self.session, binding, [buffer.owner for buffer in buffers.values()])
 
+    def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
+        """See `Stage`: from the trace that ONNX Runtime writes of a CPU. Of a GPU it has no times by layer."""
+        if self.on_gpu:
+            return {}
+        with tempfile.TemporaryDirectory(prefix="sacvit-") as folder:
+            session = make_session(self.path, "cpu", Path(folder) / "trace")
+            feeds = {name: buffers[name].host for name in self._inputs}
+            for _ in range(passes):
+                session.run(None, feeds)
+            trace = Path(session.end_profiling())
+            if trace.stat().st_size > MAX_TRACE_BYTES:
+                raise SacvitError(f"{self.path}: ONNX Runtime's trace of {passes} passes is too large to be read")
+            events = json.loads(trace.read_text("utf-8"))
+        times: dict[str, list[float]] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                name = f"{event['name'].removesuffix('_kernel_time')} ({event['args']['op_name']})"
+                times.setdefault(name, []).append(event["dur"] / 1e3)
+        return times
+
 
 class OnnxBinding:
     """ONNX Runtime's io-binding over buffers, whose memory it keeps alive."""
+
+    is_captured = None
 
     def __init__(self, session: Any, binding: Any, owners: Sequence[object]) -> None:
         self.session, self.binding, self.owners = session, binding, owners
@@ -105,6 +132,10 @@ class OnnxBinding:
 
     def wait(self) -> None:
         """Nothing: `start` returns when the pass is done."""
+
+    def timed(self) -> PassTimes:
+        """See `Binding`."""
+        return timed_whole(self)
 
 
 def open_session(path: Path, provider: Provider, threads: int = 0) -> tuple[Any, Provider]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from ...bundle.errors import EngineError
 from ...bundle.manifest import HAND_OFF, StageRecord
 from .buffers import Buffer, Device, Lane, TensorSpec
 
-Provider = Literal["auto", "cpu", "cuda", "tensorrt"]  # of ONNX Runtime
 BOUNDARY: dict[str, tuple[set[str], set[str]]] = {  # inputs and outputs of each stage: docs/graphs.md
     "EE": ({"image"}, {"logits", "confidence", "class_attention", *HAND_OFF}),
     "SAC": ({"image", "row", *HAND_OFF}, {"logits"}),
     "plain": ({"image"}, {"logits"}),
 }
+
+
+Span = tuple[float, float]
 
 
 class Binding(Protocol):
@@ -28,6 +31,33 @@ class Binding(Protocol):
 
     def wait(self) -> None:
         """Returns when the pass is done and the host sees what it wrote."""
+
+    @property
+    def is_captured(self) -> bool | None:
+        """Whether the pass is one CUDA graph; None where the backend has none."""
+
+    def timed(self) -> PassTimes:
+        """One pass, timed in its parts where the backend tells them apart."""
+
+
+class PassTimes(NamedTuple):
+    """Milliseconds from the call on: begin and end of the host's calls, the uploads, the engine's work, the copies back.
+
+    A backend that returns when the pass is done has one part: the engine's.
+    """
+
+    enqueue: Span
+    upload: Span
+    compute: Span
+    download: Span
+
+
+def timed_whole(binding: Binding) -> PassTimes:
+    """One pass of a binding whose `start` returns when the pass is done."""
+    began = time.perf_counter()
+    binding.start()
+    whole = 1e3 * (time.perf_counter() - began)
+    return PassTimes((0.0, 0.0), (0.0, 0.0), (0.0, whole), (whole, whole))
 
 
 class Stage(Protocol):
@@ -43,6 +73,7 @@ class Stage(Protocol):
     capacity: int | None
     outputs: Mapping[str, TensorSpec]
     backend: str  # what runs it, for people
+    on_gpu: bool  # the engine's work is done on a GPU
     device: Device
     scratch_bytes: int  # that a pass needs beside the buffers, from its lane
 
@@ -51,6 +82,12 @@ class Stage(Protocol):
 
         uploads: inputs whose host mirror is copied to the engine at the start of every pass. Outputs with a mirror are
         copied back at its end.
+        """
+
+    def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
+        """ms of each layer in each of some passes over what the buffers hold, in the order of their run.
+
+        Empty where the backend does not report them. The passes are apart from those of `bind`: asking for times costs time.
         """
 
 

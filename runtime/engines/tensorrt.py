@@ -6,9 +6,11 @@ Works on every TensorRT from 8.6 to 11: what differs is found with hasattr, neve
 from __future__ import annotations
 
 import json
+import logging
 import re
-import sys
+import time
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ import numpy as np
 
 from ...bundle.errors import EngineError, SacvitError
 from ...bundle.plan_record import read_plan_record, rebuild, require_place, require_whole
-from .buffers import Buffer, Device, Lane, TensorSpec
+from .buffers import Buffer, Device, TensorSpec
 from .cuda import CaptureError, CudaGraph, CudaLane, open_cuda
-from .stage import require_boundary, require_fit
+from .stage import PassTimes, Span, require_boundary, require_fit
 from .tensorrt_log import load_tensorrt, open_journal, open_layer_times
 
+logger = logging.getLogger(__name__)
 NUMPY_TYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
 FUSED = re.compile(r"_mha|fmha", re.IGNORECASE)  # kgen_mha, _gemm_mha_v2, fmha_v2
 GAP = 4096  # bytes between two tensors that are cheaper to copy along than to start a second copy
@@ -28,6 +31,8 @@ GAP = 4096  # bytes between two tensors that are cheaper to copy along than to s
 
 class TensorrtStage:
     """See `Stage`. Raises EngineError for a plan that is not of this machine, before TensorRT reads a byte of it."""
+
+    on_gpu = True
 
     def __init__(self, path: Path, *, use_graphs: bool = True) -> None:
         plan = read_plan_record(path)
@@ -86,9 +91,17 @@ class TensorrtStage:
         layers = json.loads(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)).get("Layers", [])
         return sum(bool(FUSED.search(json.dumps(layer))) for layer in layers)
 
-    def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> TensorrtBinding:
+    def layer_times(self, buffers: Mapping[str, Buffer], lane: Any, passes: int) -> dict[str, list[float]]:
+        """See `Stage`. A captured graph would time nothing: the passes are enqueued call by call."""
+        return self._bound(buffers, lane, (), use_graph=False).layer_times(passes)
+
+    def bind(self, buffers: Mapping[str, Buffer], lane: Any, uploads: Collection[str] = ()) -> TensorrtBinding:
         """See `Stage`. Each binding is a context of its own, so that no captured graph ever sees an address change."""
-        assert isinstance(lane, CudaLane)
+        return self._bound(buffers, lane, uploads, use_graph=self.use_graphs)
+
+    def _bound(
+        self, buffers: Mapping[str, Buffer], lane: CudaLane, uploads: Collection[str], *, use_graph: bool
+    ) -> TensorrtBinding:
         counted = buffers.get("row" if self.record.stage == "SAC" else "image")
         index = None if counted is None else self._profile_of.get(counted.spec.shape[0])
         if index is None:
@@ -113,7 +126,10 @@ class TensorrtStage:
             if not context.set_tensor_address(name, buffers[name].address):
                 raise EngineError(f"{self.path}: the address of {name} is refused: {self._journal.reason()}")
         outputs = [buffers[name] for name in self.outputs]
-        return TensorrtBinding(self, context, lane, [buffers[name] for name in uploads], outputs, dict(buffers))
+        binding = TensorrtBinding(self, context, lane, [buffers[name] for name in uploads], outputs, dict(buffers))
+        if use_graph:
+            binding.capture()
+        return binding
 
     def _open_context(self, lane: CudaLane) -> Any:
         """A context that works in the lane's scratch memory: contexts on one lane never overlap."""
@@ -157,18 +173,23 @@ class TensorrtBinding:
         )
         self.graph: CudaGraph | None = None
         self.capture_fault: str | None = None
-        if stage.use_graphs:
-            # One pass before: TensorRT does work at the first one that does not belong into a graph.
-            self._enqueue()
-            self.cuda.synchronize(lane)
-            try:
-                self.graph = self.cuda.capture(lane, self._enqueue)
-            except CaptureError as reason:
-                self.capture_fault = str(reason)
-                _tell_once(
-                    f"{stage.path}: no CUDA graph: {reason}. Every pass is enqueued call by call, which costs the CPU"
-                    f" more"
-                )
+
+    def capture(self) -> None:
+        """Makes the pass one CUDA graph, where that can be."""
+        # One pass before: TensorRT does work at the first one that does not belong into a graph.
+        self._enqueue()
+        self.cuda.synchronize(self.lane)
+        try:
+            self.graph = self.cuda.capture(self.lane, self._enqueue)
+        except CaptureError as reason:
+            self.capture_fault = str(reason)
+            _warn_once(
+                f"{self._stage.path}: no CUDA graph: {reason}. Every pass is enqueued call by call, which costs the CPU more"
+            )
+
+    @property
+    def is_captured(self) -> bool:
+        return self.graph is not None
 
     def start(self) -> None:
         if self.graph is None:
@@ -185,8 +206,25 @@ class TensorrtBinding:
 
     @property
     def parts(self) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
-        """What a pass is made of, each enqueued by a call: uploads, the engine, copies back. For who times them apart."""
+        """What a pass is made of, each enqueued by a call: uploads, the engine, copies back."""
         return self._upload, self._execute, self._download
+
+    def timed(self) -> PassTimes:
+        """See `Binding`: call by call, each part between two events on the GPU."""
+        began = time.perf_counter()
+        marks = []
+        for part in self.parts:
+            marks.append(self.cuda.record(self.lane))
+            part()
+            marks.append(self.cuda.record(self.lane))
+        enqueued = 1e3 * (time.perf_counter() - began)
+        spans: list[Span] = []
+        at = 0.0
+        for first, second in zip(marks[0::2], marks[1::2], strict=True):
+            elapsed = self.cuda.elapsed_ms(first, second)
+            spans.append((at, at + elapsed))
+            at += elapsed
+        return PassTimes((0.0, enqueued), *spans)
 
     def layer_times(self, passes: int) -> dict[str, list[float]]:
         """ms of each layer in each of some passes over what the buffers hold. A captured graph would time nothing: without."""
@@ -226,10 +264,6 @@ def _joined(copies: list[tuple[Buffer, int, int]]) -> list[tuple[int, int, int]]
     return joined
 
 
-_told: set[str] = set()
-
-
-def _tell_once(line: str) -> None:
-    if line not in _told:
-        _told.add(line)
-        print(line, file=sys.stderr)
+@cache
+def _warn_once(line: str) -> None:
+    logger.warning("%s", line)

@@ -152,9 +152,3 @@ def test_the_region_is_where_the_view_was_cut(bundles, pictures):
     sink = Collector()
     run_chain(chain, ListSource(np.zeros((1, 80, 120, 3), np.uint8)), [sink])
     assert sink.answers[0].region == (5, 25, 70, 70)  # 0.875 of the short side
-
-
-def test_plain_lines_replace_the_bar_where_there_is_no_terminal(pipeline, pictures, monkeypatch, capsys):
-    monkeypatch.setattr("sacvit.runtime.loop.PLAIN_PROGRESS_S", -1.0)
-    run_chain(pipeline, ListSource(pictures[:2]), [])
-    assert capsys.readouterr().err.splitlines()[0].startswith("1 of 2 frames, ")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +66,11 @@ def test_a_camera_may_run_for_months(monkeypatch):
 def test_a_run_without_frames_has_a_summary():
     summary = RunStatistics().summary(0.1) | {"dropped": 0, "skipped": 0}
     assert summary_lines(summary)[0].startswith("0 frames")
+
+
+def test_an_answer_that_the_deadline_degraded_is_no_exit():
+    statistics = RunStatistics()
+    statistics.add(1.0, 15.0, replace(result(10.0, None), degraded=True))
+    statistics.add(1.0, 15.0, result(10.0, None))
+    summary = statistics.summary(duration_s=1.0)
+    assert (summary["exits"], summary["exit_rate"], summary["live"]["degraded"]) == (1, 0.5, 1)

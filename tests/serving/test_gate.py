@@ -11,7 +11,7 @@ from sacvit.serving.gate import EachGate
 
 def survivors(confidences: list[float], thresholds: list[float]) -> list[int]:
     gate, row = EachGate(0.5), np.full(len(confidences), -1, np.int32)
-    gate.begin(thresholds)
+    gate.expect(thresholds)
     return row[: gate.survivors(np.array(confidences, np.float32), row)].tolist()
 
 
@@ -23,7 +23,7 @@ def test_each_image_is_judged_by_its_own_eta(pairs: list[tuple[float, float]]) -
 
 def test_a_confidence_of_nan_is_marked_as_broken_and_does_not_go_on() -> None:
     gate, row = EachGate(0.5), np.zeros(3, np.int32)
-    gate.begin([0.0, 0.5, 0.5])
+    gate.expect([0.0, 0.5, 0.5])
     assert row[: gate.survivors(np.array([np.nan, 0.9, 0.2], np.float32), row)].tolist() == [2]
     assert gate.broken == {0}
 

@@ -9,7 +9,7 @@ import pytest
 
 from sacvit.bundle.errors import EngineError
 from sacvit.bundle.goldens import read_goldens
-from sacvit.profiles.timing.contenders import ALWAYS, NEVER, STAGES, Chain, PlainViT, Record, SendAll, run_for
+from sacvit.profiles.timing.contenders import ALWAYS, NEVER, STAGES, Chain, PlainViT, Record, run_for
 from sacvit.profiles.timing.inputs import load_images
 from sacvit.profiles.timing.layers import layer_rows, time_layers
 from sacvit.profiles.timing.pass_parts import time_parts
@@ -42,14 +42,7 @@ def test_always_exit_sends_nobody_on(pipeline, images):
 
 
 def test_never_exit_sends_on_even_those_that_are_entirely_sure(pipeline, images):
-    assert set(run_for(Chain(NEVER, pipeline, SendAll(), images, 4), 0.0, passes=8).survivors) == {4}
-
-
-def test_a_gate_of_one_would_let_a_confidence_of_one_exit():
-    """Why SendAll exists."""
-    row = np.zeros(2, np.int32)
-    sure = np.array([1.0, 0.5], np.float32)
-    assert Gate(1.0).survivors(sure, row) == 1 and SendAll().survivors(sure, row) == 2
+    assert set(run_for(Chain(NEVER, pipeline, Gate(1.0), images, 4), 0.0, passes=8).survivors) == {4}
 
 
 def test_only_passes_that_went_on_have_sac_s_time(pipeline, images):

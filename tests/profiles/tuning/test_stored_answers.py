@@ -30,6 +30,7 @@ from sacvit.profiles.tuning.stored_answers import (
     collect,
 )
 from sacvit.profiles.tuning.tune import judge
+from sacvit.runtime.chain.gate import Gate
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.chain.track import Track
 
@@ -107,7 +108,7 @@ def test_both_stages_answer_every_image(pipeline, data, tmp_path):
     track = pipeline.track(1)
     track.images[0] = view
     track.start(1)
-    track.gate(module.SendAll())
+    track.gate(Gate(1.0))
     track.finish()
     assert np.array_equal(found[:, 5], [track.logits[0], track.sac_logits[0]])
 

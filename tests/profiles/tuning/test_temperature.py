@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sacvit.bundle.gating import confidence_of
 from sacvit.profiles.tuning.temperature import (
     COLDEST,
     calibration_error,
-    confidences,
     fit_temperature,
     negative_log_likelihood,
 )
@@ -60,7 +60,7 @@ def test_the_calibration_error_of_overconfident_logits_falls():
     loud = logits * np.float32(3)
     right = loud.argmax(-1) == labels
     before, after = (
-        calibration_error(confidences(loud, at), right) for at in (1.0, fit_temperature(pieces(loud, labels)))
+        calibration_error(confidence_of(loud, at), right) for at in (1.0, fit_temperature(pieces(loud, labels)))
     )
     # Of calibrated confidences it is what 15 bins of noise give: sqrt(15 * 0.2 / 20 000) is 0.012.
     assert before > 0.15 and after < 0.02
@@ -105,8 +105,8 @@ def test_the_gate_computes_what_the_fit_did_within_1e_6(temperature):
     logits, _ = calibrated(500)
     found = np.zeros(500, np.float32)
     Gate(0.5, temperature).calibrate(logits, found)
-    np.testing.assert_allclose(found, confidences(logits, temperature), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(found, confidence_of(logits, temperature), atol=1e-6, rtol=0)
 
 
 def test_logits_beyond_exp_of_float32_give_a_confidence():
-    assert confidences(np.array([[1e30, 0, -1e30]], np.float32), 1.0).tolist() == [1.0]
+    assert confidence_of(np.array([[1e30, 0, -1e30]], np.float32), 1.0).tolist() == [1.0]

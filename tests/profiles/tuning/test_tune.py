@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
+from sacvit.bundle.gating import confidence_of
 from sacvit.commands.tune import main
 from sacvit.images.labelled import Labelled, open_labelled
 from sacvit.profiles.tuning import resampling as honesty
@@ -27,7 +28,6 @@ from sacvit.profiles.tuning.report import summary_lines
 from sacvit.profiles.tuning.rules import rule_of
 from sacvit.profiles.tuning.split import fit_half
 from sacvit.profiles.tuning.stored_answers import Answers
-from sacvit.profiles.tuning.temperature import confidences
 from sacvit.profiles.tuning.tune import judge, tune
 from sacvit.runtime.chain.pipeline import Pipeline
 
@@ -90,7 +90,7 @@ def stepped(tmp_path, monkeypatch):
 def test_the_most_accurate_eta_parts_right_from_wrong_on_the_split_that_it_was_fitted_on(stepped):
     made, margin = stepped
     found = made.tune(rule=("accurate", most_accurate)).chosen
-    exits = confidences(made.ee, found.temperature) >= np.float32(found.threshold)
+    exits = confidence_of(made.ee, found.temperature) >= np.float32(found.threshold)
     assert np.array_equal(exits[made.fitted], margin[made.fitted] >= 2)
 
 
@@ -98,7 +98,7 @@ def test_fit_is_told_of_one_half_and_report_of_the_other(stepped):
     made, margin = stepped
     found = made.tune(rule=("accurate", most_accurate))
     point, other = found.result["points"]["accurate"], ~made.fitted
-    exits = confidences(made.ee, found.chosen.temperature) >= np.float32(found.chosen.threshold)
+    exits = confidence_of(made.ee, found.chosen.temperature) >= np.float32(found.chosen.threshold)
     right = np.where(exits, margin >= 2, True)
     assert point["fit"]["top1"] == 1.0
     assert point["report"]["top1"] == pytest.approx(right[other].mean(), abs=1e-6)  # six digits are stored
@@ -233,11 +233,11 @@ def view(seed) -> np.ndarray:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """60 pictures in folders of what SAC takes them for, but each tenth in another: SAC-always has 90 %."""
-    from sacvit.profiles.timing.contenders import SendAll
+    from sacvit.runtime.chain.gate import Gate
 
     pipeline = Pipeline.load(BUNDLES / "typed" / "ee.onnx", BUNDLES / "typed" / "sac.onnx")
     folder = tmp_path_factory.mktemp("photos")
-    pipeline.gate = SendAll()
+    pipeline.gate = Gate(1.0)
     for index in range(60):
         image = view(index)
         answer = pipeline(pipeline.preprocessing.apply(image)).index

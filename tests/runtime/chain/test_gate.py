@@ -27,15 +27,30 @@ def test_goes_on_just_below_the_threshold():
 
 @given(UNIT, st.lists(UNIT, max_size=20))
 def test_survivors_are_exactly_those_below_in_order(threshold, confidence):
-    assert survivors(threshold, confidence) == [i for i, value in enumerate(confidence) if value < threshold]
+    assert survivors(threshold, confidence) == [
+        i for i, value in enumerate(confidence) if value < threshold or threshold == 1
+    ]
 
 
 def test_zero_lets_everything_exit():
     assert survivors(0.0, [0.0, 0.5, 1.0]) == []
 
 
-def test_one_lets_only_certainty_exit():
-    assert survivors(1.0, [1.0, np.nextafter(np.float32(1), np.float32(0))]) == [1]
+def test_one_lets_no_image_exit_not_even_a_confidence_that_fp32_rounds_to_one():
+    assert survivors(1.0, [1.0, np.nextafter(np.float32(1), np.float32(0))]) == [0, 1]
+
+
+def test_the_threshold_may_be_set_between_two_calls():
+    gate, row = Gate(0.5), np.zeros(1, np.int32)
+    gate.threshold = 0.9
+    assert gate.survivors(np.array([0.7], np.float32), row) == 1
+
+
+def test_a_wrong_threshold_is_refused_when_it_is_set():
+    gate = Gate(0.5)
+    with pytest.raises(UsageError, match=r"found 1\.5"):
+        gate.threshold = 1.5
+    assert gate.threshold == 0.5
 
 
 @pytest.mark.parametrize("threshold", [-0.01, 1.01, float("nan"), float("inf")])

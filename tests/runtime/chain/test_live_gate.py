@@ -198,3 +198,12 @@ def test_a_probe_teaches_the_gate_and_changes_no_answer(pipeline, pictures):
     pipeline.probe()
     assert gate.expected_ms(1) > 0
     assert [result.index for result in pipeline(pictures[:1])] == [result.index for result in expected]
+
+
+def test_what_a_warm_up_saw_does_not_count_for_hysteresis():
+    gate, row = LiveGate(0.9, hysteresis=1.0), np.zeros(1, np.int32)
+    gate.begin([0])
+    gate.survivors(np.array([0.99], np.float32), row)  # exits: the stream would stay with EE down to 0.8
+    gate.forget()
+    gate.begin([0])
+    assert gate.survivors(np.array([0.85], np.float32), row) == 1

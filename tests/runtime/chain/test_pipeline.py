@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
 from sacvit.bundle.manifest import HAND_OFF, MANIFEST_NAME
-from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.gate import Gate
+from sacvit.runtime.chain.pipeline import Pipeline, load_pair
+from sacvit.runtime.engines.options import EngineOptions
 
 # ONNX Runtime picks its kernels by size: a batch of one and a batch of ten sum in another order.
 LIMIT = 1e-5
@@ -250,3 +253,23 @@ def test_the_gate_compares_the_calibrated_confidence(tuned, pictures):
 
 def test_some_leave_and_some_go_on_at_the_tuned_gate(tuned, pictures):
     assert {result.stage for result in Pipeline.load(*tuned(ENTRY))(pictures)} == {"EE", "SAC"}
+
+
+def test_the_threshold_of_a_pipeline_may_be_set(engines, pictures):
+    pipeline = Pipeline.load(*engines)
+    pipeline.threshold = 1.0
+    assert {result.stage for result in pipeline(pictures)} == {"SAC"}
+    pipeline.threshold = 0.0
+    assert {result.stage for result in pipeline(pictures)} == {"EE"}
+
+
+def test_a_new_gate_keeps_the_temperature_that_was_tuned(engines):
+    pipeline = Pipeline(*load_pair(*map(Path, engines), EngineOptions()), threshold=0.5, temperature=2.5)
+    pipeline.gate = Gate(0.9)
+    assert (pipeline.threshold, pipeline.temperature) == (0.9, 2.5)
+
+
+def test_a_gate_with_a_temperature_of_its_own_keeps_it(engines):
+    pipeline = Pipeline(*load_pair(*map(Path, engines), EngineOptions()), threshold=0.5, temperature=2.5)
+    pipeline.gate = Gate(0.9, 1.0)
+    assert pipeline.temperature == 1.0

@@ -9,6 +9,7 @@ from sacvit.bundle.errors import EngineError
 from sacvit.runtime.engines.backends import load_stage
 from sacvit.runtime.engines.buffers import HostLane, wrap
 from sacvit.runtime.engines.onnx import OnnxStage
+from sacvit.runtime.engines.options import EngineOptions
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_the_backend_is_named(ee):
 
 def test_a_foreign_suffix_is_refused(bundles, tmp_path):
     shutil.copy(bundles / "bundle" / "ee.onnx", tmp_path / "ee.pth")
-    with pytest.raises(EngineError, match=r"engines are \.onnx and \.plan files; found suffix '\.pth'"):
+    with pytest.raises(EngineError, match=r"\.onnx \(ONNX Runtime\), \.plan \(TensorRT\); found suffix '\.pth'"):
         load_stage(tmp_path / "ee.pth")
 
 
@@ -201,7 +202,7 @@ def test_the_cpu_that_was_asked_for_is_taken_beside_a_working_gpu(gpu_build):
 
 def test_a_plan_takes_no_provider(tmp_path):
     with pytest.raises(EngineError, match=r"--provider cuda is for \.onnx files"):
-        load_stage(tmp_path / "ee.plan", "cuda")
+        load_stage(tmp_path / "ee.plan", EngineOptions("cuda"))
 
 
 def test_a_hand_off_in_memory_of_onnx_runtime_gives_the_same_answers(bundles, pictures, monkeypatch):

@@ -126,7 +126,7 @@ def test_a_frame_costs_a_launch_and_a_wait_for_each_stage(plans, fake_gpu, pictu
 
 @pytest.mark.parametrize("settings", [{"capture_fails": True}, {}], ids=["CUDA", "TensorRT"])
 def test_without_a_graph_every_pass_is_enqueued_and_that_is_said_once(
-    make_plans, fake_gpu, reference, pictures, capsys, settings
+    make_plans, fake_gpu, reference, pictures, caplog, settings
 ):
     folder = make_plans()
     if settings:
@@ -135,11 +135,10 @@ def test_without_a_graph_every_pass_is_enqueued_and_that_is_said_once(
         fake_gpu.become("10.3", "capture")
     from sacvit.runtime.engines import tensorrt as tensorrt_stage
 
-    tensorrt_stage._told.clear()
+    tensorrt_stage._warn_once.cache_clear()
     pipeline = load(folder)
-    capsys.readouterr()
     assert same(pipeline(pictures), reference(pictures))
-    said = capsys.readouterr().err
+    said = "\n".join(caplog.messages)
     assert said.count("ee.plan: no CUDA graph: ") == 1 and said.count("sac.plan: no CUDA graph: ") == 1
     assert fake_gpu.device.calls["cudaGraphLaunch"] == 0
 
@@ -216,8 +215,8 @@ def test_overlapping_stages_answer_as_one_after_the_other(plans, reference, pict
 def test_overlapping_stages_have_streams_scratch_and_buffers_of_their_own(plans):
     overlap = Overlap(load(plans))
     first, second = overlap._tracks
-    assert int(first._ee_lane.stream) != int(first._sac_lane.stream)
-    assert first._ee_lane.scratch.address != first._sac_lane.scratch.address
+    assert int(first.ee_lane.stream) != int(first.sac_lane.stream)
+    assert first.ee_lane.scratch.address != first.sac_lane.scratch.address
     assert not {buffer.address for buffer in first.ee.values()} & {buffer.address for buffer in second.ee.values()}
 
 
@@ -226,12 +225,12 @@ def test_sac_of_a_batch_is_under_way_while_ee_of_the_next_one_is(plans, fake_gpu
     overlap.image_slots(1)[:] = pictures[:1]
     overlap.submit(1)
     pending = {handle: len(stream.pending) for handle, stream in fake_gpu.device.streams.items()}
-    assert pending[int(overlap._tracks[0]._sac_lane.stream)] > 0
+    assert pending[int(overlap._tracks[0].sac_lane.stream)] > 0
     overlap.image_slots(1)[:] = pictures[1:2]
     overlap._tracks[1].start(1)
     assert all(
         fake_gpu.device.streams[int(lane.stream)].pending
-        for lane in (overlap._tracks[0]._sac_lane, overlap._tracks[1]._ee_lane)
+        for lane in (overlap._tracks[0].sac_lane, overlap._tracks[1].ee_lane)
     )
 
 

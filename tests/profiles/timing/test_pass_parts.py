@@ -1,0 +1,35 @@
+"""A pass in its parts, as trtexec's file of times has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sacvit.profiles.timing.inputs import load_images
+from sacvit.profiles.timing.pass_parts import time_parts
+from sacvit.runtime.chain.gate import Gate
+from sacvit.runtime.chain.pipeline import Pipeline
+
+
+def test_the_paths_are_those_of_the_tuned_temperature(bundles: Path) -> None:
+    """At temperature 3 no confidence of this bundle reaches 0.9; the engine's own ones do."""
+    folder = bundles / "bundle"
+    pipeline = Pipeline.load(folder / "ee.onnx", folder / "sac.onnx")
+    images = load_images(None, folder, pipeline.preprocessing)
+    paths = {}
+    for temperature in (1.0, 3.0):
+        timed = time_parts(pipeline, Gate(0.6, temperature), images, 1)
+        paths[temperature] = {one.labels["path"] for one in timed["EE"][0]}
+    assert paths[1.0] == {"exit", "full"} and paths[3.0] == {"full"}
+
+
+@pytest.mark.parametrize("part", ["enqueue", "h2d", "compute", "d2h"])
+def test_no_part_of_a_pass_ends_before_it_begins(bundles: Path, part: str) -> None:
+    folder = bundles / "bundle"
+    pipeline = Pipeline.load(folder / "ee.onnx", folder / "sac.onnx")
+    images = load_images(None, folder, pipeline.preprocessing)
+    for one in time_parts(pipeline, Gate(0.5), images, 1)["SAC"][0]:
+        begin, end = getattr(one, part)
+        assert np.isfinite([begin, end]).all() and begin <= end

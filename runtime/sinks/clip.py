@@ -17,12 +17,14 @@ from .sink import Answer
 
 LIVE_FPS = 30.0  # for sources that do not say
 PICTURES_FPS = 2.0  # a folder of pictures: half a second each
+MOST_FILLED_S = 1.0  # of a camera's silence that is filled with its last frame: writing two minutes of it takes 40 s
 
 
 class ClipWriter:
     """Writes frames with their overlay as MP4; the file takes its name when it is closed. The first frame sets the size.
 
-    live: frames come when they come; they are repeated or left out so that the clip runs as fast as the world did.
+    live: frames come when they come; they are repeated or left out so that the clip runs as fast as the world did. An outage
+    takes MOST_FILLED_S in the clip.
     """
 
     def __init__(self, path: Path, fps: float, live: bool = False) -> None:
@@ -47,6 +49,10 @@ class ClipWriter:
         due = self._written + 1
         if self.live:
             due = int((monotonic() - self._began) * self.fps) + 1
+            left_out = due - self._written - max(1, round(MOST_FILLED_S * self.fps))
+            if left_out > 0:
+                self._began += left_out / self.fps
+                due -= left_out
         picture = letterbox(canvas, self._size)
         for _ in range(due - self._written):
             self._writer.write(picture)

@@ -254,6 +254,18 @@ def test_a_clip_of_a_camera_runs_as_fast_as_the_world(tmp_path, monkeypatch):
     assert [round(shade / 50) for shade in shades] == [0] + [1] * 5 + [3] * 5  # 0, then up to 0.5 s, then up to 1 s
 
 
+def test_an_outage_of_a_camera_takes_a_second_of_the_clip(tmp_path, monkeypatch):
+    """Not two minutes of repeated frames, for which the run would stand still."""
+    clock = iter([0.0, 0.0, 0.1, 120.1, 120.2])
+    monkeypatch.setattr("sacvit.runtime.sinks.clip.monotonic", lambda: next(clock))
+    writer = ClipWriter(tmp_path / "out.mp4", 10, live=True)
+    for shade in (10, 60, 110, 160):
+        writer.write(make_answer(EXIT, shade=shade))
+    writer.close()
+    shades = [round(int(frame[240, 320, 0]) / 50) for frame in frames_of(tmp_path / "out.mp4")]
+    assert shades == [0, 1] + [2] * 10 + [3]
+
+
 def test_a_strip_is_not_enlarged_beyond_what_a_video_holds():
     assert max(overlay(make_answer(shape=(1, 5000))).shape) <= 5000
     assert max(overlay(make_answer(shape=(2000, 2))).shape) <= 4096

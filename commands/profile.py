@@ -147,7 +147,7 @@ def request_of(options: argparse.Namespace) -> Request:
     from ..profiles.conditions.power_modes import parse_mode_list
     from ..profiles.profile import Request
     from ..profiles.timing.scenarios import SCENARIOS
-    from ..runtime.sources.camera import without_password
+    from ..runtime.sources.address import without_password
 
     for name in ("duration_s", "warmup_ms"):
         value = getattr(options, name)

@@ -17,11 +17,14 @@ from .frame import new_parser, run_command, stop_on_signals
 if TYPE_CHECKING:
     from ..runtime.chain.pipeline import Pipeline
     from ..runtime.sinks.sink import Sink
-    from ..runtime.sources.frame import Source
+    from ..runtime.sources.frame import OpenOptions, Source
     from ..serving.client import RemotePipeline
 
 
 def build_parser() -> argparse.ArgumentParser:
+    from ..runtime.sources.frame import OPEN_TIMEOUT_S
+    from ..runtime.sources.opening import describe_kinds
+
     parser = new_parser("sacvit-run", "Classify frames with a two-stage chain: EE first, SAC for those that need it.")
     parser.add_argument("--engine", type=Path, nargs=2, metavar=("EE", "SAC"), help="the two files of a bundle")
     parser.add_argument(
@@ -31,8 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--camera",
         metavar="SOURCE",
         action="append",
-        help="0, /dev/video0, csi://0, rtsp://..., http://... (MJPEG), a video, a picture, a folder or a glob; may come several"
-        " times",
+        help=f"Read frames from SOURCE. May be given several times. Sources: {describe_kinds()}.".replace("%", "%%"),
     )
     parser.add_argument("--threshold", type=float, help="eta in [0, 1] instead of the stored one")
     parser.add_argument("--fit", choices=("crop", "stretch"), help="how a frame becomes square (default: as exported)")
@@ -68,8 +70,29 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save", type=Path, metavar="OUT.mp4", help="write the frames with their overlay")
     parser.add_argument("--sheet", type=Path, metavar="SHEET.png", help="write a contact sheet of exits and SAC frames")
     parser.add_argument("--show", action="store_true", help="show the frames in a window; q quits")
-    parser.add_argument("--check-camera", metavar="SOURCE", help="tell why a camera does not open, and exit")
+    parser.add_argument("--check-camera", metavar="SOURCE", help="Report why a source gives no frame, and exit.")
+    parser.add_argument(
+        "--open-timeout-s",
+        type=seconds,
+        default=OPEN_TIMEOUT_S,
+        metavar="S",
+        help="Give up a camera whose first frame does not come within S seconds (default: %(default)g).",
+    )
+    parser.add_argument(
+        "--stall-timeout-s",
+        type=seconds,
+        metavar="S",
+        help="Open a camera again after S seconds without a frame (default: 3 times its longest recent gap, at least 1).",
+    )
     return parser
+
+
+def seconds(text: str) -> float:
+    """A time limit above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time above 0")
+    return value
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,13 +100,14 @@ def run(options: argparse.Namespace) -> int:
 
     silence_opencv()
     if options.check_camera is not None:
-        return check_camera(options.check_camera)
+        return check_camera(options.check_camera, open_options(options))
     if (options.engine is None) == (options.server is None) or options.camera is None:
         raise UsageError("--engine EE SAC or --server URL, and --camera SOURCE are needed; see sacvit-run --help")
     for name in ("batch", "num_frames"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
+    from ..machine.terminal import terminal_safe
     from ..runtime.chain.pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
 
     stop_on_signals()
@@ -120,7 +144,7 @@ def run_on(pipeline: Pipeline | RemotePipeline, most: int, who: str, options: ar
     for line in summary_lines(outcome.summary):
         print(line, file=sys.stderr)
     for fault in outcome.faults:
-        print(f"sacvit-run: fault: {fault}", file=sys.stderr)
+        print(terminal_safe(f"sacvit-run: fault: {fault}"), file=sys.stderr)
     if not outcome.summary["frames"] and (options.save or options.sheet):
         print("sacvit-run: no frame came: nothing was saved", file=sys.stderr)
     return EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
@@ -163,20 +187,20 @@ def open_cameras(options: argparse.Namespace, most: int) -> Source:
 
     specs = options.camera
     if len(specs) == 1:
-        return open_source(specs[0], options.loop)
+        return open_source(specs[0], open_options(options))
     if len(specs) > most:
         raise UsageError(f"{len(specs)} cameras: a pass takes at most {most} images")
     if options.batch != 1:
         raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
     if options.save is not None:
         raise UsageError("--save: with several cameras, run one sacvit-run --save for each")
-    from ..runtime.sources.camera import without_password
+    from ..runtime.sources.address import without_password
     from ..runtime.sources.several import Several
 
     sources: list[Source] = []
     try:
         for spec in specs:
-            sources.append(open_source(spec, options.loop))  # noqa: PERF401  # those that opened are closed
+            sources.append(open_source(spec, open_options(options)))  # noqa: PERF401  # those that opened are closed
     except BaseException:
         for source in sources:
             source.close()
@@ -201,22 +225,29 @@ def build_sinks(options: argparse.Namespace, source: Source) -> list[Sink]:
     return [JsonLines() if options.json else Table(), *sinks]
 
 
-def check_camera(spec: str) -> int:
+def open_options(options: argparse.Namespace) -> OpenOptions:
+    from ..runtime.sources.frame import OpenOptions
+
+    return OpenOptions(options.loop, options.open_timeout_s, options.stall_timeout_s)
+
+
+def check_camera(spec: str, how: OpenOptions) -> int:
     """Prints what was checked, ok or with its cure; 0 when all is well, 5 when something is in the way."""
-    from ..runtime.sources.camera import diagnose, without_password
+    from ..machine.terminal import terminal_safe
+    from ..runtime.sources.opening import diagnose
 
     faults = 0
-    for finding, cure in diagnose(spec):
-        print(f"{'ok   ' if cure is None else 'FAULT'} {without_password(finding)}")
+    for finding, cure in diagnose(spec, how):
+        print(terminal_safe(f"{'ok   ' if cure is None else 'FAULT'} {finding}"))
         if cure is not None:
-            print(f"      {cure}")
+            print(terminal_safe(f"      {cure}"))
             faults += 1
     return 5 if faults else 0
 
 
 def keep_inputs(options: argparse.Namespace) -> None:
     """Raises UsageError when an output would take the place of an input, or of the other output."""
-    from ..runtime.sources.opening import files_of
+    from ..runtime.sources.files import files_of
 
     inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
     inputs |= {path.resolve(): "--engine" for path in options.engine or ()}

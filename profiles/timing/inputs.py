@@ -66,7 +66,7 @@ def load_images(source: str | None, folder: Path, preprocessing: Preprocessing) 
 
 
 def _from_source(spec: str, preprocessing: Preprocessing) -> Images:
-    from ...runtime.sources.camera import without_password
+    from ...runtime.sources.address import without_password
     from ...runtime.sources.opening import open_source
 
     source = open_source(spec, option="--source")

@@ -1,66 +1,94 @@
-"""Pictures and videos from disk: none is lost, and a reader thread decodes ahead."""
+"""Files: pictures, folders and patterns of pictures, videos; and why one cannot be read."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from abc import ABC, abstractmethod
+import glob
+import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-
-import cv2
+from urllib.parse import unquote
 
 from ...bundle.errors import ImageError
-from ...images.decode import read_picture
-from .frame import Frame
+from .address import scheme_of
+from .capture import Capture
+from .frame import Finding, Frame, OpenOptions, Source, SourceKind
+from .read_ahead import ReadAhead
+from .video import VideoFile
 
-DECODED_AHEAD = 8  # frames: at 1080p 50 MB
+SPECIAL = (  # what stat says of a path that is neither a file nor a folder
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 
-class ReadAhead(ABC):
-    """Iterates over `frames()` in a thread, a few frames ahead of the consumer."""
+def matches(spec: str) -> bool:
+    return scheme_of(spec) in (None, "file")
 
-    def __init__(self) -> None:
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(DECODED_AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="decoder", daemon=True)
-        self.dropped = 0
-        self.live = False
-        self.faults: list[str] = []
 
-    @abstractmethod
-    def frames(self) -> Iterator[Frame]:
-        """The frames, decoded as they are asked for. Runs in the reader's thread."""
+def path_of(spec: str) -> Path:
+    """The path that a text or a file:// URL names; only in the URL, %20 is a space."""
+    if scheme_of(spec) != "file":
+        return Path(spec)
+    rest = spec.split("://", 1)[1]
+    return Path(unquote(rest.removeprefix("localhost") if rest.startswith("localhost/") else rest))
 
-    def __iter__(self) -> Iterator[Frame]:
-        self._thread.start()
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield replace(item, taken_s=time.monotonic())
 
-    def close(self) -> None:
-        """Ends the reader, which at most decodes one more frame."""
-        self._stopped.set()
-        while self._thread.is_alive():  # the thread may wait for a place in the queue
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._thread.join(0.05)
+def files_of(spec: str) -> list[Path]:
+    """The files that a source of files reads, by name; none for a camera."""
+    path = path_of(spec)
+    if path.is_file():
+        return [path]
+    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    return sorted(name for name in names if name.is_file())
 
-    def _read(self) -> None:
-        try:
-            for frame in self.frames():
-                if self._stopped.is_set():
-                    return
-                self._queue.put(frame)
-            self._queue.put(None)
-        except BaseException as fault:  # carried to the consumer, where it is raised
-            self._queue.put(fault)
+
+def open_files(spec: str, options: OpenOptions) -> Source:
+    """Raises ImageError for what is not there, holds no picture, or is no file."""
+    from ...images.decode import SUFFIXES
+
+    path = path_of(spec)
+    if path.is_dir():
+        return PictureFiles(pictures_in(path), options.loop)
+    if not path.exists():
+        found = files_of(spec)
+        pictures = [name for name in found if name.suffix.lower() in SUFFIXES]
+        if found and not pictures:
+            raise ImageError(f"{spec} matches {len(found)} files, but no picture ({', '.join(SUFFIXES)})")
+        if not pictures:
+            raise ImageError(f"{spec}: no such file, folder or pattern")
+        return PictureFiles(pictures, options.loop)
+    require_file(path)
+    if path.suffix.lower() in SUFFIXES:
+        return PictureFiles([path], options.loop)
+    return VideoFile(str(path), lambda: open_video(path), options.loop)
+
+
+def require_file(path: Path) -> None:
+    """Raises ImageError for devices, pipes and sockets: reading them may never end, and takes what others wait for."""
+    mode = path.stat().st_mode
+    for is_kind, words in SPECIAL:
+        if is_kind(mode):
+            raise ImageError(
+                f"{path} is {words}, not a file. Give a video, a picture, a folder or a pattern of pictures"
+            )
+
+
+def open_video(path: Path) -> Capture:
+    import cv2
+
+    return cv2.VideoCapture(str(path))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, by name, not of its subfolders. Raises ImageError when there is none."""
+    from ...images.decode import SUFFIXES
+
+    found = [path for path in files_of(str(folder)) if path.suffix.lower() in SUFFIXES]
+    if not found:
+        raise ImageError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    return found
 
 
 class PictureFiles(ReadAhead):
@@ -73,6 +101,8 @@ class PictureFiles(ReadAhead):
         self.fps: float | None = None
 
     def frames(self) -> Iterator[Frame]:
+        from ...images.decode import read_picture
+
         index = 0
         while True:
             given = 0
@@ -89,45 +119,22 @@ class PictureFiles(ReadAhead):
                 return
 
 
-class VideoFile(ReadAhead):
-    """A video file, every frame of it. A file that ends before its own count says so in `faults`."""
+def diagnose(spec: str, options: OpenOptions) -> Iterator[Finding]:
+    """What is there, and whether it gives a frame."""
+    path = path_of(spec)
+    try:
+        source = open_files(spec, options)
+        try:
+            frame = next(iter(source), None)
+        finally:
+            source.close()
+    except ImageError as fault:
+        yield str(fault), "Give a file that exists and can be decoded, or a camera: see sacvit-run --help"
+        return
+    if frame is None:
+        yield "; ".join(source.faults) or f"{path} gives no frame", "Give a file that can be decoded"
+        return
+    yield f"{path} gives a frame of {frame.image.shape[1]} x {frame.image.shape[0]}", None
 
-    MAY_MISS = 0.02  # share of the frames: containers round their own count
 
-    def __init__(self, path: Path, loop: bool = False) -> None:
-        super().__init__()
-        self.path, self.loop = path, loop
-        capture = self._open()
-        count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
-        self.announced = int(count) if 0 < count < 1e9 else None
-        self.total = None if loop else self.announced
-        self.fps: float | None = rate if 0 < rate < 1000 else None
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self.path))
-        if not capture.isOpened():
-            capture.release()
-            raise ImageError(f"{self.path} is no video that this OpenCV can decode, or was cut short before its index")
-        return capture
-
-    def frames(self) -> Iterator[Frame]:
-        index = 0
-        while True:
-            capture = self._open()
-            given = 0
-            try:
-                while True:
-                    ok, image = capture.read()
-                    if not ok:
-                        break
-                    yield Frame(index, f"{self.path.name}#{given}", image)  # type: ignore[arg-type]
-                    index, given = index + 1, given + 1
-            finally:
-                capture.release()
-            if self.announced is not None and given < self.announced - max(1, self.MAY_MISS * self.announced):
-                fault = f"{self.path} was cut short: {given} of {self.announced} frames could be decoded"
-                if fault not in self.faults:
-                    self.faults.append(fault)
-            if not self.loop or not given:
-                return
+FILES = SourceKind("a video, a picture, a folder or a pattern of pictures, file://...", matches, open_files, diagnose)

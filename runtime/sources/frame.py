@@ -1,9 +1,9 @@
-"""What every source gives: frames, and a word about what went wrong."""
+"""The contract of sources: frames, and a word about what went wrong; and what a kind of source offers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,3 +44,40 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Ends what the source started."""
+
+
+Finding = tuple[str, str | None]  # what was checked, and its cure; None where all is well
+
+OPEN_TIMEOUT_S = 30.0  # H.264 over RTSP gives its first picture after three frames: 15 s at one frame in 5 s
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """What a user may say beside the source. loop: start files over at their end."""
+
+    loop: bool = False
+    open_timeout_s: float = OPEN_TIMEOUT_S  # for the first frame
+    stall_timeout_s: float | None = None  # without a frame; None: by the stream's own rate
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """One kind of source.
+
+    help: one line, what to write and what it is. matches: whether the text names a source of this kind. open: starts
+    nothing that has to be ended before the source is iterated over. diagnose: what was checked, in order, for
+    --check-camera. All imports of OpenCV are inside the functions: --help reads this table.
+    """
+
+    help: str
+    matches: Callable[[str], bool]
+    open: Callable[[str, OpenOptions], Source]
+    diagnose: Callable[[str, OpenOptions], Iterator[Finding]]
+
+
+def first_cause(findings: Iterator[Finding], otherwise: str) -> str:
+    """The first fault among the findings with its cure, for an error message; `otherwise` where there is none."""
+    for finding, cure in findings:
+        if cure is not None:
+            return f"{finding}. {cure}"
+    return otherwise

@@ -2,58 +2,72 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from ...bundle.errors import DeviceError
-from ...bundle.preprocess import ImageU8
-from .frame import Frame
+from .capture import Capture, announced_frames, is_cut_short
+from .frame import Frame, OpenOptions
+from .rhythm import Rhythm
+
+if TYPE_CHECKING:
+    from ...bundle.preprocess import ImageU8
+
+logger = logging.getLogger(__name__)
 
 READER = "camera-"  # what the names of reading threads begin with
-FIRST_FRAME_S = 10.0  # a CSI camera needs 2 to 3 s to start, an RTSP server up to a key frame's interval
-STALL_S = 1.0  # without a frame: the connection is given up and opened anew
-OPEN_S = 5.0  # that an attempt to open may take before another thread tries
-RETRY_S = 0.25  # between attempts
-CLOSE_S = 2.5  # for a reader to end its read: longer than every read timeout that we set
+LOOK_S = (
+    1.0  # between looks at an attempt to open; one that outlasts its time by this hangs, and another starts beside it
+)
+ATTEMPT_S = 5.0  # that an attempt may take at least, once the camera is known
+RETRY_S = 0.25  # between attempts of a reader
+CLOSE_S = 2.5  # for a reader to end its read; one that takes longer is left behind
 MOST_READERS = 4  # that may hang in a driver at the same time
 
 
-class Capture(Protocol):
-    """What OpenCV's VideoCapture offers and this file uses."""
-
-    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
-
-    def read(self) -> tuple[bool, Any]: ...  # (H, W, 3) uint8 BGR
-
-    def release(self) -> None: ...
-
-
 class LiveSource:
-    """The newest frame of a camera. One thread reads; when it hangs it is left behind and another one opens anew.
+    """The newest frame of a camera. A thread reads; where it hangs, another one opens the camera anew beside it.
 
-    open_capture: opens the device; called again after every loss. describe: why it cannot be opened, for the error.
-    Raises DeviceError from the iterator when no first frame comes; later losses are waited out, and said on stderr.
+    The first reader that gives a frame is the one that counts, and the others end. A loss is waited out and logged. A stream
+    that announces its length, such as a recording over RTSP, ends with it.
+
+    open_capture: opens the device, within about so many seconds; called again after every loss; a TimeoutError says that it
+    took longer, another OSError that there is none for now. describe: why it cannot be opened, for the error. Raises
+    DeviceError from the iterator when no first frame comes.
     """
 
     live = True
 
-    def __init__(self, name: str, open_capture: Callable[[], Capture], describe: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        open_capture: Callable[[float], Capture],
+        describe: Callable[[], str],
+        options: OpenOptions,
+    ) -> None:
         self.name, self._open_capture, self._describe = name, open_capture, describe
+        self._open_timeout_s = options.open_timeout_s
         self.total: int | None = None
         self.fps: float | None = None
         self.dropped = 0
         self.faults: list[str] = []
         self.losses = 0
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # guards what follows
         self._newest: tuple[ImageU8, float] | None = None  # and when its read returned, monotonic
-        self._reader = 0  # number of the reader whose frames count
-        self._alive = 0  # readers that have not ended
-        self._opening_since: float | None = None  # monotonic; the counting reader is inside open_capture
-        self._ever = False  # a frame has come
-        self._refused = False  # an attempt to open came back without a device
+        self._rhythm = Rhythm(options.open_timeout_s, options.stall_timeout_s)
+        self._started = 0  # readers, numbered from 1
+        self._readers: set[int] = set()  # those that have not ended
+        self._counting: int | None = None  # the reader whose frames count; None: the first that gives one
+        self._trying: dict[
+            int, tuple[float, float]
+        ] = {}  # readers without a frame yet: since and until when, monotonic
+        self._attempts = 0  # before the first frame
+        self._took_s: float | None = None  # from an attempt's start to its first frame, when it last succeeded
+        self._refused = False  # the only attempt to open came back without a device, before any frame
+        self._has_ended = False  # a stream of known length is over
         self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
@@ -63,93 +77,145 @@ class LiveSource:
             self.close()
 
     def _frames(self) -> Iterator[Frame]:
-        index = 0
-        started = last_frame = time.monotonic()
-        lost = False
+        index, is_lost = 0, False
+        silent_since = time.monotonic()  # the time that a consumer takes is not the camera's silence
         self._start_reader()
-        while not self._closed:
-            newest = self._wait(STALL_S)
+        while True:
+            limit_s = self._rhythm.limit_s if index else self._open_timeout_s
+            if is_lost or not index:  # an attempt goes on: look after it now and then
+                limit_s = min(limit_s, LOOK_S)
+            newest = self._wait(limit_s)
             now = time.monotonic()
             if newest is not None:
+                if is_lost:
+                    logger.warning("%s: back after %.1f s", self.name, now - silent_since)
+                is_lost = False
                 image, taken_s = newest
-                if lost:
-                    print(f"{self.name}: back after {now - last_frame:.1f} s", file=sys.stderr)
-                lost, last_frame = False, now
                 yield Frame(index, f"{self.name}#{index}", image, taken_s=taken_s)
                 index += 1
-                last_frame = time.monotonic()
+                silent_since = time.monotonic()
                 continue
-            if index == 0 and (self._refused or now - started > FIRST_FRAME_S):
-                said = "".join(f" ({fault})" for fault in self.faults[:1])
-                raise DeviceError(f"{self.name} gives no picture{said}. {self._describe()}")
-            if index and not lost:
-                lost = True
+            if self._closed or self._has_ended:
+                return
+            if not index and (self._refused or now - silent_since >= self._open_timeout_s):
+                raise DeviceError(self._no_picture())
+            if index and not is_lost:
+                is_lost = True
                 self.losses += 1
-                print(f"{self.name}: no frame for {STALL_S:.0f} s, reconnecting", file=sys.stderr)
-            opening_since = self._opening_since
-            if opening_since is None or now - opening_since > OPEN_S:
-                self._start_reader()  # the old one hangs in a read, or in its driver
+                logger.warning(
+                    "%s: no frame for %.3g s (%s), opening it again", self.name, limit_s, self._rhythm.limit_source
+                )
+                with self._changed:
+                    self._counting = None
+                    self._rhythm.pause()
+            with self._changed:
+                is_stuck = all(now >= until + LOOK_S for _, until in self._trying.values())
+            if is_stuck:
+                self._start_reader()
+
+    def _no_picture(self) -> str:
+        """The error of a camera that never gave a frame: what ended the wait, the device's words, and the cause."""
+        limit = "" if self._refused else f" within {self._open_timeout_s:g} s (--open-timeout-s)"
+        words = "".join(f" ({fault})" for fault in self.faults[:1])
+        return f"{self.name} gives no picture{limit}{words}. {self._describe()}"
 
     def close(self) -> None:
         """Ends the iteration and waits for the readers; one that hangs in its driver is left behind after CLOSE_S."""
         with self._changed:
             self._closed = True
-            self._reader += 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._alive == 0, CLOSE_S)
+            self._changed.wait_for(lambda: not self._readers, CLOSE_S)
 
     def _wait(self, timeout_s: float) -> tuple[ImageU8, float] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._closed or self._gave_up(), timeout_s)
+            self._changed.wait_for(
+                lambda: self._newest is not None or self._closed or self._has_ended or self._refused, timeout_s
+            )
             newest, self._newest = self._newest, None
-            return newest
-
-    def _gave_up(self) -> bool:
-        """The device refused before it ever gave a frame: no need to wait for more."""
-        return self._refused and not self._ever
+            return None if self._closed else newest
 
     def _start_reader(self) -> None:
         with self._changed:
-            if self._alive >= MOST_READERS:
+            if len(self._readers) >= MOST_READERS:
                 return
-            self._reader += 1
-            self._alive += 1
-            number = self._reader
+            self._started += 1
+            number = self._started
+            self._readers.add(number)
+            self._trying[number] = time.monotonic(), time.monotonic()  # until its attempt begins
         threading.Thread(target=self._read, args=(number,), name=f"{READER}{number}", daemon=True).start()
+
+    def _begin_attempt(self, number: int) -> float:
+        """Notes that a reader opens the camera; returns the seconds that it may take. Called with the lock held.
+
+        A first attempt gets a third of the time for the first frame, the next one the rest: some servers set a stream up and
+        never send it, and a new connection cures that.
+        """
+        if self._took_s is not None:
+            allowed_s = max(ATTEMPT_S, 3 * self._took_s)
+        else:
+            self._attempts += 1
+            allowed_s = self._open_timeout_s * (1 if self._attempts == 1 else 2) / 3
+        now = time.monotonic()
+        self._trying[number] = now, now + allowed_s
+        return allowed_s
 
     def _read(self, number: int) -> None:
         try:
-            while self._counts(number):
-                self._opening_since = time.monotonic()
-                try:
-                    capture = self._open_capture()
-                except Exception as reason:  # of a driver or of OpenCV: a device that does not open
-                    self._note(f"{type(reason).__name__}: {reason}")
-                    self._opening_since = None
-                    self._refuse()
-                    time.sleep(RETRY_S)
-                    continue
-                if self._counts(number):
-                    self._opening_since = None
-                    if not capture.isOpened():
-                        self._refuse()
-                try:
-                    while capture.isOpened() and self._counts(number):
-                        try:
-                            ok, image = capture.read()
-                        except Exception as reason:
-                            self._note(f"{type(reason).__name__}: {reason}")
-                            break
-                        if not ok:
-                            break
-                        self._put(number, image)
-                finally:
-                    capture.release()
-                if self._counts(number):
+            while self._may_open(number):
+                capture = self._open(number)
+                if capture is not None:
+                    try:
+                        self._read_frames(number, capture)
+                    finally:
+                        capture.release()
+                if self._may_open(number):
                     time.sleep(RETRY_S)
         finally:
             with self._changed:
-                self._alive -= 1
+                self._readers.remove(number)
+                self._trying.pop(number, None)
+                self._changed.notify_all()
+
+    def _open(self, number: int) -> Capture | None:
+        with self._changed:
+            allowed_s = self._begin_attempt(number)
+            self._rhythm.pause()
+        try:
+            capture = self._open_capture(allowed_s)
+        except TimeoutError:  # this attempt: the next one may do
+            return None
+        except OSError:  # no device for now: `describe` finds the words for it
+            capture = None
+        except Exception as reason:  # of a driver or of OpenCV
+            self._note(f"{type(reason).__name__}: {reason}")
+            capture = None
+        if capture is not None and capture.isOpened():
+            return capture
+        if capture is not None:
+            capture.release()
+        with self._changed:
+            # Another attempt beside this one may still succeed: some cameras refuse a second client.
+            self._refused = self._counting is None and self._rhythm.is_new and list(self._trying) == [number]
+            self._changed.notify_all()
+        return None
+
+    def _read_frames(self, number: int, capture: Capture) -> None:
+        announced, given = announced_frames(capture), 0
+        while self._may_read(number):
+            try:
+                ok, image = capture.read()
+            except Exception as reason:
+                self._note(f"{type(reason).__name__}: {reason}")
+                break
+            if not ok:
+                break
+            self._put(number, image)
+            given += 1
+        if announced is not None and given and self._may_read(number):
+            if is_cut_short(given, announced):
+                self._note(f"the stream ended after {given} of {announced} frames")
+            with self._changed:
+                self._has_ended = True
                 self._changed.notify_all()
 
     def _note(self, reason: str) -> None:
@@ -158,22 +224,26 @@ class LiveSource:
         if line not in self.faults:
             self.faults.append(line)
 
-    def _refuse(self) -> None:
+    def _may_read(self, number: int) -> bool:
         with self._changed:
-            self._refused = True
-            self._changed.notify_all()
+            return not self._closed and self._counting in (None, number)
 
-    def _counts(self, number: int) -> bool:
+    def _may_open(self, number: int) -> bool:
+        """A reader that has lost its connection opens the camera again, unless a younger one is at it."""
         with self._changed:
-            return number == self._reader and not self._closed
+            if self._closed or self._has_ended:
+                return False
+            return number == (max(self._readers) if self._counting is None else self._counting)
 
     def _put(self, number: int, image: ImageU8) -> None:
         taken_s = time.monotonic()
         with self._changed:
-            if number != self._reader:
+            if self._counting not in (None, number):
                 return
-            self._ever = True
-            if self._newest is not None:
-                self.dropped += 1
+            self._counting = number
+            if number in self._trying:
+                self._took_s = taken_s - self._trying.pop(number)[0]
+            self._rhythm.observe(taken_s)
+            self.dropped += self._newest is not None
             self._newest = image, taken_s
             self._changed.notify_all()

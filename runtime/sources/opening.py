@@ -1,59 +1,44 @@
-"""From what a user writes after --camera to a source."""
+"""From what a user writes after --camera to a source: the table of the kinds of sources."""
 
 from __future__ import annotations
 
-import glob
-from pathlib import Path
+from collections.abc import Iterator
 
-from ...bundle.errors import ImageError, UsageError
-from ...images.decode import SUFFIXES
-from .camera import open_camera
-from .files import PictureFiles, VideoFile
-from .frame import Source
+from ...bundle.errors import UsageError
+from .address import scheme_of
+from .csi import CSI
+from .files import FILES
+from .frame import Finding, OpenOptions, Source, SourceKind
+from .network import NETWORK
+from .usb import USB
+
+KINDS: tuple[SourceKind, ...] = (USB, CSI, NETWORK, FILES)  # the first that matches is taken
 
 
-def open_source(spec: str, loop: bool = False, option: str = "--camera") -> Source:
-    """A camera, stream, video, picture, folder of pictures or glob.
+def describe_kinds() -> str:
+    """What may be written after --camera, for its help and for a message."""
+    return "; ".join(kind.help for kind in KINDS)
 
-    loop: start files over at their end. option: where the user gave it. Raises ImageError for files that are not there or
-    cannot be read, DeviceError and UsageError for cameras.
-    """
+
+def kind_of(spec: str, option: str = "--camera") -> SourceKind:
+    """The kind of source that the text names. Raises UsageError for none, and for an empty text."""
     if not spec.strip():
         raise UsageError(f"{option} is empty; is a variable of the shell unset?")
-    camera = open_camera(spec)
-    if camera is not None:
-        return camera
-    path = Path(spec.removeprefix("file://"))
-    if path.is_dir():
-        return PictureFiles(pictures_in(path), loop)
-    if not path.exists():
-        found = files_of(spec)
-        pictures = [name for name in found if name.suffix.lower() in SUFFIXES]
-        if found and not pictures:
-            raise ImageError(f"{option} {spec} matches {len(found)} files, but no picture ({', '.join(SUFFIXES)})")
-        if not pictures:
-            raise ImageError(
-                f"{option} {spec}: no such file, folder or pattern. Cameras are 0, /dev/video0, csi://0, rtsp://... or"
-                f" http://..."
-            )
-        return PictureFiles(pictures, loop)
-    if path.suffix.lower() in SUFFIXES:
-        return PictureFiles([path], loop)
-    return VideoFile(path, loop)
+    for kind in KINDS:
+        if kind.matches(spec):
+            return kind
+    raise UsageError(f"{option}: no source begins with {scheme_of(spec)}://. Sources are: {describe_kinds()}")
 
 
-def files_of(spec: str) -> list[Path]:
-    """The files that a source of files reads, by name; none for a camera."""
-    path = Path(spec.removeprefix("file://"))
-    if path.is_file():
-        return [path]
-    names = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
-    return sorted(name for name in names if name.is_file())
+def open_source(spec: str, options: OpenOptions | None = None, option: str = "--camera") -> Source:
+    """The source that the text names.
+
+    option: where the user gave it. Raises ImageError for files that are not there or cannot be read, UsageError for what
+    cannot be meant; a live source raises DeviceError when it is iterated over and gives no picture.
+    """
+    return kind_of(spec, option).open(spec, options or OpenOptions())
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name, not of its subfolders. Raises ImageError when there is none."""
-    found = [path for path in files_of(str(folder)) if path.suffix.lower() in SUFFIXES]
-    if not found:
-        raise ImageError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
-    return found
+def diagnose(spec: str, options: OpenOptions | None = None) -> Iterator[Finding]:
+    """What was checked about a source, in order: a finding, and its cure, or None where all is well."""
+    yield from kind_of(spec, "--check-camera").diagnose(spec, options or OpenOptions())

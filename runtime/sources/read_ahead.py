@@ -1,0 +1,60 @@
+"""Frames from files: none is lost, and a reader thread decodes ahead."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .frame import Frame
+from .live import CLOSE_S, READER
+
+DECODED_AHEAD = 8  # frames: at 1080p 50 MB
+
+
+class ReadAhead(ABC):
+    """Iterates over `frames()` in a thread, a few frames ahead of the consumer."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(DECODED_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name=f"{READER}file", daemon=True)
+        self.dropped = 0
+        self.live = False
+        self.faults: list[str] = []
+
+    @abstractmethod
+    def frames(self) -> Iterator[Frame]:
+        """The frames, decoded as they are asked for. Runs in the reader's thread."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        self._thread.start()
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield replace(item, taken_s=time.monotonic())
+
+    def close(self) -> None:
+        """Ends the reader, which at most decodes one more frame; one that hangs on a dead disk is left behind."""
+        self._stopped.set()
+        until = time.monotonic() + CLOSE_S
+        while self._thread.is_alive() and time.monotonic() < until:  # the thread may wait for a place in the queue
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._thread.join(0.05)
+
+    def _read(self) -> None:
+        try:
+            for frame in self.frames():
+                if self._stopped.is_set():
+                    return
+                self._queue.put(frame)
+            self._queue.put(None)
+        except BaseException as fault:  # carried to the consumer, where it is raised
+            self._queue.put(fault)

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import itertools
+import socket
+
+import cv2
+import numpy as np
+import pytest
+from mjpeg_server import MjpegServer
+from rtsp_server import RtspServer
+
+from sacvit.bundle.errors import DeviceError, ImageError, UsageError
+from sacvit.runtime.sources import network
+from sacvit.runtime.sources.address import parse_address
+from sacvit.runtime.sources.frame import OpenOptions
+from sacvit.runtime.sources.live import LiveSource
+from sacvit.runtime.sources.network import NETWORK, open_stream
+from sacvit.runtime.sources.opening import open_source
+
+
+def first_fault(url: str, options: OpenOptions | None = None) -> tuple[str, str]:
+    *before, (finding, cure) = NETWORK.diagnose(url, options or OpenOptions())
+    assert all(fine is None for _, fine in before) and cure is not None
+    return finding, cure
+
+
+def take(url: str, count: int, options: OpenOptions | None = None):
+    """The source, closed, and its first frames."""
+    source = open_source(url, options)
+    try:
+        return source, list(itertools.islice(source, count))
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("url", ["rtsp://h/x", "rtsps://h/x", "RTSP://h/x", "http://h/x", "HTTPS://h/x"])
+def test_addresses_are_network_streams(url):
+    assert NETWORK.matches(url)
+
+
+def test_the_name_of_a_stream_holds_no_password():
+    assert open_source("rtsp://me:p@ss#1@127.0.0.1/1").name == "rtsp://me:***@127.0.0.1:554/1"
+
+
+# Streams below one frame per second, and slow ones
+
+
+@pytest.mark.parametrize("frame_s", [0.2, 0.5])
+def test_h264_over_rtsp_at_a_few_frames_per_second_gives_its_frames(frame_s):
+    """FFmpeg by itself looks at 20 frames, or 5 s, before the first one."""
+    camera = RtspServer(frame_s)
+    source, frames = take(camera.url, 3)
+    camera.die()
+    assert len(frames) == 3 and source.losses == 0
+
+
+def test_a_camera_below_one_frame_per_second_is_not_opened_again_for_each_frame():
+    camera = MjpegServer(frame_s=1.2)
+    source, frames = take(camera.url, 3)
+    camera.die()
+    assert len(frames) == 3 and source.losses == 0
+
+
+def test_a_camera_may_be_slow_to_give_its_first_frame():
+    camera = MjpegServer(first_s=1.5)
+    _, frames = take(camera.url, 2)
+    camera.die()
+    assert len(frames) == 2
+
+
+def test_a_first_frame_that_does_not_come_names_the_limit():
+    camera = MjpegServer(first_s=60)
+    with pytest.raises(DeviceError, match=r"within 0\.4 s \(--open-timeout-s\)"):
+        take(camera.url, 1, OpenOptions(open_timeout_s=0.4))
+    camera.die()
+
+
+@pytest.mark.parametrize(("size", "threads"), [((64, 48), 1), ((1920, 1080), 1), ((3840, 2160), 4)])
+def test_a_stream_is_decoded_by_no_more_threads_than_its_size_takes(monkeypatch, size, threads):
+    """A decoder holds back a frame per thread."""
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    asked = []
+    opened = network._open_with_threads
+    monkeypatch.setattr(network, "_open_with_threads", lambda *how: asked.append(how[-1]) or opened(*how))
+    camera = MjpegServer(size=size)
+    capture = open_stream(parse_address(camera.url), OpenOptions(), 10.0)
+    assert capture.read()[0]
+    capture.release()
+    camera.die()
+    assert asked[-1] == threads
+
+
+# Streams that end
+
+
+def test_a_video_over_http_gives_every_frame_once(video):
+    camera = MjpegServer(files={"/clip.avi": ("video/x-msvideo", video.read_bytes())})
+    source, frames = take(f"http://{camera.place}/clip.avi", 50)
+    camera.die()
+    assert [frame.name for frame in frames] == [f"clip.avi#{index}" for index in range(20)]
+    assert not source.live and source.faults == []
+
+
+@pytest.fixture(scope="module")
+def segment(tmp_path_factory) -> bytes:
+    """An MPEG-2 transport stream of 20 frames, of which OpenCV gives 19: the last one is held back."""
+    path = tmp_path_factory.mktemp("segment") / "0.ts"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
+    for shade in range(20):
+        writer.write(np.full((48, 64, 3), 10 * shade, np.uint8))
+    writer.release()
+    return path.read_bytes()
+
+
+def playlist(*end: str) -> tuple[str, bytes]:
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXTINF:1.0,", "0.ts", *end]
+    return "application/vnd.apple.mpegurl", "\n".join(lines).encode()
+
+
+def test_a_playlist_with_an_end_gives_every_frame_once(segment):
+    files = {"/vod.m3u8": playlist("#EXT-X-ENDLIST"), "/0.ts": ("video/mp2t", segment)}
+    camera = MjpegServer(files=files)
+    source, frames = take(f"http://{camera.place}/vod.m3u8", 50)
+    camera.die()
+    shades = [int(frame.image[0, 0, 0]) for frame in frames]
+    assert len(frames) >= 19 and shades == sorted(shades)
+    assert not source.live
+
+
+def test_a_playlist_without_an_end_is_live(segment):
+    camera = MjpegServer(files={"/live.m3u8": playlist(), "/0.ts": ("video/mp2t", segment)})
+    source = open_source(f"http://{camera.place}/live.m3u8", OpenOptions(open_timeout_s=3))
+    camera.die()
+    assert isinstance(source, LiveSource)
+
+
+def test_a_recording_over_rtsp_ends():
+    camera = RtspServer(0.01, duration_s=60 / 25)
+    source, frames = take(camera.url, 100)
+    camera.die()
+    assert len(frames) + source.dropped >= 58 and source.faults == []
+
+
+def test_a_file_over_http_without_a_frame_is_refused(video):
+    camera = MjpegServer(files={"/clip.avi": ("video/x-msvideo", b"no video" * 100)})
+    with pytest.raises(ImageError, match="no video that this OpenCV can decode"):
+        take(f"http://{camera.place}/clip.avi", 1)
+    camera.die()
+
+
+# Why there is no picture
+
+
+def test_a_stream_without_ffmpeg_says_so(monkeypatch):
+    monkeypatch.setattr(network, "opencv_has", lambda feature: False)
+    assert "without FFMPEG" in first_fault("rtsp://127.0.0.1/x")[0]
+
+
+@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:port/"])
+def test_a_malformed_address_is_refused_before_anything_is_opened(url):
+    assert "http://host:port/path" in first_fault(url)[1]
+    with pytest.raises(UsageError):
+        open_source(url)
+
+
+def test_a_closed_port_says_so():
+    assert "127.0.0.1:1 does not answer" in first_fault("http://127.0.0.1:1/")[0]
+
+
+def test_a_host_that_nobody_knows_is_a_missing_device():
+    with pytest.raises(DeviceError, match=r"a\.\.b:80 does not answer"):
+        take("http://a..b/x", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("401 Unauthorized", "refuses this user or password"), ("404 Not Found", "nothing at this path")],
+)
+def test_the_status_of_an_rtsp_server_is_the_reason(status, words, monkeypatch):
+    camera = RtspServer(1.0, status=status)
+    asked = []
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **names: asked.append(host) or resolve(host, *more, **names)
+    )
+    with pytest.raises(DeviceError, match=words) as fault:
+        take(f"rtsp://user:p@ss#1@{camera.place}/secret", 1)
+    camera.die()
+    assert status in str(fault.value) and "127.0.0.1" in str(fault.value)
+    assert not any(part in str(fault.value) for part in ("p@ss", "ss#1", "#1@"))
+    assert set(asked) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "nothing at this path"), (503, "another client may hold it")])
+def test_the_status_of_an_http_server_is_the_reason(status, words):
+    camera = MjpegServer(status=status)
+    finding, cure = first_fault(camera.url)
+    camera.die()
+    assert str(status) in finding and words in cure
+
+
+def test_a_camera_that_asks_for_a_password_shows_where_to_write_it():
+    camera = MjpegServer(credentials="Basic dTpw")
+    cure = first_fault(camera.url)[1]
+    camera.die()
+    assert f"http://user:password@{camera.place}/path" in cure
+
+
+def test_a_password_reaches_the_camera():
+    camera = MjpegServer(credentials="Basic dTpwQHNzIzE=")  # u:p@ss#1
+    _, frames = take(f"http://u:p@ss#1@{camera.place}/stream.mjpg", 1)
+    camera.die()
+    assert len(frames) == 1
+
+
+def test_a_working_stream_has_no_fault():
+    camera = MjpegServer()
+    findings = list(NETWORK.diagnose(camera.url, OpenOptions()))
+    camera.die()
+    assert [cure for _, cure in findings] == [None] * 4
+    assert findings[-1][0] == "the stream gives a picture"
+
+
+def test_a_check_of_a_stream_without_a_picture_names_the_limit():
+    camera = MjpegServer(first_s=60)
+    finding, cure = first_fault(camera.url, OpenOptions(open_timeout_s=0.4))
+    camera.die()
+    assert "no picture within 0.4 s" in finding and "--open-timeout-s" in cure

@@ -77,3 +77,23 @@ def test_a_board_is_a_record(tmp_path):
     table["boards"].append(json.loads(record))
     (tmp_path / "boards.json").write_text(json.dumps(table))
     assert load_boards(tmp_path / "boards.json")["new-module"].mode("maxn").memory_gb_s == 51.2
+
+
+def test_a_camera_source_is_a_file_and_a_row(add_module, monkeypatch, capsys):
+    from sacvit.bundle.errors import UsageError
+    from sacvit.commands.run import build_parser, main
+    from sacvit.runtime.sources import opening
+
+    file, row = blocks("A camera source")
+    module = add_module("sacvit.runtime.sources.ramp", file)
+    monkeypatch.setattr(opening, "KINDS", (*opening.KINDS, eval(row, vars(module))))  # of our own page
+
+    engines = [str(PAGE.parent.parent / "tests/runtime/bundles/bundle" / name) for name in ("ee.onnx", "sac.onnx")]
+    assert main(["--engine", *engines, "--camera", "ramp://64", "--num-frames", "5", "--json"]) == 0
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == list(range(5))
+
+    assert main(["--check-camera", "ramp://64"]) == 0
+    assert main(["--check-camera", "ramp://x"]) == 5
+    assert "ramp://SIDE: pictures that grow brighter" in " ".join(build_parser().format_help().split())
+    with pytest.raises(UsageError, match="ramp://SIDE"):
+        opening.open_source("rtmp://cam/1")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
+from ..machine.terminal import terminal_safe
 from .frame import new_parser, run_command, stop_on_signals
 
 if TYPE_CHECKING:
@@ -107,7 +108,6 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
-    from ..machine.terminal import terminal_safe
     from ..runtime.chain.pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
 
     stop_on_signals()
@@ -233,7 +233,6 @@ def open_options(options: argparse.Namespace) -> OpenOptions:
 
 def check_camera(spec: str, how: OpenOptions) -> int:
     """Prints what was checked, ok or with its cure; 0 when all is well, 5 when something is in the way."""
-    from ..machine.terminal import terminal_safe
     from ..runtime.sources.opening import diagnose
 
     faults = 0
@@ -258,7 +257,6 @@ def keep_inputs(options: argparse.Namespace) -> None:
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:
     """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
-    from ..machine.terminal import terminal_safe
 
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"

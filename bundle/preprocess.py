@@ -1,8 +1,10 @@
 """The one preprocessing rule: from a decoded picture to the uint8 square that both graphs take.
 
 The short side is resized to S / crop_ratio and the centre S x S is kept (`fit="crop"`: ImageNet's evaluation rule), or
-the whole picture is squeezed to S x S (`fit="stretch"`). Mean and standard deviation are part of the rule, but are
-folded into the graphs: they are never applied to pixels.
+the whole picture is squeezed to S x S (`fit="stretch"`). A picture of exactly S x S pixels is taken as it is, whoever
+reads it: arrays are trained on as they are, so what evaluates, tunes and serves must not crop them once more. This holds for
+a camera's frame of S x S as well. Mean and standard deviation are part of the rule, but are folded into the graphs: they are
+never applied to pixels.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Preprocessing:
 
     def region(self, height: int, width: int) -> tuple[int, int, int, int]:
         """The part of a height x width picture that reaches the network: top, left, height, width in pixels."""
-        if self.fit == "stretch":
+        if self.fit == "stretch" or height == width == self.image_size:
             return 0, 0, height, width
         side = max(1, round(min(height, width) * self.crop_ratio))
         return (height - side) // 2, (width - side) // 2, side, side

@@ -97,10 +97,8 @@ def open_images(
     chosen = np.arange(total) if count is None or count >= total else np.arange(count) * total // count
 
     def read() -> Iterator[ImageU8]:
-        size = preprocessing.image_size
         for image in reader(chosen):
-            whole = image.shape[:2] == (size, size)
-            yield image if whole else preprocessing.apply(image, bgr=False)
+            yield preprocessing.apply(image, bgr=False)
 
     digest = hashlib.sha256(json.dumps(preprocessing.to_dict()).encode())
     seen = set()

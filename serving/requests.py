@@ -65,10 +65,7 @@ def _unknown(image: npt.NDArray[Any]) -> ImageError:
 
 def _of_pixels(pixels: ImageU8, preprocessing: Preprocessing) -> Fill:
     def fill(slot: ImageU8) -> None:
-        if pixels.shape == slot.shape:
-            slot[:] = pixels  # the network's own size: taken as it is
-        else:
-            preprocessing.apply(pixels, slot, bgr=False)
+        preprocessing.apply(pixels, slot, bgr=False)
 
     return fill
 

@@ -144,7 +144,7 @@ def _warmups(path: Path) -> list[dict[str, Any]]:
 def answers_key(pipeline: Pipeline, data: Labelled, batch: int) -> dict[str, Any]:
     """What the answers depend on."""
     return {
-        "format": 2,
+        "format": 3,  # 2 cropped images of S x S once more
         "ee": sha256_of(pipeline.ee.path),
         "sac": sha256_of(pipeline.sac.path),
         "backend": pipeline.ee.backend,

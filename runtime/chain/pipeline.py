@@ -143,7 +143,7 @@ class Pipeline:
     def __call__(self, images: Any) -> Any:
         """Classifies one RGB image (H, W, 3) uint8, or a batch: a sequence of them or one array (B, H, W, 3).
 
-        Images of S x S are taken as they are, others go through the preprocessing rule. An empty batch gives [].
+        Images go through the preprocessing rule, which takes those of S x S as they are. An empty batch gives [].
         Arrays of other libraries are taken by the CUDA Array Interface or DLPack; on a GPU they must be S x S, contiguous
         and beside engines that run there.
         """
@@ -190,10 +190,7 @@ class Pipeline:
             if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
                 raise ImageError(f"an image must be an RGB array (H, W, 3) of uint8, found {found}")
-            if image.shape[:2] == (size, size):
-                slot[:] = image
-            else:
-                self.preprocessing.apply(image, slot, bgr=False)
+            self.preprocessing.apply(image, slot, bgr=False)
         return self._run(len(images), all(on_device))
 
     def reserve(self, count: int) -> None:

@@ -30,6 +30,7 @@ from sacvit.model.config import preset
 from sacvit.training.augment import Augmentation, Mixing
 from sacvit.training.dataset import Batches, Split, open_split
 from sacvit.training.recipe import Recipe
+from sacvit.training.run_options import RunOptions
 from sacvit.training.train import train
 
 SIZE = 224
@@ -102,7 +103,8 @@ def main() -> None:
         recipe = Recipe(1, 0, batch=64, augment=True, colour_jitter=0.4, erase=0.25, mixup=0.8, cutmix=1.0)
         for number, geometry in enumerate(options.presets):
             config = replace(preset(geometry, image_size=SIZE), classes=CLASSES)
-            metrics = train(folder / "shards", folder / f"run{number}", config, Preprocessing(SIZE), recipe)
+            run = RunOptions(folder / f"run{number}")
+            metrics = train(folder / "shards", config, Preprocessing(SIZE), recipe, run)
             keys = ("images_per_s", "loader_images_per_s", "step_images_per_s", "waited")
             found["training"][geometry] = {key: metrics[key] for key in keys}
             print(geometry, found["training"][geometry])

@@ -22,8 +22,8 @@ from .checkpoint_entries import (
     read_threshold,
     written_config,
 )
-from .checkpoint_layouts import StateDict, Weights
-from .config import ModelConfig
+from .checkpoint_layouts import StateDict
+from .config import ModelConfig, Weights
 from .network import PlainViT, TwoStageViT, VisionTransformer
 from .read_checkpoint import read_state_dict
 

@@ -6,16 +6,16 @@ import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from ..bundle.errors import CheckpointError, ConfigError, nearest
+from .config import Weights
 from .pickled_values import Array
 
 logger = logging.getLogger(__name__)
 
-Weights = Literal["raw", "ema"]  # as they were trained, or their exponential moving average
 RAW = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights")
 EMA = ("model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema", "ema_model", "average")
 EMA_PREFIX = re.compile(r"(?:module\.|_orig_mod\.)*(?:model_ema|ema_model|ema)\.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ..bundle.errors import ConfigError, nearest
@@ -11,6 +11,7 @@ from ..bundle.errors import ConfigError, nearest
 Selection = Literal["topk", "window"]
 Attention = Literal["clustered", "global"]
 Downsample = Literal["bilinear", "area"]
+Weights = Literal["raw", "ema"]  # of a checkpoint: as they were trained, or their exponential moving average
 SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")  # what a checkpoint's shapes do not say
 
 FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
@@ -35,11 +36,21 @@ class ModelConfig:
     heads: int = 6
     hidden: int = 1536
     classes: int = 1000
-    selection: Selection = "topk"
-    alpha: float = 0.5
-    window: int | None = None
-    attention: Attention = "clustered"
-    downsample: Downsample = "bilinear"
+    # The help is that of the options of sacvit-train.
+    selection: Selection = field(
+        default="topk", metadata={"help": "How target blocks are selected. topk: SAC-ViT, CF-ViT; window: LF-ViT."}
+    )
+    alpha: float = field(default=0.5, metadata={"help": "Share of the blocks, or of the window, that become targets."})
+    window: int | None = field(
+        default=None, metadata={"help": "Side of the window in blocks, with --selection window."}
+    )
+    attention: Attention = field(
+        default="clustered", metadata={"help": "What patches attend to. clustered: SAC-ViT; global: CF-ViT, LF-ViT."}
+    )
+    downsample: Downsample = field(
+        default="bilinear",
+        metadata={"help": "How the coarse image is made. bilinear: the public weights; area: cheap."},
+    )
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "width", "depth", "heads", "hidden", "classes"):

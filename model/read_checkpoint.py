@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from ..bundle.errors import CheckpointError
-from .checkpoint_layouts import StateDict, Weights, find_weights
+from .checkpoint_layouts import StateDict, find_weights
 from .checkpoint_names import adapt
-from .config import MAX_CHECKPOINT_BYTES
+from .config import MAX_CHECKPOINT_BYTES, Weights
 from .foreign_files import describe_archive, describe_foreign_file, printable
 from .pickled_values import STAND_INS
 from .write_checkpoint import SAFETENSORS_ENTRY, content_sha256

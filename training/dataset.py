@@ -12,8 +12,8 @@ Three layouts, told apart by what is there:
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from ..images.decode import SUFFIXES, class_folders, read_picture
 from .augment import Augmentation, Mixing
 from .shards import Shards, open_shards
 
+logger = logging.getLogger(__name__)
 Labels = npt.NDArray[np.int64]
 Generators = list[np.random.Generator]
 UNTOUCHED, UNMIXED = Augmentation(), Mixing()
@@ -115,7 +116,7 @@ class Split:
             return self.view(int(index), augmentation, rng)
         except ImageError as fault:
             self.faults[int(index)] = str(fault)
-            print(f"passed over: {fault}", file=sys.stderr, flush=True)
+            logger.warning("passed over: %s", fault)
             if len(self.faults) > max(TOLERATED, TOLERATED_SHARE * len(self)):
                 raise ImageError(
                     f"{len(self.faults)} of {len(self)} pictures cannot be read, at last: {fault}"

@@ -1,64 +1,67 @@
-"""Both stages' answers over a validation split, and what the gate makes of them."""
+"""Both stages' answers over a validation split, and the threshold that they give."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..bundle.gating import may_exit
+from ..machine.progress import Progress
 from ..model.network import PlainViT, TwoStageViT
+from ..profiles.tuning.curve import POINTS, Judged, draw_curve
 from .dataset import Split
 
-FloatArray = npt.NDArray[np.float64]
 EVALUATION_BATCH = 250
-
-
-@dataclass
-class Answers:
-    """Per image of a split: whether each stage is right, and the gate's confidence. All (N,)."""
-
-    ee_right: npt.NDArray[np.bool_]
-    sac_right: npt.NDArray[np.bool_]
-    confidence: FloatArray
-
-    def at(self, threshold: float) -> tuple[float, float]:
-        """Top-1 accuracy and exit rate of the chain at a threshold, both in [0, 1]."""
-        exits = may_exit(self.confidence, threshold)
-        return float(np.where(exits, self.ee_right, self.sac_right).mean()), float(exits.mean())
-
-    def fit_threshold(self, allowed_loss: float) -> float:
-        """The smallest threshold, on a grid of 0.01, that loses at most `allowed_loss` of SAC's accuracy."""
-        goal = float(self.sac_right.mean()) - allowed_loss
-        grid = [step / 100 for step in range(101)]
-        return next((eta for eta in grid if self.at(eta)[0] >= goal), 1.0)
+TOP = 5
+SURE_DEVIATIONS = 2.0  # above chance, in standard deviations: one network in 40 that learnt nothing gets there
 
 
 def read_in_turn(split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Every readable image of a split, (K, S, S, 3) uint8, with its label (K,)."""
-    for start in range(0, len(split), EVALUATION_BATCH):
-        images, indices = split.read(np.arange(start, min(start + EVALUATION_BATCH, len(split))))
-        if not len(images):
-            continue
-        yield torch.from_numpy(images).to(device), torch.from_numpy(split.labels[indices]).to(device)
+    with Progress("judging", len(split), "image") as progress:
+        for start in range(0, len(split), EVALUATION_BATCH):
+            images, indices = split.read(np.arange(start, min(start + EVALUATION_BATCH, len(split))))
+            if len(images):
+                yield torch.from_numpy(images).to(device), torch.from_numpy(split.labels[indices]).to(device)
+            progress.reach(min(start + EVALUATION_BATCH, len(split)))
 
 
 @torch.no_grad()
-def answer(model: TwoStageViT, split: Split) -> Answers:
-    """Runs both stages, clustered, over every image of the split."""
+def answer(model: TwoStageViT, split: Split) -> Judged:
+    """Runs both stages, clustered, over every image of the split. Times stay 0: they are not those of the device."""
     model.eval()
-    ee_right, sac_right, confidence = [], [], []
+    rows: list[tuple[Tensor, ...]] = []
     for images, labels in read_in_turn(split, model.cls_token.device):
         ee = model.ee(images)
         sac = model.sac(images, ee.target_index, ee.target_context, ee.non_target)
-        ee_right.append((ee.logits.argmax(-1) == labels).cpu().numpy())
-        sac_right.append((sac.argmax(-1) == labels).cpu().numpy())
-        confidence.append(ee.confidence.double().cpu().numpy())
-    return Answers(np.concatenate(ee_right), np.concatenate(sac_right), np.concatenate(confidence))
+        ranks = [logits.topk(min(TOP, logits.shape[1])).indices == labels[:, None] for logits in (ee.logits, sac)]
+        rows.append((ee.confidence, *(rank[:, 0] for rank in ranks), *(rank.any(1) for rank in ranks)))
+    confidence, ee_right, sac_right, ee_top5, sac_top5 = (
+        torch.cat(column).cpu().numpy() for column in zip(*rows, strict=True)
+    )
+    no_time = np.zeros(len(confidence), np.float32)
+    return Judged(confidence.astype(np.float32), ee_right, sac_right, ee_top5, sac_top5, no_time, no_time)
+
+
+def fit_threshold(judged: Judged) -> float:
+    """The threshold of sacvit-tune's point `balanced` on these images; 1 where every threshold lets too many exit.
+
+    Where all images may exit, it is the lowest confidence among them: no image has shown that less is enough.
+    """
+    curve = draw_curve(judged)
+    place = POINTS["balanced"](curve)
+    if place is None:
+        return 1.0
+    return curve.eta(place) or float(judged.confidence.min())
+
+
+def is_above_chance(judged: Judged, split: Split) -> bool:
+    """Whether SAC is right more often than an answer that is always the most frequent class."""
+    chance = np.bincount(split.labels).max() / len(split)
+    deviation = (chance * (1 - chance) / judged.count) ** 0.5
+    return bool(judged.sac_right.mean() > chance + SURE_DEVIATIONS * deviation)
 
 
 @torch.no_grad()

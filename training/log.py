@@ -1,9 +1,9 @@
-"""What a run tells: a line an epoch into metrics.jsonl and onto stderr, and curves for TensorBoard where they are asked for."""
+"""What a run reports per epoch: a line in metrics.jsonl and in the log, and curves for TensorBoard if wanted."""
 
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,8 @@ from typing import Any
 
 from ..bundle.errors import SacvitError
 from .resume import forget_lines
+
+logger = logging.getLogger(__name__)
 
 
 class Log:
@@ -43,7 +45,7 @@ class Log:
     def note(self, metrics: dict[str, Any], *, quiet: bool = False) -> None:
         """A line; its numbers become points of curves, over epochs. Raises SacvitError on a full disk."""
         if not quiet:
-            print(" ".join(f"{key}={value}" for key, value in metrics.items()), file=sys.stderr, flush=True)
+            logger.info("%s", " ".join(f"{key}={value}" for key, value in metrics.items()))
         try:
             self.file.write(json.dumps(metrics) + "\n")
             self.file.flush()

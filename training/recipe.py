@@ -1,43 +1,79 @@
-"""The paper's training recipe: its loss, its two phases and its learning-rate schedule.
+"""What a training run is: the paper's recipe, its schedule, and how to change it from the command line.
 
-Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, from which the phases and the distillation come.
+Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, which has DeiT's settings. Nothing heavy is imported here:
+`sacvit-train --help` is made of these fields.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-import torch.nn.functional as F
-from torch import Tensor, nn
+from dataclasses import dataclass, field
 
 from ..bundle.errors import ConfigError
-from ..model.network import TwoStageViT
-from .augment import Augmentation, Mixing
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run is. Shares are of all epochs; the paper trains 350 epochs, the first 200 unclustered."""
+    """Shares are of all epochs; the paper trains 350 epochs, the first 200 unclustered."""
 
-    epochs: int = 350
-    unclustered_epochs: int = 200
+    epochs: int = field(default=350, metadata={"help": "Number of passes over the training images."})
+    unclustered_epochs: int = field(
+        default=200,
+        metadata={"help": "Length of the first phase, in which every block is a target and attention is global."},
+    )
     warmup_share: float = 0.05
-    batch: int = 128
-    accumulate: int = 1  # passes that a step's batch is split into, in each process
-    learning_rate: float = 8e-4
-    weight_decay: float = 0.05
+    batch: int = field(default=128, metadata={"help": "Images per step, of all processes together."})
+    accumulate: int = field(
+        default=1,
+        metadata={"help": "Split the images of a step into N passes, which need less memory.", "metavar": "N"},
+    )
+    learning_rate: float = field(default=8e-4, metadata={"help": "Peak of AdamW's cosine schedule."})
+    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of the matrices."})
     clip_norm: float = 1.0
-    curriculum: float = 0.0
-    augment: bool = False
-    colour_jitter: float = 0.0
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    label_smoothing: float = 0.0
-    average: float = 0.0  # decay of the weights' moving average, which is judged and kept; 0 keeps the last weights
-    mixed: bool = False  # passes in bfloat16 where that is safe; weights, gradients' sums and losses in FP32
-    seed: int = 0
+    curriculum: float = field(
+        default=0.0,
+        metadata={
+            "help": "Go from easy to all images within this share of the steps. Needs difficulty.npy.",
+            "metavar": "SHARE",
+        },
+    )
+    augment: bool = field(default=False, metadata={"help": "Crop pictures at random and mirror half of them."})
+    colour_jitter: float = field(
+        default=0.0,
+        metadata={"help": "Change brightness, contrast and saturation by up to this share.", "metavar": "SHARE"},
+    )
+    erase: float = field(
+        default=0.0,
+        metadata={"help": "Replace a box of an image by noise with this probability.", "metavar": "PROBABILITY"},
+    )
+    mixup: float = field(
+        default=0.0,
+        metadata={"help": "Blend pairs of images and labels with weights from Beta(ALPHA, ALPHA).", "metavar": "ALPHA"},
+    )
+    cutmix: float = field(
+        default=0.0,
+        metadata={
+            "help": "Swap boxes between pairs of images, with areas from Beta(ALPHA, ALPHA).",
+            "metavar": "ALPHA",
+        },
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "Move this share of the true class to all classes.", "metavar": "SHARE"}
+    )
+    average: float = field(
+        default=0.0,
+        metadata={
+            "help": "Judge and keep a moving average of the weights with this decay. 0 keeps the last weights.",
+            "metavar": "DECAY",
+        },
+    )
+    mixed: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute in bfloat16 where that is safe (GPUs from Ampere on, newer CPUs). Weights stay in FP32."
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the weights and of the batches."})
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
@@ -70,12 +106,8 @@ class Recipe:
             raise ConfigError(f"the learning rate must be above 0, found {self.learning_rate}")
 
     @property
-    def augmentation(self) -> Augmentation:
-        return Augmentation(self.augment, self.colour_jitter, self.erase)
-
-    @property
-    def mixing(self) -> Mixing:
-        return Mixing(self.mixup, self.cutmix)
+    def mixes_pairs(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
 
 
 RECIPES = {  # of --recipe; what an option says goes before it
@@ -111,32 +143,3 @@ def learning_rate_at(recipe: Recipe, step: int, steps: int) -> float:
 def average_decay(recipe: Recipe, step: int) -> float:
     """The moving average's decay at a step: it begins low, so that the first weights do not stay in it for long."""
     return min(recipe.average, (1 + step) / (10 + step))
-
-
-def two_stage_loss(
-    model: TwoStageViT, images: Tensor, labels: Tensor, clustered: bool, label_smoothing: float = 0.0
-) -> Tensor:
-    """CE(SAC, labels) + KL(SAC || EE), the SAC side detached: SAC learns the task, EE learns to agree with SAC.
-
-    images: (B, S, S, 3) uint8; labels: (B,), or (B, C) shares of mixed images. Unclustered, every block is a target and
-    attention is global.
-    """
-    if clustered:
-        ee = model.ee(images)
-        ee_logits = ee.logits
-        sac_logits = model.sac(images, ee.target_index, ee.target_context, ee.non_target)
-    else:
-        ee_logits, context = model.ee_of_all_blocks(images)
-        sac_logits = model.sac_of_all_blocks(images, context)
-    ee_logits, sac_logits = ee_logits.float(), sac_logits.float()
-    teacher = sac_logits.detach().softmax(-1)
-    distillation = F.kl_div(ee_logits.log_softmax(-1), teacher, reduction="batchmean")
-    return F.cross_entropy(sac_logits, labels, label_smoothing=label_smoothing) + distillation
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices only: not for biases, norms, class token and position tables (DeiT's rule)."""
-    tables = ("cls_token", "pos_embed", "pos_embed_list.0", "pos_embed_list.1")
-    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and name not in tables]
-    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or name in tables]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

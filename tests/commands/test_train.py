@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sacvit.bundle.preprocess import Preprocessing
 from sacvit.commands.train import build_parser, main
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.training import dataset as dataset_module
@@ -66,7 +68,7 @@ def test_the_path_of_the_model_alone_goes_to_stdout(
 
 def test_four_sevenths_of_the_epochs_are_unclustered_by_default(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = []
-    monkeypatch.setattr("sacvit.training.train.train", lambda *arguments, **options: recipes.append(arguments[4]))
+    monkeypatch.setattr("sacvit.training.train.train", lambda *arguments, **options: recipes.append(arguments[3]))
     outcome("--data", data, "--preset", "demo")
     assert (recipes[0].epochs, recipes[0].unclustered_epochs) == (350, 200)
 
@@ -81,6 +83,8 @@ def test_four_sevenths_of_the_epochs_are_unclustered_by_default(data: Path, monk
         (["--classes", "5"], 2, "has 2 classes, the model 5; they must agree"),
         (["--classes", "0"], 2, "classes must be a positive whole number, found 0"),
         (["--epochs", "0"], 2, "epochs and batch must be at least 1"),
+        (["--save-steps", "0"], 2, "--save-steps 0: give 1 or more"),
+        (["--recipe", "finetune"], 2, "--start FILE"),
         (["--curriculum", "0.5"], 2, "a curriculum needs difficulty.npy"),
         (["--erase", "1.5"], 2, "colour jitter and erase must lie in [0, 1], found 0.0 and 1.5"),
         (["--mixup", "-1"], 2, "mixup and cutmix must be at least 0, found -1.0 and 0.0"),
@@ -99,8 +103,8 @@ def test_a_user_s_mistake_gives_its_exit_code_and_one_message(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, message: str
 ) -> None:
     found = outcome("--data", data, "--out", tmp_path / "out", *SMALL, *options)
-    error = capsys.readouterr().err
-    assert (found, error.count("\n")) == (code, 1) and error.startswith("sacvit-train: ") and message in error
+    *_, last = capsys.readouterr().err.splitlines()
+    assert found == code and last.startswith("sacvit-train: ") and message in last
 
 
 def test_a_missing_start_is_told_by_the_option_that_named_it(
@@ -133,8 +137,8 @@ def recipe_for(data: Path, *arguments: str) -> Any:
 
 
 def test_a_named_recipe_is_taken_and_options_go_before_it(data: Path) -> None:
-    assert recipe_for(data, "--recipe", "finetune").learning_rate == 1e-4
-    changed = recipe_for(data, "--recipe", "finetune", "--learning-rate", "2e-4", "--epochs", "5")
+    assert recipe_for(data, "--recipe", "finetune", "--start", "a.pth").learning_rate == 1e-4
+    changed = recipe_for(data, "--recipe", "finetune", "--resume", "--learning-rate", "2e-4", "--epochs", "5")
     assert (changed.learning_rate, changed.epochs, changed.average) == (2e-4, 5, 0.999)
 
 
@@ -170,6 +174,41 @@ def test_the_paper_s_recipe_is_deit_s(data: Path) -> None:
         0.1,
         1024,
     )
+
+
+def test_help_shows_what_each_recipe_sets() -> None:
+    found = build_parser().format_help()
+    assert re.search(r"--batch +128 +1024 +64\n", found) and re.search(r"--average +0 +0 +0.999\n", found)
+
+
+def test_a_run_without_a_start_that_clusters_from_the_first_epoch_is_warned_about(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome("--data", data, "--out", tmp_path, *SMALL, "--unclustered-epochs", "0") == 0
+    assert "warning: The network starts from random weights" in capsys.readouterr().err
+
+
+def test_the_first_line_comes_before_the_images_are_listed(
+    data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ImageNet in shards, that takes a minute and a half."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(train_module, "open_split", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_module.open_data(data, Preprocessing(32))
+    assert f"listing the images in {data}" in caplog.text
+
+
+def test_the_model_is_written_as_safetensors_where_that_is_wanted(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome("--data", data, "--out", tmp_path, *SMALL, "--format", "safetensors") == 0
+    path = tmp_path / "model.safetensors"
+    assert capsys.readouterr().out == f"{path}\n" and load_checkpoint(path).labels == ["cat", "dog"]
 
 
 def test_the_data_is_opened_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,13 +302,11 @@ def test_the_next_picture_takes_an_unreadable_one_s_place_with_its_own_label(tmp
     assert found == [(0, 0), (10, 1), (10, 1), (20, 0), (30, 1), (40, 0), (50, 1), (70, 1)]
 
 
-def test_an_unreadable_picture_is_told_once_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_picture_is_reported_once_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     batches = Batches(with_faults(tmp_path, 2), 8)
     for step in range(3):
         batches.read(step)
-    assert capsys.readouterr().err.splitlines() == [
-        f"passed over: {tmp_path}/cat/1.png is no picture that OpenCV can decode, or is damaged"
-    ]
+    assert caplog.messages == [f"passed over: {tmp_path}/cat/1.png is no picture that OpenCV can decode, or is damaged"]
 
 
 def test_a_truncated_jpeg_is_unreadable(tmp_path: Path) -> None:

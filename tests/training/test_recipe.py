@@ -1,40 +1,15 @@
-"""The paper's loss, phases and schedule."""
+"""What a recipe may be, and its schedules."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import ConfigError
-from sacvit.model.config import preset
-from sacvit.model.network import PlainViT, TwoStageViT
-from sacvit.training import recipe as recipe_module
-from sacvit.training.recipe import Recipe, average_decay, decay_groups, learning_rate_at, two_stage_loss
-
-CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=16, classes=3)
-
-
-@pytest.fixture
-def model() -> TwoStageViT:
-    torch.manual_seed(0)
-    model = TwoStageViT(CONFIG)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.randint(0, 256, (4, 32, 32, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-
-
-LABELS = torch.tensor([0, 1, 2, 1])
+from sacvit.training.recipe import Recipe, average_decay, learning_rate_at
 
 
 @pytest.mark.parametrize(
@@ -85,71 +60,6 @@ def test_the_learning_rate_rises_then_falls_and_stays_above_0(steps: int, share:
     rates = [learning_rate_at(recipe, step, steps) for step in range(steps)]
     peak = rates.index(max(rates))
     assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True) and 0 < min(rates) <= max(rates) <= 1
-
-
-def test_the_clustered_loss_is_sac_s_cross_entropy_and_ee_s_divergence(model: TwoStageViT, images: Any) -> None:
-    ee = model.ee(images)
-    sac = model.sac(images, ee.target_index, ee.target_context, ee.non_target)
-    divergence = (sac.softmax(-1) * (sac.log_softmax(-1) - ee.logits.log_softmax(-1))).sum(-1).mean()
-    torch.testing.assert_close(two_stage_loss(model, images, LABELS, True), F.cross_entropy(sac, LABELS) + divergence)
-
-
-def test_the_unclustered_loss_takes_every_block_as_target(model: TwoStageViT, images: Any) -> None:
-    ee, context = model.ee_of_all_blocks(images)
-    sac = model.sac_of_all_blocks(images, context)
-    divergence = (sac.softmax(-1) * (sac.log_softmax(-1) - ee.log_softmax(-1))).sum(-1).mean()
-    torch.testing.assert_close(two_stage_loss(model, images, LABELS, False), F.cross_entropy(sac, LABELS) + divergence)
-
-
-@pytest.mark.parametrize("clustered", [True, False])
-def test_the_teacher_is_detached(
-    model: TwoStageViT, images: Any, clustered: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(F, "cross_entropy", lambda logits, labels, **named: logits.sum() * 0)  # the distillation alone
-    two_stage_loss(model, images, LABELS, clustered).backward()
-    assert model.pos_embed_list[1].grad is not None and not model.pos_embed_list[1].grad.any()  # only SAC uses it
-
-
-@pytest.mark.parametrize("clustered", [True, False])
-def test_every_parameter_learns(model: TwoStageViT, images: Any, clustered: bool) -> None:
-    two_stage_loss(model, images, LABELS, clustered).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
-
-
-@pytest.mark.parametrize("kind", [TwoStageViT, PlainViT])
-def test_only_matrices_decay(kind: Any) -> None:
-    model = kind(CONFIG)
-    decayed = {id(p) for p in decay_groups(model, 0.05)[0]["params"]}
-    names = {name for name, p in model.named_parameters() if id(p) in decayed}
-    assert names == {
-        name
-        for name, _ in model.named_parameters()
-        if name.endswith(("proj.weight", "qkv.weight", "fc1.weight", "fc2.weight", "head.weight"))
-    }
-
-
-def test_every_parameter_is_in_one_group() -> None:
-    model = TwoStageViT(CONFIG)
-    grouped = [id(p) for group in decay_groups(model, 0.05) for p in group["params"]]
-    assert sorted(grouped) == sorted(map(id, model.parameters()))
-
-
-def test_the_groups_carry_their_decay() -> None:
-    assert [group["weight_decay"] for group in decay_groups(TwoStageViT(CONFIG), 0.05)] == [0.05, 0.0]
-
-
-def test_label_smoothing_is_torch_s_of_the_sac_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    whole = recipe_module.F.cross_entropy
-
-    def watch(*arguments: Any, **named: Any) -> torch.Tensor:
-        seen.append(named)
-        return whole(*arguments, **named)
-
-    monkeypatch.setattr(recipe_module.F, "cross_entropy", watch)
-    config = preset("demo", image_size=32, patch_size=4, width=16, depth=4, heads=2, hidden=32, classes=5)
-    two_stage_loss(TwoStageViT(config), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.tensor([0, 1]), True, 0.1)
-    assert seen == [{"label_smoothing": 0.1}]
 
 
 def test_the_average_s_decay_begins_low_and_ends_at_the_recipe_s() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,23 @@ from sacvit.bundle.errors import CheckpointError, ConfigError, SacvitError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.model.checkpoint import load_checkpoint, load_plain
 from sacvit.model.config import preset
-from sacvit.training import train as train_module
+from sacvit.model.network import TwoStageViT
+from sacvit.training import trainer as trainer_module
 from sacvit.training.recipe import Recipe
-from sacvit.training.train import train
+from sacvit.training.run_options import RunOptions
+from sacvit.training.train import ALONE
+from sacvit.training.train import train as train_run
 from sacvit.training.workers import Workers
 
 CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=16, classes=3)
 RULE = Preprocessing(32)
 RECIPE = Recipe(epochs=2, unclustered_epochs=1, batch=8, learning_rate=2e-3)
+
+
+def train(
+    data: Path, out: Path, config: Any, rule: Preprocessing, recipe: Recipe, workers: Workers = ALONE, **options: Any
+) -> dict[str, Any]:
+    return train_run(data, config, rule, recipe, RunOptions(out, **options), workers)
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +70,14 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 def interrupted_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The epoch after `epochs` meets Ctrl-C."""
-    whole = train_module.Trainer.epoch
+    whole = trainer_module.Trainer.epoch
 
     def stop(self: Any, place: Any, *rest: Any) -> dict[str, Any]:
         if place.epoch == epochs:
             raise KeyboardInterrupt
         return whole(self, place, *rest)
 
-    monkeypatch.setattr(train_module.Trainer, "epoch", stop)
+    monkeypatch.setattr(trainer_module.Trainer, "epoch", stop)
 
 
 def test_a_run_writes_its_four_files(trained: Path) -> None:
@@ -96,6 +106,36 @@ def test_the_model_carries_the_names_of_its_classes(trained: Path) -> None:
 
 def test_the_model_carries_the_threshold_of_the_last_metrics(trained: Path) -> None:
     assert load_checkpoint(trained / "model.pth").threshold == lines(trained)[-1]["threshold"]
+
+
+def test_a_network_that_has_learnt_nothing_stores_no_threshold(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where both stages guess, every image may exit as far as anybody can tell: a threshold of 0."""
+    metrics = train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1, learning_rate=1e-9))
+    assert "threshold" not in metrics and load_checkpoint(tmp_path / "model.pth").threshold is None
+    assert "No threshold is stored" in caplog.text and "sacvit-tune" in caplog.text
+
+
+def test_no_stored_threshold_is_below_the_confidences_that_it_was_fitted_on(data: Path, tmp_path: Path) -> None:
+    metrics = train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=15, unclustered_epochs=8))
+    assert metrics["threshold"] >= 1 / 3  # of three classes, no confidence is below
+
+
+def test_progress_is_logged_with_loss_pace_and_time_left(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("sacvit.machine.progress.LINE_PERIOD_S", 0.0)
+    train(data, tmp_path, CONFIG, RULE, RECIPE)
+    line = next(message for message in caplog.messages if message.startswith("epoch 1 of 2: 8 of 24 images"))
+    assert re.search(r"[\d.e+]+ per second, \d+:\d+ left, loss \d\.\d+, \d+:\d+ left of the run$", line)
+
+
+def test_a_run_begins_with_a_line_on_what_it_does(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1))
+    assert any("training on 24 images of 3 classes, 8 per step" in message for message in caplog.messages[:2])
 
 
 def test_what_is_returned_is_the_last_line_of_the_metrics(data: Path, tmp_path: Path) -> None:
@@ -217,7 +257,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_cure(
     def diverge(model: torch.nn.Module, *rest: Any) -> torch.Tensor:
         return next(model.parameters()).sum() * float("nan")
 
-    monkeypatch.setattr(train_module, "two_stage_loss", diverge)
+    monkeypatch.setattr(trainer_module, "two_stage_loss", diverge)
     with pytest.raises(SacvitError, match="the loss became nan at step 0; lower --learning-rate"):
         train(data, tmp_path, CONFIG, RULE, RECIPE)
 
@@ -229,13 +269,13 @@ def test_an_interrupted_run_leaves_no_model(interrupted: Path) -> None:
 def test_the_second_phase_begins_after_the_unclustered_epochs(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phases, whole = [], train_module.two_stage_loss
+    phases, whole = [], trainer_module.two_stage_loss
 
     def watch(model: Any, images: Any, labels: Any, clustered: bool, *rest: Any) -> torch.Tensor:
         phases.append(clustered)
         return whole(model, images, labels, clustered, *rest)
 
-    monkeypatch.setattr(train_module, "two_stage_loss", watch)
+    monkeypatch.setattr(trainer_module, "two_stage_loss", watch)
     train(data, tmp_path, CONFIG, RULE, RECIPE)
     assert phases == [False] * 3 + [True] * 3  # 24 images in batches of 8
 
@@ -243,13 +283,13 @@ def test_the_second_phase_begins_after_the_unclustered_epochs(
 def test_every_epoch_goes_on_with_the_steps_of_the_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, whole = [], train_module.learning_rate_at
+    seen, whole = [], trainer_module.learning_rate_at
 
     def watch(recipe: Recipe, step: int, steps: int) -> float:
         seen.append((step, steps))
         return whole(recipe, step, steps)
 
-    monkeypatch.setattr(train_module, "learning_rate_at", watch)
+    monkeypatch.setattr(trainer_module, "learning_rate_at", watch)
     train(data, tmp_path, CONFIG, RULE, RECIPE)
     assert seen[::2] == [(step, 6) for step in range(6)]  # twice: decayed and other parameters
 
@@ -259,7 +299,7 @@ def test_the_moving_average_is_what_is_judged_and_written(data: Path, tmp_path: 
     train(data, tmp_path / "last", CONFIG, RULE, RECIPE)
     train(data, tmp_path / "mean", CONFIG, RULE, replace(RECIPE, average=0.9))
     torch.manual_seed(RECIPE.seed)
-    first = train_module.TwoStageViT(CONFIG, RULE.mean, RULE.std).state_dict()["head.weight"]
+    first = TwoStageViT(CONFIG, RULE.mean, RULE.std).state_dict()["head.weight"]
     last, mean = weights(tmp_path / "last")["head.weight"], weights(tmp_path / "mean")["head.weight"]
     assert 0 < float((mean - first).norm()) < float((last - first).norm())
 
@@ -284,33 +324,11 @@ def test_mixed_precision_learns_what_fp32_does_and_keeps_fp32_weights(data: Path
     assert {value.dtype for value in weights(tmp_path / "mixed").values()} == {torch.float32}
 
 
-def test_mixed_precision_computes_its_matrices_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, whole = set(), torch.nn.functional.linear
-
-    def watch(*arguments: Any) -> torch.Tensor:
-        result = whole(*arguments)
-        seen.add(result.dtype)
-        return result
-
-    monkeypatch.setattr(torch.nn.functional, "linear", watch)
-    learner = train_module.Learner(train_module.TwoStageViT(CONFIG), 0.1, mixed=True)
-    loss = learner(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), True)
-    assert seen == {torch.bfloat16} and loss.dtype == torch.float32
-
-
 def test_changed_and_mixed_images_are_trained_on(data: Path, trained: Path, tmp_path: Path) -> None:
     """Labels that are shared out cost more: the loss of an even guess is no longer the least."""
     changes = {"mixup": 0.8, "cutmix": 1.0, "erase": 0.5, "colour_jitter": 0.4}
     train(data, tmp_path, CONFIG, RULE, replace(RECIPE, epochs=1, **changes))
     assert 0.9 < lines(tmp_path)[0]["loss"] < 2 and lines(tmp_path)[0]["loss"] != lines(trained)[0]["loss"]
-
-
-def test_a_mixed_batch_s_loss_is_the_mean_of_both_labels_losses() -> None:
-    learner = train_module.Learner(train_module.TwoStageViT(CONFIG), 0.1)
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
-    shares = torch.tensor([[0.3, 0.7, 0], [0, 0.3, 0.7]])
-    one, other = (learner(images, torch.tensor(labels), True) for labels in ([0, 1], [1, 2]))
-    assert learner(images, shares, True).item() == pytest.approx((0.3 * one + 0.7 * other).item(), rel=1e-5)
 
 
 def test_every_line_tells_the_pace_of_loader_and_step(trained: Path) -> None:

@@ -26,13 +26,13 @@ TRAIN = "import sys; from sacvit.commands.train import main; sys.exit(main(sys.a
 KILLED = (
     """
 import os, signal, sys
-from sacvit.training import train
-real = train.learning_rate_at
+from sacvit.training import trainer
+real = trainer.learning_rate_at
 def at(recipe, step, steps):
     if step == int(os.environ["KILLED_AT"]) and os.environ.get("RANK", "0") == os.environ.get("KILLED_RANK", "0"):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(recipe, step, steps)
-train.learning_rate_at = at
+trainer.learning_rate_at = at
 """
     + TRAIN
 )

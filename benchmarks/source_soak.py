@@ -2,8 +2,8 @@
 
 python benchmarks/source_soak.py --engine build/ee.onnx build/sac.onnx --cycles 200 --protocol rtsp
 
-A server on this machine stalls for longer than the stall limit in one cycle, and dies and returns in the next. A cycle ends when
-frames come again. The exit code is 1 when the second half of the cycles holds more than the first.
+A server on this machine stalls for longer than the stall limit in one cycle, and dies and returns in the next. A cycle ends
+with new frames. The exit code is 1 when the second half of the cycles holds more than the first.
 """
 
 from __future__ import annotations

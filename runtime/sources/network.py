@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 from ...bundle.errors import UsageError
 from .address import PORTS, Address, parse_address, scheme_of
@@ -20,6 +21,7 @@ from .video import VideoFile
 # taken to keep up with 1080p; larger pictures get more threads.
 PIXELS_PER_THREAD = 1920 * 1080
 NOT_FOUND = 404
+HLS_STALL_S = 30.0  # a playlist gives segments of up to 10 s at once; opening it anew would repeat the last ones
 
 
 def matches(spec: str) -> bool:
@@ -29,8 +31,12 @@ def matches(spec: str) -> bool:
 def open_network(spec: str, options: OpenOptions) -> Source:
     """A live stream, or every frame of a stream that ends: a file over HTTP, an HLS playlist with an end."""
     address = parse_address(spec)
-    if address.scheme.startswith("http") and _ends(address, options):
-        return VideoFile(address.shown, lambda: open_stream(address, options, options.open_timeout_s), options.loop)
+    if address.scheme.startswith("http"):
+        reply = _answer_of(address)
+        if _ends(reply, address, options):
+            return VideoFile(address.shown, lambda: open_stream(address, options, options.open_timeout_s), options.loop)
+        if _is_playlist(reply) and options.stall_timeout_s is None:
+            options = replace(options, stall_timeout_s=HLS_STALL_S)
     return LiveSource(
         address.shown,
         lambda allowed_s: open_stream(address, options, allowed_s),
@@ -69,16 +75,23 @@ def _open_with_threads(address: Address, options: OpenOptions, allowed_s: float,
         return cv2.VideoCapture(address.url, cv2.CAP_FFMPEG, limits)
 
 
-def _ends(address: Address, options: OpenOptions) -> bool:
-    """Whether what an HTTP server sends has an end. Not for MJPEG, nor where it does not answer: cameras come and go."""
+def _answer_of(address: Address) -> Reply:
+    """What an HTTP server answers; status 0 where there is no answer: cameras come and go."""
     try:
-        reply = ask(address)
+        return ask(address)
     except (OSError, ValueError, UsageError):
+        return Reply(0, "", {}, "")
+
+
+def _is_playlist(reply: Reply) -> bool:
+    return "mpegurl" in reply.headers.get("content-type", "").lower()
+
+
+def _ends(reply: Reply, address: Address, options: OpenOptions) -> bool:
+    """Whether what an HTTP server sends has an end: by its length, or by what FFmpeg finds in it. MJPEG has none."""
+    if reply.status != 200 or reply.headers.get("content-type", "").lower().startswith("multipart/"):
         return False
-    kind = reply.headers.get("content-type", "").lower()
-    if reply.status != 200 or kind.startswith("multipart/"):
-        return False
-    if "content-length" in reply.headers and "mpegurl" not in kind:
+    if "content-length" in reply.headers and not _is_playlist(reply):
         return True
     capture = _open_with_threads(address, options, options.open_timeout_s, 1)
     try:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +15,6 @@ from sacvit.bundle.errors import DeviceError, ImageError, UsageError
 from sacvit.runtime.sources import network
 from sacvit.runtime.sources.address import parse_address
 from sacvit.runtime.sources.frame import OpenOptions
-from sacvit.runtime.sources.live import LiveSource
 from sacvit.runtime.sources.network import NETWORK, open_stream
 from sacvit.runtime.sources.opening import open_source
 
@@ -101,25 +102,23 @@ def test_a_video_over_http_gives_every_frame_once(video):
     assert not source.live and source.faults == []
 
 
-@pytest.fixture(scope="module")
-def segment(tmp_path_factory) -> bytes:
-    """An MPEG-2 transport stream of 20 frames, of which OpenCV gives 19: the last one is held back."""
-    path = tmp_path_factory.mktemp("segment") / "0.ts"
+def segment(folder: Path, first_shade: int) -> tuple[str, bytes]:
+    """An MPEG-2 transport stream of 20 grey frames, each 5 shades brighter."""
+    path = folder / f"{first_shade}.ts"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
-    for shade in range(20):
-        writer.write(np.full((48, 64, 3), 10 * shade, np.uint8))
+    for number in range(20):
+        writer.write(np.full((48, 64, 3), first_shade + 5 * number, np.uint8))
     writer.release()
-    return path.read_bytes()
+    return "video/mp2t", path.read_bytes()
 
 
-def playlist(*end: str) -> tuple[str, bytes]:
-    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXTINF:1.0,", "0.ts", *end]
+def playlist(*more: str) -> tuple[str, bytes]:
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXTINF:1.0,", "0.ts", *more]
     return "application/vnd.apple.mpegurl", "\n".join(lines).encode()
 
 
-def test_a_playlist_with_an_end_gives_every_frame_once(segment):
-    files = {"/vod.m3u8": playlist("#EXT-X-ENDLIST"), "/0.ts": ("video/mp2t", segment)}
-    camera = MjpegServer(files=files)
+def test_a_playlist_with_an_end_gives_every_frame_once(tmp_path):
+    camera = MjpegServer(files={"/vod.m3u8": playlist("#EXT-X-ENDLIST"), "/0.ts": segment(tmp_path, 0)})
     source, frames = take(f"http://{camera.place}/vod.m3u8", 50)
     camera.die()
     shades = [int(frame.image[0, 0, 0]) for frame in frames]
@@ -127,11 +126,21 @@ def test_a_playlist_with_an_end_gives_every_frame_once(segment):
     assert not source.live
 
 
-def test_a_playlist_without_an_end_is_live(segment):
-    camera = MjpegServer(files={"/live.m3u8": playlist(), "/0.ts": ("video/mp2t", segment)})
-    source = open_source(f"http://{camera.place}/live.m3u8", OpenOptions(open_timeout_s=3))
+def test_a_live_playlist_repeats_no_segment(tmp_path):
+    """Frames come a segment at a time: the silence between two of them is no loss."""
+    files = {"/live.m3u8": playlist(), "/0.ts": segment(tmp_path, 0), "/1.ts": segment(tmp_path, 120)}
+    camera = MjpegServer(files=files)
+    source = open_source(f"http://{camera.place}/live.m3u8")
+    more = playlist("#EXT-X-DISCONTINUITY", "#EXTINF:1.0,", "1.ts")
+    threading.Timer(1.3, camera.files.__setitem__, ["/live.m3u8", more]).start()
+    shades = []
+    for frame in source:
+        shades.append(int(frame.image[0, 0, 0]))
+        if shades[-1] >= 120:
+            break
+    source.close()
     camera.die()
-    assert isinstance(source, LiveSource)
+    assert source.live and shades == sorted(shades)
 
 
 def test_a_recording_over_rtsp_ends():

@@ -104,7 +104,10 @@ def run_chain(
             ends.callback(source.close)
     summary = statistics.summary(duration_s) | {"dropped": source.dropped, "skipped": len(source.faults)}
     summary["drift"] = [] if watch is None else watch.alarms
-    return Outcome(summary, list(source.faults), interrupted)
+    faults = list(source.faults)
+    if not statistics.frames and not interrupted and not faults:
+        faults.append("the source gave no frame")  # and no reason: still no success
+    return Outcome(summary, faults, interrupted)
 
 
 def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list[Frame]]:

@@ -123,6 +123,10 @@ def test_a_deadline_counts_from_when_a_frame_was_taken(bundles, pictures):
     assert [answer.result.degraded for answer in sink.answers] == [True] * 3
 
 
+def test_a_run_without_a_frame_has_a_fault(pipeline, pictures):
+    assert run_chain(pipeline, ListSource(pictures[:0]), []).faults == ["the source gave no frame"]
+
+
 def test_the_viewers_quit_is_a_normal_end(pipeline, pictures):
     sink = Collector(quit_after=3)
     outcome = run_chain(pipeline, ListSource(pictures), [sink])

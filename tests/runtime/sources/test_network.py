@@ -15,7 +15,7 @@ from sacvit.bundle.errors import DeviceError, ImageError, UsageError
 from sacvit.runtime.sources import network
 from sacvit.runtime.sources.address import parse_address
 from sacvit.runtime.sources.frame import OpenOptions
-from sacvit.runtime.sources.network import NETWORK, open_stream
+from sacvit.runtime.sources.network import NETWORK, open_stream, rtsp_pipeline
 from sacvit.runtime.sources.opening import open_source
 
 
@@ -89,6 +89,21 @@ def test_a_stream_is_decoded_by_no_more_threads_than_its_size_takes(monkeypatch,
     capture.release()
     camera.die()
     assert asked[-1] == threads
+
+
+def test_nothing_of_an_address_leaves_its_quotes_in_a_pipeline():
+    pipeline = rtsp_pipeline(parse_address('rtsp://u:p"w@cam/x" ! filesink location="/tmp/y'))
+    assert pipeline.count('"') == 2 and pipeline.count(" ! ") == 4
+    assert 'location="rtsp://u:p%22w@cam:554/x%22%20%21%20filesink%20location=%22/tmp/y"' in pipeline
+
+
+def test_an_older_opencv_whose_gstreamer_opens_nothing_takes_ffmpeg(monkeypatch):
+    monkeypatch.delattr(cv2, "CAP_PROP_N_THREADS")
+    monkeypatch.setattr(network, "opencv_has", lambda feature: True)
+    camera = RtspServer(0.04)
+    _, frames = take(camera.url, 1)
+    camera.die()
+    assert len(frames) == 1
 
 
 # Streams that end

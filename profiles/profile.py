@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +31,8 @@ from .timing.layers import layer_rows, time_layers
 from .timing.pass_parts import time_parts
 from .timing.plain import Plain
 from .timing.scenarios import SCENARIOS
-from .timing.session import Report, Schedule, missing_windows, plan_schedule, run_session
+from .timing.schedule import foreword, missing_windows, plan_schedule
+from .timing.session import Report, Session, Surroundings
 from .timing.store import Store, open_store
 from .timing.trtexec import Pass, summary_lines, write_times
 
@@ -172,17 +172,8 @@ def _measure_mode(
 
         try:
             store.add("look", {"session": session, **look})
-            run_session(
-                store,
-                contenders,
-                source,
-                schedule,
-                mode=mode,
-                order=order,
-                conditions=conditions,
-                report=report,
-                watch=watch,
-            )
+            around = Surroundings(source, report, conditions, watch)
+            Session(store, schedule, around, mode).run(contenders, order)
         finally:
             watch()
             told = [one for one in describe_changes(before, after) if not one.invalidates]
@@ -251,26 +242,6 @@ def rounds_of(request: Request) -> int:
     if request.scenario is not None or (request.iterations is not None and request.iterations < SINGLE_ROUND_PASSES):
         return 1
     return ROUNDS
-
-
-def foreword(source: PowerSource, schedule: Schedule, windows: int, contenders: Sequence[Contender]) -> list[str]:
-    """What is about to happen, how long it takes, and whether there will be energy."""
-    names = ", ".join(contender.name for contender in contenders)
-    length = f"{schedule.window_s:g} s" if schedule.passes is None else f"{schedule.passes} passes"
-    idle = f", idle 2 x {schedule.idle_s:g} s" if schedule.idle_s else ""
-    lines = [f"{windows} windows of {length}{idle}: {names}"]
-    if schedule.passes is None:
-        lines[0] += f"; about {max(1, round(schedule.total_s(windows)))} s"
-    if not source.measures:
-        lines.append(f"no power is measured: {source.reason}")
-    elif schedule.passes is None and schedule.window_s < schedule.needed_s * (1 - 1e-3):
-        lines.append(
-            f"no energy: {source.name} needs windows of {schedule.needed_s:g} s, these have {schedule.window_s:g} s."
-            f" Give --duration-s {math.ceil(schedule.needed_s * schedule.rounds)} or more"
-        )
-    else:
-        lines.append(f"power: {source.name}; total: {source.scope}")
-    return lines
 
 
 def header(request: Request, pipeline: Pipeline, plain: Plain | None, images: Images) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...bundle.files import written_whole
 from ..power.energy import TOTAL
-from ..results.result import pooled
+from ..results.contender import pooled
 from ..timing.contenders import PLAIN
 from ..timing.store import Store
 from .charts import Band, Bar, Line, Mark, Series, bars, curves, histogram, timeline

@@ -35,11 +35,14 @@ def _mode_lines(mode: Mapping[str, Any]) -> list[str]:
     label, main = mode_label(mode), mode["main"]
     lines = [f"=== sacvit{f', power mode {label}' if label else ''} ==="]
     lines.append(
-        f"{'ms a pass':<16}{'n':>8}" + "".join(f"{name:>9}" for name in COLUMNS) + f"{'CoV':>8}{'images/s':>10}"
+        f"{'ms a pass':<16}{'n':>8}"
+        + "".join(f"{name:>9}" for name in COLUMNS)
+        + f"{'CoV':>8}{'images/s':>10}{'rounds':>9}"
     )
     for name, contender in contenders.items():
         rate = "" if contender["threshold"] is None else f"  {contender['exit_rate']:.1%} exit"
-        lines.append(latency_row(name, contender["paths_ms"]["all"]) + f"{contender['throughput']:>10.5g}{rate}")
+        row = latency_row(name, contender["paths_ms"]["all"]) + f"{contender['throughput']:>10.5g}"
+        lines.append(f"{row}{spread_text(contender):>9}{rate}")
         if name == main:
             paths = [(f"{path} path", contender["paths_ms"][path]) for path in ("exit", "full")]
             lines += [latency_row(f"  {path}", values) for path, values in paths if values["n"]]
@@ -48,11 +51,32 @@ def _mode_lines(mode: Mapping[str, Any]) -> list[str]:
     for name, contender in contenders.items():
         if contender["scenario"] is not None:
             lines += scenario_lines(name, contender["scenario"])
-    lines += ["", *_energy_lines(mode), "", *_break_even_lines(mode)]
+    lines += [*load_lines(mode), "", *_energy_lines(mode), "", *_break_even_lines(mode)]
     if mode["valid"] is None:
         lines.append("note: a session was killed: nobody looked at the machine after it")
     lines += [f"note: {text}" for text in mode["warnings"]]
     return lines + [f"{'INVALID' if one['invalidates'] else 'note'}: {one['text']}" for one in mode["changes"]]
+
+
+def spread_text(contender: Mapping[str, Any]) -> str:
+    """How far the mean may lie off, by what the rounds differ."""
+    half = contender["ms_per_image_plus_minus"]
+    return "± ?" if half is None else f"± {half / contender['ms_per_image']:.1%}"
+
+
+def load_lines(mode: Mapping[str, Any]) -> list[str]:
+    """The worst of what was seen during the windows; nothing on a system that does not count it."""
+    loads = [one["load"] for one in mode["contenders"].values() if one["load"] is not None]
+    if not loads:
+        return []
+    names = {"others": "other programs", "stolen": "steal", "waited": "waiting for a core"}
+    shares = [
+        f"{said} {max(one[name] for one in loads):.1%}" for name, said in names.items() if loads[0][name] is not None
+    ]
+    queue = max(one["running_mean"] for one in loads)
+    repeated = sum(one["repeated_windows"] for one in loads)
+    again = f"; {repeated} windows were measured again" if repeated else ""
+    return [f"worst window: {', '.join(shares)} of the processor time, run queue {queue:.1f}{again}"]
 
 
 def mode_label(mode: Mapping[str, Any]) -> str | None:
@@ -131,15 +155,8 @@ def _break_even_lines(mode: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def break_even_text(told: Mapping[str, float]) -> str:
-    needed = told["exit_rate"]
-    verdict = (
-        "never pays off" if needed > 1 else "always pays off" if needed <= 0 else f"pays off from {needed:.1%} exits on"
-    )
-    return (
-        f"the second stage {verdict}; measured {told['measured_exit_rate']:.1%}, margin {100 * told['margin']:+.1f} points,"
-        f" {told['gain']:.2f}x over the plain ViT"
-    )
+def break_even_text(told: Mapping[str, Any]) -> str:
+    return str(told["text"])
 
 
 def amount_text(amount: Mapping[str, Any] | None) -> str:

@@ -1,212 +1,215 @@
-"""Windows of every contender in turn, between two stretches of idling, with power sampled all along."""
+"""Windows of every contender in turn, between two stretches of idling, with power and load watched all along.
+
+A window during which something else took the processor is measured again. When that does not help, the calmest attempt is
+kept and marked with what disturbed it.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ...machine.activity import Activity, read_activity
 from ..power.energy import PowerWindow, measure, meter_of
 from ..power.sampler import Sampler
 from ..power.source import PERIOD_S, PowerSource, describe
 from .contenders import PLAIN, Contender, Record, run_for
+from .load_watch import Load, LoadWatch
+from .schedule import Schedule
 from .store import Store
 
-SHORTEST_IDLE_S = 10.0
-LEADS = 5  # time constants until a filter has settled to a 150th
 LATEST_GAPS = 2  # longest gaps between readings, that one behind the end of a window is waited for
+MOST_REPEATS = 2  # of a disturbed window; of all windows together, half as many as there are windows
 Report = Callable[[str, float], None]  # what is done now, and for how many seconds
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long everything lasts, in seconds. passes: of a window, instead of its length.
+class Surroundings:
+    """What a session has beside its contenders. conditions: of the machine, stored with the session.
 
-    lead_s: every window begins that long after its contender has begun to run, so that clocks and the sensor's filter have
-    settled. needed_s: the shortest window that the sensor can measure. least_passes: of a window, however long they take.
+    report: is told what is done now. watch: looks at the machine after each window.
     """
 
-    window_s: float
-    passes: int | None
-    rounds: int
-    warmup_s: float
-    lead_s: float
-    idle_s: float
-    needed_s: float
-    least_passes: int = 1
-
-    def total_s(self, windows: int) -> float:
-        return self.warmup_s + 2 * (self.idle_s and self.idle_s + self.lead_s) + windows * (self.window_s + self.lead_s)
+    source: PowerSource
+    report: Report
+    conditions: Mapping[str, Any] | None = None
+    watch: Callable[[], None] = lambda: None
+    pause: Callable[[float], None] = time.sleep
+    read_load: Callable[[], Activity | None] | None = None  # of another machine than this one
 
 
-def plan_schedule(
-    source: PowerSource, duration_s: float, iterations: int | None, warmup_ms: float, rounds: int
-) -> Schedule:
-    """`duration_s` or `iterations` for each contender, in `rounds` windows."""
-    meter = meter_of(source)
-    needed_s = meter.needed_s(source.kind == "energy")
-    window_s = duration_s / rounds
-    can_measure = source.measures and (iterations is not None or window_s >= needed_s * (1 - 1e-3))
-    return Schedule(
-        window_s=window_s,
-        passes=None if iterations is None else -(-iterations // rounds),
-        rounds=rounds,
-        warmup_s=warmup_ms / 1e3,
-        lead_s=max(warmup_ms / 1e3, LEADS * meter.filter_s) if can_measure else warmup_ms / 1e3,
-        idle_s=max(SHORTEST_IDLE_S, needed_s) if can_measure else 0.0,
-        needed_s=needed_s,
-    )
+@dataclass(frozen=True)
+class Attempt:
+    """One measurement of a window. load: None on a system that does not count it."""
+
+    record: Record
+    begin_s: float
+    end_s: float
+    power: PowerWindow
+    load: Load | None
+
+    @property
+    def disturbances(self) -> list[str]:
+        return self.load.disturbances if self.load is not None else []
+
+    @property
+    def severity(self) -> float:
+        return self.load.severity if self.load is not None else 0.0
 
 
-def missing_windows(
-    store: Store, contenders: Sequence[Contender], mode: int | None, rounds: int
-) -> list[tuple[int, int]]:
-    """(round, place of the contender) of what is not in the store, A B C, B C A, ..."""
-    done = {(line["round"], line["contender"]) for line in store.of("window") if line["mode"] == mode}
-    order = []
-    for number in range(rounds):
-        for place in range(len(contenders)):
-            turned = (place + number) % len(contenders)
-            if (number, contenders[turned].name) not in done:
-                order.append((number, turned))
-    return order
+class Session:
+    """One sitting: the windows of `order`, (round, place of the contender), in one power mode."""
+
+    def __init__(self, store: Store, schedule: Schedule, around: Surroundings, mode: int | None) -> None:
+        self._store, self._schedule, self._around, self._mode = store, schedule, around, mode
+        self._number = len(store.of("session"))
+        self._sampler = Sampler(around.source)
+        here = partial(read_activity, threading.get_native_id(), around.source.pids)
+        self._load = LoadWatch(around.read_load or here)
+        self._repeats_left = 0
+        self._began = time.perf_counter()
+
+    def run(self, contenders: Sequence[Contender], order: Sequence[tuple[int, int]]) -> None:
+        """Measures the windows and adds each to the store as it ends.
+
+        Ctrl-C ends it with what was measured so far stored, and goes on to the caller.
+        """
+        around, schedule = self._around, self._schedule
+        self._began, self._repeats_left = time.perf_counter(), -(-len(order) // 2)
+        self._add(
+            "session",
+            {
+                "mode": self._mode,
+                "power": describe(around.source),
+                "schedule": asdict(schedule),
+                "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "conditions": around.conditions,
+            },
+        )
+        with self._sampler, self._load:
+            try:
+                for contender in {contenders[place].name: contenders[place] for _, place in order}.values():
+                    around.report(f"warm-up: {contender.name}", schedule.warmup_s)
+                    run_for(contender, schedule.warmup_s)
+                self._idle("before")
+                load_s = time.perf_counter()
+                for place, (turn, index) in enumerate(order):
+                    contender = contenders[index]
+                    around.report(f"round {turn + 1}: {contender.name}", schedule.lead_s + schedule.window_s)
+                    lead = run_for(contender, schedule.lead_s)
+                    if place == 0:
+                        self._rise(load_s)
+                    self._window(contender, turn, len(lead.begin_s))
+                    around.watch()
+                self._idle("after")
+            finally:
+                self._trace()
+
+    def _add(self, kind: str, content: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]] | None = None) -> None:
+        self._store.add(kind, {"session": self._number, **content}, arrays)
+
+    def _idle(self, when: str) -> None:
+        if not self._schedule.idle_s:
+            return
+        self._around.report(f"idle {when}", self._schedule.idle_s)
+        pause = self._around.pause
+        pause(self._schedule.lead_s)  # the filter still holds what ran before
+        first, begin_s = self._load.take(), time.perf_counter()
+        pause(self._schedule.idle_s)
+        end_s, last = time.perf_counter(), self._load.take()
+        power = self._power(begin_s, end_s, lambda: pause(PERIOD_S / 5))
+        load = self._load.between(first, last)
+        content = {"when": when, "begin_s": begin_s - self._began, "power": asdict(power), **_loaded(load)}
+        self._add("idle", content)
+
+    def _power(self, begin_s: float, end_s: float, go_on: Callable[[], object]) -> PowerWindow:
+        """Mean power of a window that has just ended.
+
+        go_on: keeps things as they were, for some ms, until there is a reading from behind the window's end.
+        """
+        sampler, source = self._sampler, self._around.source
+        while source.measures and time.perf_counter() < end_s + LATEST_GAPS * source.longest_gap_s:
+            if sampler.readings and sampler.readings[-1].time_s >= end_s:
+                break
+            go_on()
+        return measure(sampler, meter_of(source, sampler), begin_s, end_s, needed_s=self._schedule.needed_s)
+
+    def _rise(self, load_s: float) -> None:
+        """How long the sensor took to show the first load: its filter as it is, stored with the run."""
+        source = self._around.source
+        if not source.total_rails:
+            return
+        meter = meter_of(source, self._sampler)
+        trace = self._sampler.trace(source.total_rails)
+        rise_s = trace.rise_s(load_s, time.perf_counter(), meter.steps_mw["total"])
+        self._add("rise", {"rise_s": rise_s})
+
+    def _window(self, contender: Contender, turn: int, lead_passes: int) -> None:
+        attempts = [self._attempt(contender)]
+        while attempts[-1].disturbances and len(attempts) <= MOST_REPEATS and self._repeats_left:
+            self._repeats_left -= 1
+            why = attempts[-1].disturbances[0]
+            self._around.report(f"round {turn + 1}: {contender.name} again: {why}", self._schedule.window_s)
+            attempts.append(self._attempt(contender))
+        kept = min(attempts, key=lambda one: (bool(one.disturbances), one.severity))
+        arrays = kept.record.arrays()
+        passes, survivors = len(kept.record.begin_s), int(arrays["survivors"].sum())
+        images = passes * contender.batch
+        counts = {"plain": images} if contender.name == PLAIN else {"exit": images - survivors, "full": survivors}
+        self._add(
+            "window",
+            {
+                "mode": self._mode,
+                "round": turn,
+                "lead_passes": lead_passes,
+                "contender": contender.name,
+                "threshold": contender.threshold,
+                "passes": passes,
+                "images": images,
+                "counts": counts,
+                "begin_s": kept.begin_s - self._began,
+                "duration_s": kept.end_s - kept.begin_s,
+                "power": asdict(kept.power),
+                "attempts": len(attempts),
+                **_loaded(kept.load),
+            },
+            {name: values.astype("f8" if name == "begin_s" else "f4") for name, values in arrays.items()},
+        )
+
+    def _attempt(self, contender: Contender) -> Attempt:
+        schedule, first = self._schedule, self._load.take()
+        record = run_for(contender, schedule.window_s, schedule.passes, schedule.least_passes)
+        begin_s, end_s = record.begin_s[0], time.perf_counter()
+        last = self._load.take()
+        power = self._power(begin_s, end_s, lambda: contender.run_pass(Record()))
+        return Attempt(record, begin_s, end_s, power, self._load.between(first, last))
+
+    def _trace(self) -> None:
+        """Every reading as power, for the time line; and what went wrong with the source."""
+        sampler, source = self._sampler, self._around.source
+        rails = {rail: sampler.trace((rail,)).as_power() for rail in source.sensors}
+        if source.total_rails:
+            rails["total"] = sampler.trace(source.total_rails).as_power()
+        arrays: dict[str, npt.NDArray[np.float64]] = {}
+        for place, trace in enumerate(rails.values()):
+            arrays[f"{place}_s"] = trace.times_s - self._began
+            arrays[f"{place}_mw"] = trace.values
+        content = {"rails": list(rails), "readings": len(sampler.readings), "faults": sampler.faults}
+        self._add("trace", content, arrays)
 
 
-def run_session(
-    store: Store,
-    contenders: Sequence[Contender],
-    source: PowerSource,
-    schedule: Schedule,
-    *,
-    mode: int | None,
-    order: Sequence[tuple[int, int]],
-    conditions: Mapping[str, Any] | None = None,
-    report: Report,
-    watch: Callable[[], None] = lambda: None,
-    pause: Callable[[float], None] = time.sleep,
-) -> None:
-    """Measures the windows of `order` and adds each to the store as it ends.
-
-    conditions: of the machine, stored with the session. watch: looks at it after each window.
-
-    Ctrl-C ends it with what was measured so far stored, and goes on to the caller.
-    """
-    number = len(store.of("session"))
-    began = time.perf_counter()
-    store.add(
-        "session",
-        {
-            "session": number,
-            "mode": mode,
-            "power": describe(source),
-            "schedule": asdict(schedule),
-            "date": _now(),
-            "conditions": conditions,
-        },
-    )
-    with Sampler(source) as sampler:
-        try:
-            for contender in {contenders[place].name: contenders[place] for _, place in order}.values():
-                report(f"warm-up: {contender.name}", schedule.warmup_s)
-                run_for(contender, schedule.warmup_s)
-            _idle(store, sampler, schedule, number, "before", began, report, pause)
-            load_s = time.perf_counter()
-            for place, (turn, index) in enumerate(order):
-                contender = contenders[index]
-                report(f"round {turn + 1}: {contender.name}", schedule.lead_s + schedule.window_s)
-                lead = run_for(contender, schedule.lead_s)
-                if place == 0:
-                    _rise(store, sampler, number, load_s)
-                where = {"session": number, "mode": mode, "round": turn, "lead_passes": len(lead.begin_s)}
-                _measure_window(store, sampler, schedule, contender, where, began)
-                watch()
-            _idle(store, sampler, schedule, number, "after", began, report, pause)
-        finally:
-            _add_trace(store, sampler, number, began)
-
-
-def _idle(
-    store: Store, sampler: Sampler, schedule: Schedule, session: int, when: str, began: float, report: Report,
-    pause: Callable[[float], None],
-) -> None:  # fmt: skip
-    if not schedule.idle_s:
-        return
-    report(f"idle {when}", schedule.idle_s)
-    pause(schedule.lead_s)  # the filter still holds what ran before
-    begin_s = time.perf_counter()
-    pause(schedule.idle_s)
-    end_s = time.perf_counter()
-    power = _power(sampler, schedule, begin_s, end_s, lambda: pause(PERIOD_S / 5))
-    content = {"session": session, "when": when, "begin_s": begin_s - began, "power": asdict(power)}
-    store.add("idle", content)
-
-
-def _power(
-    sampler: Sampler, schedule: Schedule, begin_s: float, end_s: float, go_on: Callable[[], object]
-) -> PowerWindow:
-    """Mean power of a window that has just ended.
-
-    go_on: keeps things as they were, for some ms, until there is a reading from behind the window's end.
-    """
-    source = sampler.source
-    while source.measures and time.perf_counter() < end_s + LATEST_GAPS * source.longest_gap_s:
-        if sampler.readings and sampler.readings[-1].time_s >= end_s:
-            break
-        go_on()
-    return measure(sampler, meter_of(source, sampler), begin_s, end_s, needed_s=schedule.needed_s)
-
-
-def _rise(store: Store, sampler: Sampler, session: int, load_s: float) -> None:
-    """How long the sensor took to show the first load: its filter as it is, stored with the run."""
-    if not sampler.source.total_rails:
-        return
-    meter = meter_of(sampler.source, sampler)
-    trace = sampler.trace(sampler.source.total_rails)
-    rise_s = trace.rise_s(load_s, time.perf_counter(), meter.steps_mw["total"])
-    store.add("rise", {"session": session, "rise_s": rise_s})
-
-
-def _measure_window(
-    store: Store, sampler: Sampler, schedule: Schedule, contender: Contender, where: dict[str, Any], began: float
-) -> None:
-    record = run_for(contender, schedule.window_s, schedule.passes, schedule.least_passes)
-    begin_s, end_s = record.begin_s[0], time.perf_counter()
-    power = _power(sampler, schedule, begin_s, end_s, lambda: contender.run_pass(Record()))
-    arrays = record.arrays()
-    passes = len(record.begin_s)
-    survivors = int(arrays["survivors"].sum())
-    images = passes * contender.batch
-    counts = {"plain": images} if contender.name == PLAIN else {"exit": images - survivors, "full": survivors}
-    store.add(
-        "window",
-        {
-            **where,
-            "contender": contender.name,
-            "threshold": contender.threshold,
-            "passes": passes,
-            "images": images,
-            "counts": counts,
-            "begin_s": begin_s - began,
-            "duration_s": end_s - begin_s,
-            "power": asdict(power),
-        },
-        {name: values.astype("f8" if name == "begin_s" else "f4") for name, values in arrays.items()},
-    )
-
-
-def _add_trace(store: Store, sampler: Sampler, session: int, began: float) -> None:
-    """Every reading as power, for the time line; and what went wrong with the source."""
-    rails = {rail: sampler.trace((rail,)).as_power() for rail in sampler.source.sensors}
-    if sampler.source.total_rails:
-        rails["total"] = sampler.trace(sampler.source.total_rails).as_power()
-    arrays = {}
-    for place, trace in enumerate(rails.values()):
-        arrays[f"{place}_s"] = trace.times_s - began
-        arrays[f"{place}_mw"] = trace.values
-    content = {"session": session, "rails": list(rails), "readings": len(sampler.readings), "faults": sampler.faults}
-    store.add("trace", content, arrays)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+def _loaded(load: Load | None) -> dict[str, Any]:
+    """For a line of the store: the load, and what of it disturbed the measurement."""
+    if load is None:
+        return {"load": None, "disturbances": []}
+    rounded = {
+        name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in asdict(load).items()
+    }
+    return {"load": rounded, "disturbances": load.disturbances}

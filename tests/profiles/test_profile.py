@@ -20,9 +20,10 @@ from sacvit.profiles.power.source import NoPower, PowerError
 from sacvit.profiles.profile import Request, profile_pair
 from sacvit.profiles.reports.comparison import compare, differences
 from sacvit.profiles.reports.profile_page import write_report
-from sacvit.profiles.reports.text import amount_text, break_even_text, summary_lines
+from sacvit.profiles.reports.text import amount_text, summary_lines
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.timing.contenders import PLAIN
+from sacvit.profiles.timing.session import Session
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.backends import read_record
 
@@ -100,7 +101,7 @@ def test_an_interruption_restores_the_mode(request_, modes, tmp_path, monkeypatc
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "run_session", interrupt)
+    monkeypatch.setattr(Session, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
         profiled(replace(request_, power_modes=[0]), tmp_path, modes=modes)
     assert modes.mode == 2
@@ -194,7 +195,7 @@ def test_the_source_is_closed_whatever_happens(request_, tmp_path, monkeypatch):
             self.is_closed = True
 
     source = Source("none")
-    monkeypatch.setattr(module, "run_session", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(Session, "run", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         profiled(request_, tmp_path, source=source)
     assert source.is_closed
@@ -260,8 +261,7 @@ def test_exported_times_decide_as_the_pipeline_with_its_tuned_temperature(plain_
 
 
 def test_windows_too_short_for_the_sensor_are_told_before_the_run_with_the_length_needed(request_, tmp_path, world):
-    from sacvit.profiles.profile import foreword
-    from sacvit.profiles.timing.session import plan_schedule
+    from sacvit.profiles.timing.schedule import foreword, plan_schedule
 
     lines = foreword(world, plan_schedule(world, 6.0, None, 200.0, 3), 9, [])
     assert lines[1] == (
@@ -303,11 +303,3 @@ def test_the_plain_vit_needs_no_gate_in_its_summary(request_, plain_bundle, tmp_
 )
 def test_an_amount_has_as_many_digits_as_its_uncertainty_allows(value, width, text):
     assert amount_text({"value": value, "plus_minus": width}) == text
-
-
-@pytest.mark.parametrize(
-    ("needed", "words"), [(1.2, "never pays off"), (-0.1, "always pays off"), (0.4, "from 40.0% exits on")]
-)
-def test_a_break_even_outside_of_all_rates_is_said_in_words(needed, words):
-    told = {"exit_rate": needed, "measured_exit_rate": 0.5, "margin": 0.5 - needed, "gain": 1.1}
-    assert words in break_even_text(told)

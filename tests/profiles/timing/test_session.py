@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sacvit.machine.activity import Activity
 from sacvit.profiles.power.source import NoPower, PowerError
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.timing.contenders import ALWAYS, NEVER, PLAIN, Record, run_for
-from sacvit.profiles.timing.session import Schedule, missing_windows, plan_schedule, run_session
+from sacvit.profiles.timing.schedule import Schedule, missing_windows, plan_schedule
+from sacvit.profiles.timing.session import Session, Surroundings
 from sacvit.profiles.timing.store import open_store
 
 LONG = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.2, lead_s=2.0, idle_s=10.0, needed_s=10.0)
@@ -31,9 +35,10 @@ class Load:
         record.confidence.append(0.5)
 
 
-def run(store, contenders, source, world, schedule=LONG, order=None):
+def run(store, contenders, source, world, schedule=LONG, order=None, read_load=lambda: None):
     order = missing_windows(store, contenders, None, schedule.rounds) if order is None else order
-    run_session(store, contenders, source, schedule, mode=None, order=order, report=lambda *_: None, pause=world.pause)
+    around = Surroundings(source, lambda *_: None, pause=world.pause, read_load=read_load)
+    Session(store, schedule, around, mode=None).run(contenders, order)
 
 
 def contenders(world):
@@ -182,3 +187,95 @@ def test_the_arrays_of_a_record_add_up_to_the_pass(world):
     record = run_for(Load(world, "eta 0.5", 0.5, 0.03), 0.0, passes=4)
     arrays = record.arrays()
     assert np.allclose(arrays["total"], [1.16, 3.16, 1.16, 3.16]) and list(arrays["survivors"]) == [0, 1, 0, 1]
+
+
+# -- other programs ---------------------------------------------------------------------------------------------------
+
+
+class Machine:
+    """Counters of a machine with two cores, on which others take a share of the time while the world's clock says so."""
+
+    def __init__(self, world, *disturbed):
+        self.world, self.disturbed = world, disturbed
+
+    def __call__(self):
+        now = self.world.now
+        others_s = sum(0.6 * 2 * max(0.0, min(now, end) - begin) for begin, end in self.disturbed if now > begin)
+        return Activity(now, 2, others_s + 1.9 * now, 1.9 * now, 0.0, {}, 5 if others_s else 2, 0, 0, 0.5)
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """The thread that looks at the counters takes the time of no test."""
+    monkeypatch.setattr("sacvit.profiles.timing.load_watch.PERIOD_S", 1e6)
+
+
+FOREVER = 1e9
+SHORT = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.0, lead_s=0.0, idle_s=0.0, needed_s=0.0)
+
+
+def test_a_window_that_was_disturbed_is_measured_again_and_the_calm_attempt_is_kept(tmp_path, world, still):
+    store = open_store(tmp_path, {})
+    machine = Machine(world, (world.now + 11.0, world.now + 15.0))  # inside the second window
+    run(store, contenders(world), NoPower("none"), world, SHORT, read_load=machine)
+    lines = store.of("window")
+    assert [line["attempts"] for line in lines] == [1, 2] + [1] * 10
+    assert all(line["disturbances"] == [] for line in lines) and lines[1]["begin_s"] == pytest.approx(20.0, abs=0.5)
+    mode = summarise(store)["modes"][0]
+    assert sum(one["load"]["repeated_windows"] for one in mode["contenders"].values()) == 1
+    assert not any(change["invalidates"] for change in mode["changes"])
+
+
+def test_a_disturbance_that_stays_is_measured_a_bounded_number_of_times_and_invalidates_the_run(tmp_path, world, still):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), NoPower("none"), world, SHORT, read_load=Machine(world, (world.now, FOREVER)))
+    lines = store.of("window")
+    assert len(lines) == 12 and max(line["attempts"] for line in lines) == 3
+    assert sum(line["attempts"] - 1 for line in lines) == 6  # half as many as there are windows
+    (mode,) = summarise(store)["modes"]
+    assert mode["valid"] is False
+    (change,) = [one for one in mode["changes"] if one["invalidates"]]
+    assert "12 of 12 windows were disturbed" in change["text"] and "other programs took 60%" in change["text"]
+
+
+def test_of_disturbed_attempts_the_calmest_is_kept(tmp_path, world, still):
+    store = open_store(tmp_path, {})
+    start = world.now
+    machine = Machine(world, (start, start + 10.0), (start + 14.0, start + 20.0), (start + 20.0, start + 30.0))
+    order = [(number, 0) for number in range(4)]
+    run(store, contenders(world)[:1], NoPower("none"), world, replace(SHORT, rounds=4), order, machine)
+    first = store.of("window")[0]
+    assert first["attempts"] == 3 and first["load"]["others"] == pytest.approx(0.36, abs=0.01) and first["disturbances"]
+
+
+def test_windows_of_milliseconds_are_not_judged_and_the_result_says_so(tmp_path, world, still):
+    store = open_store(tmp_path, {})
+    schedule = Schedule(0.1, None, 1, 0.0, 0.0, 0.0, 0.0)
+    run(store, contenders(world)[:1], NoPower("none"), world, schedule, read_load=Machine(world, (world.now, FOREVER)))
+    (mode,) = summarise(store)["modes"]
+    assert mode["contenders"][ALWAYS]["windows"] == 1 and not mode["changes"]
+    assert any("too short to show whether other programs disturbed them" in text for text in mode["warnings"])
+
+
+def test_a_system_that_does_not_count_processor_time_says_that_nothing_was_watched(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world)[:1], NoPower("none"), world, SHORT)
+    (mode,) = summarise(store)["modes"]
+    assert any("does not count processor time" in text for text in mode["warnings"])
+
+
+def test_idle_power_that_was_measured_on_a_busy_machine_invalidates_the_run(tmp_path, world, still):
+    store = open_store(tmp_path, {})
+    machine = Machine(world, (world.now, world.now + 12.0))
+    run(store, contenders(world)[:1], world, world, read_load=machine)
+    texts = [change["text"] for change in summarise(store)["modes"][0]["changes"] if change["invalidates"]]
+    assert any("idle power was measured on a busy machine" in text for text in texts)
+
+
+def test_a_run_is_read_whose_windows_were_stored_before_load_was_watched(tmp_path, world):
+    store = open_store(tmp_path, {})
+    run(store, contenders(world), NoPower("none"), world, SHORT)
+    for line in store.lines:
+        for name in ("load", "disturbances", "attempts"):
+            line.pop(name, None)
+    assert summarise(store)["modes"][0]["contenders"][PLAIN]["load"] is None

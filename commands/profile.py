@@ -20,7 +20,7 @@ from ..profiles.power.open import AUTO, choices, choices_help
 from .frame import new_parser, run_command, stop_on_signals
 
 if TYPE_CHECKING:
-    from ..profiles.profile import Request
+    from ..profiles.timing.subject import Request
 
 MOST_THRESHOLDS = 101
 PLAIN_PROGRESS_S = 10.0
@@ -102,8 +102,7 @@ def measure(options: argparse.Namespace) -> int:
     request = request_of(options)
     if request.export_times is not None:
         require_writable(request.export_times, "--export-times", ".json")
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise UsageError(f"--out {options.out} is a file; give a folder")
+    from ..bundle.folders import locked_folder
     from ..profiles.profile import profile_pair
     from ..profiles.reports.text import summary_lines
     from ..profiles.results.result import summarise
@@ -111,8 +110,10 @@ def measure(options: argparse.Namespace) -> int:
     stop_on_signals()
     progress = Progress()
     interrupted = False
-    with tempfile.TemporaryDirectory(prefix="sacvit-") as temporary:
-        folder = options.out or Path(temporary)
+    with (
+        tempfile.TemporaryDirectory(prefix="sacvit-") as temporary,
+        locked_folder(options.out or Path(temporary)) as folder,
+    ):
         try:
             store = profile_pair(request, folder, progress.report, progress.tell)
         except KeyboardInterrupt:
@@ -145,8 +146,8 @@ def measure(options: argparse.Namespace) -> int:
 def request_of(options: argparse.Namespace) -> Request:
     """The options, checked as far as that needs no engine. Raises UsageError."""
     from ..profiles.conditions.power_modes import parse_mode_list
-    from ..profiles.profile import Request
     from ..profiles.timing.scenarios import SCENARIOS
+    from ..profiles.timing.subject import Request
     from ..runtime.sources.address import without_password
 
     for name in ("duration_s", "warmup_ms"):
@@ -223,7 +224,7 @@ def show(lines: Sequence[str]) -> None:
 
 def estimate(options: argparse.Namespace) -> int:
     from ..model.config import ModelConfig
-    from ..model.cost import DERIVED_EXIT_RATE
+    from ..model.cost import DERIVED_EXIT_RATE, count_cost
     from ..profiles.estimates.boards import find_board
     from ..profiles.estimates.roofline import estimate as estimate_pair
     from ..profiles.estimates.roofline import estimate_lines
@@ -237,7 +238,7 @@ def estimate(options: argparse.Namespace) -> int:
     except ConfigError as reason:
         raise EngineError(f"{options.engine[0]} has a damaged sacvit record: {reason}. Export it again") from None
     found = estimate_pair(
-        config, board, board.mode(mode or None), record.precision, options.batch or 1, DERIVED_EXIT_RATE
+        count_cost(config), board, board.mode(mode or None), record.precision, options.batch or 1, DERIVED_EXIT_RATE
     )
     print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(estimate_lines(found)))
     return 0

@@ -11,8 +11,7 @@ from typing import Any, get_args
 
 from ...bundle.errors import UsageError, nearest
 from ...bundle.manifest import Precision
-from ...model.config import ModelConfig
-from ...model.cost import DERIVED_EXIT_RATE, ModelCost, StageCost, count_cost
+from ...model.cost import DERIVED_EXIT_RATE, ModelCost, StageCost
 from ..results.break_even import BreakEven, break_even
 from .boards import Board, Mode
 
@@ -134,9 +133,7 @@ def estimate_stage(cost: StageCost, board: Board, mode: Mode, precision: Precisi
     )
 
 
-def estimate(
-    model: ModelConfig | ModelCost, board: Board, mode: Mode, precision: Precision, batch: int, exit_rate: float
-) -> Estimate:
+def estimate(cost: ModelCost, board: Board, mode: Mode, precision: Precision, batch: int, exit_rate: float) -> Estimate:
     """The bounds of both stages, the chain and the plain ViT of this geometry. Raises UsageError for what cannot be."""
     if precision not in get_args(Precision):
         raise UsageError(
@@ -150,7 +147,6 @@ def estimate(
         )
     if mode not in board.modes:
         raise UsageError(f"{mode.name} is no mode of {board.name}; known: {', '.join(m.name for m in board.modes)}")
-    cost = count_cost(model) if isinstance(model, ModelConfig) else model
     ee, sac, plain = (estimate_stage(part, board, mode, precision, batch) for part in (cost.ee, cost.sac, cost.plain))
     return Estimate(board, mode, precision, batch, exit_rate, ee, sac, plain)
 

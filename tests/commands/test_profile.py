@@ -184,6 +184,23 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_with_130(engines, tmp_path, mon
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_two_runs_into_one_folder_at_once_are_refused(engines, tmp_path, capsys):
+    """Their windows would stand in one file under each other's sessions."""
+    command = [*engines, "--iterations", "3", "--warmup-ms", "1", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    before = (tmp_path / "out" / "run.jsonl").read_bytes()
+    holds = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(flush=True); input()"
+    first = subprocess.Popen(
+        [sys.executable, "-c", holds, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    first.stdout.readline()
+    try:
+        fails([*command, "--threshold", "0.5"], 2, "another", str(tmp_path / "out"), capsys=capsys)
+    finally:
+        first.communicate(b"\n")
+    assert (tmp_path / "out" / "run.jsonl").read_bytes() == before
+
+
 # The report
 
 
@@ -404,13 +421,13 @@ def test_thresholds_that_are_none_are_told(text, words, engines, capsys):
         (["--warmup-ms", "-1"], 2, "--warmup-ms -1"),
         (["--iterations", "0"], 2, "--iterations 0: give 1 or more"),
         (["--batch", "0"], 2, "--batch 0: give 1 or more"),
-        (["--batch", "65"], 2, "these engines take 1 to 64 images a pass"),
+        (["--batch", "65"], 2, "these engines take 1 to 64 images per pass"),
         (["--preset", "offline", "--iterations", "5"], 2, "leave --iterations out"),
         (["--preset", "single-stream", "--batch", "8"], 2, "asks one image at a time"),
         (["--power-modes", "a"], 2, "--power-modes a"),
         (["--power-modes", "0,1", "--iterations", "3"], 5, "this machine tells no power mode"),
         (["--power", "ina", "--iterations", "3"], 5, "no INA3221"),
-        (["--source", "nowhere.mp4", "--iterations", "3"], 1, "--source nowhere.mp4"),
+        (["--source", "nowhere.mp4", "--iterations", "3"], 1, "nowhere.mp4"),
         (["--report", "x.html"], 2, "--report is for --compare and --tegrastats-log"),
         (["--export-times", "x.txt"], 2, "give a name that ends in .json"),
     ],

@@ -14,16 +14,18 @@ from sacvit.bundle.errors import DeviceError, UsageError
 from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.stored_gate import Tuned, write_tuned
 from sacvit.machine.jetson import PowerMode
-from sacvit.profiles import profile as module
+from sacvit.profiles.conditions import watcher
 from sacvit.profiles.conditions.state import MachineState
 from sacvit.profiles.power.source import NoPower, PowerError
-from sacvit.profiles.profile import Request, profile_pair
+from sacvit.profiles.profile import profile_pair
 from sacvit.profiles.reports.comparison import compare, differences
 from sacvit.profiles.reports.profile_page import write_report
 from sacvit.profiles.reports.text import amount_text, summary_lines
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.timing.contenders import PLAIN
+from sacvit.profiles.timing.scenarios import SCENARIOS
 from sacvit.profiles.timing.session import Session
+from sacvit.profiles.timing.subject import Request
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.backends import read_record
 
@@ -75,7 +77,7 @@ def modes(monkeypatch):
     here = Modes()
     names = {0: "15W", 2: "MAXN"}
     monkeypatch.setattr(
-        module, "read_state", lambda own_pids=(): MachineState(power_mode=PowerMode(here.mode, names[here.mode]))
+        watcher, "read_state", lambda own_pids=(): MachineState(power_mode=PowerMode(here.mode, names[here.mode]))
     )
     return here
 
@@ -116,7 +118,7 @@ def test_the_pages_of_a_sweep_have_a_part_for_every_mode(request_, modes, tmp_pa
 
 def test_over_current_during_the_run_invalidates_it_visibly(request_, tmp_path, monkeypatch):
     counts = iter(range(5, 100))
-    monkeypatch.setattr(module, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))
+    monkeypatch.setattr(watcher, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))
     store = profiled(request_, tmp_path)
     result = summarise(store)
     assert not result["modes"][0]["valid"]
@@ -129,7 +131,7 @@ def test_over_current_during_the_run_invalidates_it_visibly(request_, tmp_path, 
 def test_a_throttle_that_came_and_went_during_the_run_invalidates_it_too(request_, tmp_path, monkeypatch):
     steps = iter([0, 0, 1, *[0] * 50])
     monkeypatch.setattr(
-        module, "read_state", lambda own_pids=(): MachineState(cooling={"cpu-throttle-alert": next(steps)})
+        watcher, "read_state", lambda own_pids=(): MachineState(cooling={"cpu-throttle-alert": next(steps)})
     )
     (mode,) = summarise(profiled(request_, tmp_path))["modes"]
     assert [change["invalidates"] for change in mode["changes"]] == [True] and not mode["valid"]
@@ -137,7 +139,7 @@ def test_a_throttle_that_came_and_went_during_the_run_invalidates_it_too(request
 
 def test_one_change_is_told_once_however_often_it_was_seen(request_, tmp_path, monkeypatch):
     counts = iter(range(5, 100))
-    monkeypatch.setattr(module, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))
+    monkeypatch.setattr(watcher, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))
     (mode,) = summarise(profiled(request_, tmp_path))["modes"]
     assert len(mode["changes"]) == 1
 
@@ -272,7 +274,7 @@ def test_windows_too_short_for_the_sensor_are_told_before_the_run_with_the_lengt
 def test_offline_takes_the_largest_batch_and_one_window(request_, tmp_path):
     request = replace(request_, scenario="offline", iterations=None, duration_s=0.01)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(module.SCENARIOS, "offline", replace(module.SCENARIOS["offline"], images=100))
+        patch.setitem(SCENARIOS, "offline", replace(SCENARIOS["offline"], images=100))
         store = profiled(request, tmp_path)
     (line,) = store.of("window")
     assert store.lines[0]["batch"] == 64 and line["passes"] == 2 and line["images"] == 128

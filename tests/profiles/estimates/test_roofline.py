@@ -82,20 +82,15 @@ def test_without_a_known_budget_there_is_no_energy():
     assert "- No energy: no source tells what this mode is meant to draw." in estimate_lines(result)
 
 
-def test_a_config_is_estimated_as_its_cost():
-    config = preset("deit-s")
-    assert found(model=config) == found(model=count_cost(config))
-
-
 def test_deit_s_in_fp16_on_an_orin_nano_is_memory_bound_for_one_image_and_compute_bound_for_sixteen():
     board = find_board("orin-nano-8gb")
-    one, many = (found("fp16", batch, model=preset("deit-s"), board=board) for batch in (1, 16))
+    one, many = (found("fp16", batch, model=count_cost(preset("deit-s")), board=board) for batch in (1, 16))
     assert (one.ee.bound_by, one.sac.bound_by) == ("memory", "memory")
     assert (many.ee.bound_by, many.sac.bound_by, many.plain.bound_by) == ("compute", "compute", "compute")
 
 
 def test_deit_s_in_fp32_on_an_orin_nano_is_compute_bound_even_for_one_image():
-    result = found("fp32", model=preset("deit-s"), board=find_board("orin-nano-8gb"))
+    result = found("fp32", model=count_cost(preset("deit-s")), board=find_board("orin-nano-8gb"))
     assert {result.ee.bound_by, result.sac.bound_by, result.plain.bound_by} == {"compute"}
 
 
@@ -106,15 +101,15 @@ def test_where_compute_bounds_everything_the_speedup_is_that_of_the_macs():
 
 
 def test_where_memory_bounds_everything_two_stages_cannot_pay_off():
-    result = found("int8", model=preset("deit-s"), board=find_board("agx-thor"))
+    result = found("int8", model=count_cost(preset("deit-s")), board=find_board("agx-thor"))
     assert result.pay_off.exit_rate > 1
     assert pay_off_line(result) == "By these bounds the chain is slower than the plain ViT at every exit rate."
 
 
 def test_the_bound_of_the_first_mode_holds_in_every_mode():
     for board, mode in ALL_MODES:
-        first = found("int8fp16", model=preset("deit-s"), board=board)
-        other = found("int8fp16", model=preset("deit-s"), board=board, mode=mode.name)
+        first = found("int8fp16", model=count_cost(preset("deit-s")), board=board)
+        other = found("int8fp16", model=count_cost(preset("deit-s")), board=board, mode=mode.name)
         assert first.chain_ms <= other.chain_ms and first.plain.image_ms <= other.plain.image_ms, (
             board.name,
             mode.name,
@@ -198,7 +193,7 @@ def test_the_text_has_a_row_for_each_stage_the_chain_and_the_plain_vit():
 
 def test_the_text_says_that_energy_is_no_bound_and_which_other_modes_there_are():
     board = find_board("orin-nano-8gb")
-    text = "\n".join(estimate_lines(found(model=preset("deit-s"), board=board, mode="25W")))
+    text = "\n".join(estimate_lines(found(model=count_cost(preset("deit-s")), board=board, mode="25W")))
     assert "the mode's nominal 25 W, and no bound: modes cap clocks, not watts" in text
     assert "\nOther modes: MAXN_SUPER, 15W\n" in text
 
@@ -216,7 +211,7 @@ def test_the_text_says_what_the_precision_is_taken_to_run_on(precision):
 
 def test_no_line_is_wider_than_110_columns():
     for board, mode in ALL_MODES:
-        for line in estimate_lines(found("int8fp16", 128, 0.123, preset("deit-b"), board, mode.name)):
+        for line in estimate_lines(found("int8fp16", 128, 0.123, count_cost(preset("deit-b")), board, mode.name)):
             assert len(line) <= 110, line
 
 

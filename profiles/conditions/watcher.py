@@ -1,0 +1,69 @@
+"""The machine's state over a session: before, after each window and at its end, and what changed in between."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...bundle.errors import UsageError
+from ..power.source import PowerSource
+from ..timing.store import Store
+from .state import MachineState, read_state
+from .state_text import state_rows
+from .validity import Change, describe_changes
+
+NUMBERS = re.compile(r"[\d.]+")  # what differs between two reports of one change
+
+
+class Watcher:
+    """Looks at the machine when it is made and whenever it is asked to.
+
+    A change that came and went counts: it spoils the windows that it met.
+    """
+
+    def __init__(self, source: PowerSource) -> None:
+        self._source = source
+        self.before = self._after = read_state(own_pids=source.pids)
+        self._bad: dict[str, Change] = {}
+
+    def look(self) -> None:
+        self._after = read_state(own_pids=self._source.pids)
+        changes = describe_changes(self.before, self._after)
+        self._bad.update({NUMBERS.sub("", one.text): one for one in changes if one.invalidates})
+
+    def first(self) -> dict[str, Any]:
+        """For the store: the state before."""
+        return {"before": self.before.to_dict(), "rows_before": state_rows(self.before)}
+
+    def last(self) -> dict[str, Any]:
+        """For the store: the state now, and every change; what invalidates comes first."""
+        self.look()
+        told = [one for one in describe_changes(self.before, self._after) if not one.invalidates]
+        changes = [{"text": one.text, "invalidates": one.invalidates} for one in (*self._bad.values(), *told)]
+        return {"after": self._after.to_dict(), "rows_after": state_rows(self._after), "changes": changes}
+
+
+def conditions_of(state: MachineState, source: PowerSource) -> dict[str, Any]:
+    """What two windows of one power mode must have in common, as JSON gives it back."""
+    clocks = [[clock.name, clock.min_mhz, clock.max_mhz] for clock in state.clocks]
+    return {
+        "power mode": None if state.power_mode is None else str(state.power_mode),
+        "power table": state.nvpmodel_table,
+        "cores": state.cores,
+        "clock limits": clocks,
+        "power source": source.name,
+        "rails": sorted(source.sensors),
+    }
+
+
+def require_same(store: Store, mode: int | None, conditions: dict[str, Any]) -> None:
+    """Raises UsageError when this mode's earlier windows were measured under others: they would be averaged together."""
+    for line in store.of("session"):
+        before = line["conditions"] if line["mode"] == mode else None
+        different = [name for name, value in conditions.items() if before is not None and before.get(name) != value]
+        if before is not None and different:
+            told = "; ".join(f"{name}: {before.get(name)}, now {conditions[name]}" for name in different)
+            raise UsageError(
+                f"--out {store.folder}: the machine is not as it was when the run began ({told})."
+                f" Put it back, or give another folder"
+            )

@@ -1,0 +1,145 @@
+"""What is measured: the engines of a request, the images, and the contenders that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...bundle.errors import UsageError
+from ...bundle.files import sha256_of
+from ...machine.jetson import board_model
+from ...machine.packages import versions
+from ...machine.processor import describe_machine
+from ...runtime.chain.gate import Gate
+from ...runtime.chain.pipeline import CHUNK, Pipeline
+from ...runtime.chain.track import places_for
+from ...runtime.engines.options import Provider
+from ..power.open import AUTO
+from .contenders import ALWAYS, NEVER, Chain, Contender, PlainViT
+from .inputs import Images, load_images
+from .plain import Plain
+from .scenarios import SCENARIOS
+
+ROUNDS = 3  # windows of a contender: what is between them is its spread
+SINGLE_ROUND_PASSES = 3  # fewer iterations than this make one window
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for; see sacvit-profile --help."""
+
+    ee: Path
+    sac: Path
+    plain: Path | None = None
+    source: str | None = None
+    thresholds: Sequence[float] | None = None
+    batch: int = 0  # 0: 1, or in a scenario of batches the most that the engines take
+    provider: Provider = "auto"
+    duration_s: float = 30.0
+    iterations: int | None = None
+    warmup_ms: float = 200.0
+    power: str = AUTO
+    scenario: str | None = None  # of SCENARIOS
+    layers: bool = False
+    power_modes: Sequence[int] = ()
+    export_times: Path | None = None
+    command: str = ""
+
+    @property
+    def rounds(self) -> int:
+        """Windows of each contender."""
+        few = self.iterations is not None and self.iterations < SINGLE_ROUND_PASSES
+        return 1 if self.scenario is not None or few else ROUNDS
+
+    @property
+    def least_passes(self) -> int:
+        """Of a window, however long they take."""
+        return 1 if self.scenario is None else -(-SCENARIOS[self.scenario].images // self.batch)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A request with its engines loaded; its batch is the one that is measured."""
+
+    request: Request
+    pipeline: Pipeline
+    plain: Plain | None
+    images: Images
+    thresholds: Sequence[float]
+
+    def gate(self, threshold: float) -> Gate:
+        """As the pipeline's own, at another threshold."""
+        return Gate(threshold, self.pipeline.temperature)
+
+    def contenders(self) -> list[Contender]:
+        """The chain at each threshold, each path by itself, the plain ViT. In a scenario there are no paths apart."""
+        pipeline, images, batch = self.pipeline, self.images, self.request.batch
+        found: list[Contender] = [
+            Chain(f"eta {value!r}", pipeline, self.gate(value), images, batch) for value in self.thresholds
+        ]
+        if self.request.scenario is None:
+            found = [
+                Chain(ALWAYS, pipeline, Gate(0.0), images, batch),
+                *found,
+                Chain(NEVER, pipeline, Gate(1.0), images, batch),
+            ]
+        return found if self.plain is None else [*found, PlainViT(self.plain, images, batch)]
+
+    def header(self) -> dict[str, Any]:
+        """What two windows must have in common to be compared."""
+        request, pipeline, images = self.request, self.pipeline, self.images
+        stages = {"EE": pipeline.ee, "SAC": pipeline.sac} | ({} if self.plain is None else {"plain": self.plain.stage})
+        machine = describe_machine()
+        return {
+            "engines": {
+                name: {"file": stage.path.name, "sha256": sha256_of(stage.path), "precision": stage.record.precision}
+                for name, stage in stages.items()
+            },
+            "backend": pipeline.ee.backend,
+            "stored_threshold": pipeline.threshold,
+            "model": dict(pipeline.ee.record.config),
+            "images": images.name,
+            "images_sha256": images.sha256,
+            # Whether a survivor pays for itself alone: with engines of one fixed batch it pays for all places.
+            "survivors_share": places_for(1, pipeline.sac.batches) > 1,
+            "batch": request.batch,
+            "scenario": request.scenario,
+            "duration_s": None if request.iterations is not None else request.duration_s,
+            "iterations": request.iterations,
+            "warmup_ms": request.warmup_ms,
+            "power_wanted": request.power,
+            "machine": {"board": board_model(), "processor": machine["processor"], "cores": machine["cores"]},
+            "versions": versions(),
+        }
+
+
+def open_subject(request: Request) -> Subject:
+    """Loads engines and images. Raises EngineError for engines that do not fit, UsageError for options that do not."""
+    pipeline = Pipeline.load(request.ee, request.sac, provider=request.provider)
+    most = pipeline.ee.capacity or CHUNK
+    scenario = None if request.scenario is None else SCENARIOS[request.scenario]
+    batch = request.batch or (most if scenario is not None and scenario.is_batched else 1)
+    if not 1 <= batch <= most:
+        raise UsageError(f"--batch {batch}: these engines take 1 to {most} images per pass")
+    plain = None if request.plain is None else Plain(request.plain, batch, request.provider)
+    if plain is not None:
+        require_comparable(pipeline, plain)
+    images = load_images(request.source, request.ee.parent, pipeline.preprocessing)
+    thresholds = request.thresholds or [pipeline.threshold]
+    return Subject(replace(request, batch=batch), pipeline, plain, images, thresholds)
+
+
+def require_comparable(pipeline: Pipeline, plain: Plain) -> None:
+    """Raises UsageError for a plain ViT of another precision, image size or backend: it would compare two things at once."""
+    chain, other = pipeline.ee, plain.stage
+    for what, ours, theirs in (
+        ("precision", chain.record.precision, other.record.precision),
+        ("image size", chain.record.preprocessing.image_size, other.record.preprocessing.image_size),
+        ("backend", chain.backend, other.backend),
+        ("width", chain.record.config.get("width"), other.record.config.get("width")),
+        ("depth", chain.record.config.get("depth"), other.record.config.get("depth")),
+    ):
+        if ours != theirs:
+            raise UsageError(f"--plain {other.path}: {what} {theirs}, the chain has {ours}: break-even needs the same")

@@ -8,7 +8,6 @@ Names are imported when they are first used, so that a device without torch can 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# A picture that is decoded may have 2^28 pixels, 0.8 GB. OpenCV reads this when it is imported, and its own limit is four
-# times as high; a program that imports OpenCV before sacvit keeps that one.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 _HOMES = {
     "Gate": ".runtime.chain.gate",

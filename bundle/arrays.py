@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import lzma
+import stat
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -17,6 +19,7 @@ from .errors import ImageError
 # What NumPy and zipfile raise on files that are no arrays: headers are parsed as Python literals.
 UNREADABLE = (
     *(OSError, ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError, RuntimeError),
+    *(IndexError, KeyError, TypeError, AttributeError, AssertionError, struct.error),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 
@@ -24,7 +27,12 @@ UNREADABLE = (
 def load_array(path: Path, mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
     """The array in a .npy file; `mode="r"` maps it instead of reading it. Raises ImageError for anything else."""
     try:
-        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError(f"{path} is no regular file")  # a pipe would be waited for
+        # Mapped first, which holds the header against the file's size: np.load makes room for whatever it claims.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mode is None and isinstance(array, np.ndarray):
+            array = np.array(array)
     except UNREADABLE as reason:
         raise ImageError(f"{path} is not a readable array: {reason}") from None
     if not isinstance(array, np.ndarray):

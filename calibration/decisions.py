@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..bundle.gating import may_exit
 
 if TYPE_CHECKING:  # a device compares without onnx
-    from ..images.calibration_set import ImageSet, Labels
+    from ..images.arrays import Labels
+    from ..images.calibration_set import ImageSet
     from .onnx_session import Pair
 
 Floats = npt.NDArray[np.float64]

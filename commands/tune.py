@@ -58,6 +58,7 @@ def tune_command(options: argparse.Namespace) -> int:
 
     from ..bundle.manifest import MANIFEST_NAME
     from ..bundle.stored_gate import own_manifest, write_tuned
+    from ..images.class_names import read_class_names
     from ..profiles.tuning.report import promise_line, summary_lines, write_picture, write_report
     from ..profiles.tuning.rules import rule_of
     from ..profiles.tuning.tune import tune, write_result
@@ -71,7 +72,8 @@ def tune_command(options: argparse.Namespace) -> int:
     most = pipeline.ee.capacity or CHUNK
     if not 1 <= options.batch <= most:
         raise UsageError(f"--batch {options.batch}: these engines take 1 to {most} images a pass")
-    labels = None if options.labels is None else read_names(options.labels)
+    classes = int(pipeline.ee.outputs["logits"].shape[0])
+    labels = None if options.labels is None else read_class_names(options.labels, "--labels", classes)
     if rule is not None:
         own_manifest(options.engine[0], pipeline.ee.record)  # before minutes of work
     with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -137,14 +139,6 @@ def told_when_full(path: Path, out: Path) -> Iterator[None]:
 def printable(line: str) -> str:
     """A line that holds names of files, without what would steer a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in line)
-
-
-def read_names(path: Path) -> list[str]:
-    """One class name a line. Raises UsageError for what is no text."""
-    try:
-        return path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as reason:
-        raise UsageError(f"--labels {path} is not readable: {reason}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

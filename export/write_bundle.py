@@ -12,11 +12,12 @@ from typing import Any
 
 import onnx
 
-from ..bundle.errors import ConfigError, SacvitError
+from ..bundle.errors import ConfigError
 from ..bundle.folders import locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME
 from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
+from ..images.class_names import read_class_names
 from ..machine.packages import versions
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
@@ -77,7 +78,7 @@ def export(
     wanted.require_sound()
     checkpoint = load_checkpoint(ckpt, **switches)
     config = checkpoint.config
-    names = checkpoint.labels if labels is None else read_labels(Path(labels), config.classes)
+    names = checkpoint.labels if labels is None else read_class_names(Path(labels), "--labels", config.classes)
     eta, source = choose_threshold(threshold, checkpoint)
     report(
         f"{checkpoint.path}: {config.width} wide, {config.depth} deep, {config.heads} heads, {config.image_size} px,"
@@ -240,16 +241,3 @@ def choose_threshold(given: float | None, checkpoint: Checkpoint) -> tuple[float
     if checkpoint.threshold is not None:
         return checkpoint.threshold, "checkpoint"
     return DEFAULT_THRESHOLD, "default"
-
-
-def read_labels(path: Path, classes: int) -> list[str]:
-    """Class names, one a line. Raises SacvitError unless there are as many as the head has classes."""
-    try:
-        names = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as reason:
-        raise SacvitError(f"--labels {path} is not readable: {reason}") from None
-    while names and not names[-1].strip():
-        names.pop()
-    if len(names) != classes:
-        raise SacvitError(f"--labels {path} has {len(names)} lines, the model has {classes} classes: one name a line")
-    return names

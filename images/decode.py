@@ -1,37 +1,66 @@
-"""Pictures from disk: untrusted files in, BGR arrays out."""
+"""Pictures from disk or from a client: untrusted files in, BGR arrays out.
+
+Before a decoder sees a byte, the kind, the size in pixels and the lengths of a PNG's chunks are checked here.
+"""
 
 from __future__ import annotations
 
+import stat
+import struct
 from pathlib import Path
 
 import numpy as np
 
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
+from .headers import Size
+from .kinds import HEAD_BYTES, kind_of
 
 MAX_PICTURE_BYTES = 256 << 20
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures in a folder and its folders, by their suffixes, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def class_folders(folder: Path) -> list[Path]:
-    """The folders of the classes, one each, sorted by name; hidden ones are passed over."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+MAX_PIXELS = 1 << 28  # of one picture: 0.8 GB when decoded
+CURE = "Convert it, for example to PNG: ffmpeg -i FILE FILE.png"
 
 
 def read_picture(path: Path) -> ImageU8:
     """The picture in a file, as `decode_picture` gives it. Raises ImageError, also for what is not readable."""
+    return decode_picture(read_file(path, MAX_PICTURE_BYTES), str(path))
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file. Raises ImageError for anything else: a pipe or a device may never end."""
     try:
-        if path.stat().st_size > MAX_PICTURE_BYTES:
-            raise ImageError(f"{path} has {path.stat().st_size >> 20} MiB; the limit is {MAX_PICTURE_BYTES >> 20} MiB")
-        content = path.read_bytes()
-    except OSError as reason:
-        raise ImageError(f"{path} is not readable: {reason.strerror or reason}") from None
-    return decode_picture(content, str(path))
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError(f"{path} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}")
+        if found.st_size > most_bytes:
+            raise ImageError(f"{path} has {found.st_size >> 20} MiB; the limit is {most_bytes >> 20} MiB")
+        with path.open("rb") as file:
+            return file.read(found.st_size)
+    except (OSError, ValueError) as reason:  # ValueError: a name with a zero byte
+        raise ImageError(f"{path} is not readable: {getattr(reason, 'strerror', None) or reason}") from None
+
+
+def picture_size(content: bytes, name: str) -> tuple[str, Size]:
+    """The kind of a picture and its (width, height), read off its header: nothing is decoded.
+
+    name: what a message calls it. Raises ImageError for what is no picture, is cut short, or cannot be decoded by any OpenCV.
+    """
+    if not content:
+        raise ImageError(f"{name} is empty")
+    kind = kind_of(content[:HEAD_BYTES])
+    if kind is None:
+        raise ImageError(f"{name} is no picture")
+    if kind.size is None:
+        raise ImageError(f"{name} is a {kind.name} picture, which cannot be decoded here. {CURE}")
+    try:
+        width, height = kind.size(content)
+    except (IndexError, OverflowError, struct.error):
+        raise ImageError(f"{name} is a {kind.name} picture that was cut short: its header is not complete") from None
+    except ValueError as reason:
+        raise ImageError(f"{name} {reason}") from None
+    if not width * height:
+        raise ImageError(f"{name} is a {kind.name} picture without pixels: {width} x {height}")
+    return kind.name, (width, height)
 
 
 def decode_picture(content: bytes, name: str) -> ImageU8:
@@ -41,23 +70,15 @@ def decode_picture(content: bytes, name: str) -> ImageU8:
     """
     import cv2
 
-    if not content:
-        raise ImageError(f"{name} is empty")
-    if content.startswith(b"\xff\xd8") and content.find(b"\xff\xd9", first_scan(content)) < 0:
-        raise ImageError(f"{name} is a JPEG that was cut short: it has no end marker")  # OpenCV would give a grey rest
+    kind, (width, height) = picture_size(content, name)
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS >> 20} Mi. Scale it down first"
+        )
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as reason:
         raise ImageError(f"{name} cannot be decoded: {str(reason).strip().splitlines()[-1]}") from None
     if picture is None:
-        raise ImageError(f"{name} is no picture that OpenCV can decode, or is damaged")
+        raise ImageError(f"{name} is a {kind} picture that is damaged, or that this OpenCV cannot decode. {CURE}")
     return picture  # type: ignore[return-value]  # uint8: IMREAD_COLOR without ANYDEPTH
-
-
-def first_scan(jpeg: bytes) -> int:
-    """Where the picture's own data begins, behind all headers: an embedded thumbnail has end markers of its own."""
-    place = 2
-    while jpeg[place : place + 1] == b"\xff" and (kind := jpeg[place + 1 : place + 2]) not in (b"\xda", b""):
-        # A second FF is a fill byte; any other marker carries its length.
-        place += 1 if kind == b"\xff" else 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
-    return place

@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from ..bundle.errors import ImageError, UsageError
 from ..bundle.preprocess import ImageU8, Preprocessing
-from ..images.decode import decode_picture, first_scan
+from ..images.decode import decode_picture, picture_size
 
 MAX_PIXELS = 50_000_000  # of one picture: 150 MB when decoded; cameras have less
 MAX_ENCODED_BYTES = 64 << 20
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that tell the size: SOF0 .. SOF15
-NO_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xDA)])  # stuffing, TEM, RST0 .. RST7, SOI, EOI: no header has them
+KINDS = ("JPEG", "PNG")  # of files that are decoded here: fewer decoders than a user's own pictures get
 Fill = Callable[[ImageU8], None]  # writes the network's view (S, S, 3) of one picture into its slot
 
 
@@ -73,7 +71,10 @@ def _of_pixels(pixels: ImageU8, preprocessing: Preprocessing) -> Fill:
 def _of_file(file: bytes, name: str, preprocessing: Preprocessing) -> Fill:
     if len(file) > MAX_ENCODED_BYTES:
         raise ImageError(f"{name} has {len(file) >> 20} MiB; the limit is {MAX_ENCODED_BYTES >> 20} MiB")
-    require_size(*picture_size(file, name), name)
+    kind, size = picture_size(file, name)
+    if kind not in KINDS:
+        raise ImageError(f"{name} is neither a JPEG nor a PNG file, but {kind}")
+    require_size(*size, name)
 
     def fill(slot: ImageU8) -> None:
         picture = decode_picture(file, name)
@@ -89,27 +90,3 @@ def require_size(width: int, height: int, name: str) -> None:
         raise ImageError(
             f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS // 1_000_000} million. Scale it down first"
         )
-
-
-def picture_size(file: bytes, name: str) -> tuple[int, int]:
-    """Width and height that a JPEG or PNG claims, without decoding it: a small file can claim gigabytes of pixels.
-
-    Raises ImageError for other formats, and for a header that is cut short or says nothing.
-    """
-    if file.startswith(PNG):
-        if len(file) < 24 or file[12:16] != b"IHDR":
-            raise ImageError(f"{name} is a PNG that was cut short: it has no size")
-        return int.from_bytes(file[16:20], "big"), int.from_bytes(file[20:24], "big")
-    if not file.startswith(JPEG):
-        raise ImageError(f"{name} is neither a JPEG nor a PNG file")
-    header, place = file[: first_scan(file)], 2
-    while place + 9 <= len(header):
-        kind = header[place + 1]
-        if header[place] != 0xFF or kind in NO_LENGTH:
-            break  # a decoder would look for the next marker elsewhere than we, and find another size
-        if kind in FRAMES:
-            return int.from_bytes(header[place + 7 : place + 9], "big"), int.from_bytes(
-                header[place + 5 : place + 7], "big"
-            )
-        place += 1 if kind == 0xFF else 2 + int.from_bytes(header[place + 2 : place + 4], "big")
-    raise ImageError(f"{name} is a JPEG that was cut short or is damaged: its header tells no size")

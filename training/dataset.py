@@ -25,9 +25,12 @@ import numpy.typing as npt
 from ..bundle.arrays import load_array
 from ..bundle.errors import ConfigError, ImageError
 from ..bundle.preprocess import ImageU8, Preprocessing
-from ..images.decode import SUFFIXES, class_folders, read_picture
+from ..images.arrays import open_array_folder
+from ..images.class_names import read_class_names
+from ..images.decode import read_picture
+from ..images.pictures import class_pictures
+from ..images.shards import Shards, open_shards, shards_at
 from .augment import Augmentation, Mixing
-from .shards import Shards, open_shards
 
 logger = logging.getLogger(__name__)
 Labels = npt.NDArray[np.int64]
@@ -141,18 +144,16 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
         raise ImageError(
             f"{folder} is missing: a data folder has train/ and val/, with arrays, .tar shards or class folders inside"
         )
-    if any(folder.glob("*.tar")):
+    if shards_at(folder):
         shards, numbers = open_shards(folder)
         classes = _class_names(folder, int(numbers.max()) + 1)
         _require_pictures(folder, classes, numbers)
         return Split(numbers, classes, None, shards, preprocessing)
     names, paths, labels = [], list[Path](), list[int]()
-    for label, child in enumerate(class_folders(folder)):
-        # By name alone: asking the disk about each file would double the time that ImageNet's listing takes.
-        found = sorted(path for path in child.rglob("*") if path.suffix.lower() in SUFFIXES)
-        if any("\ud800" <= letter <= "\udfff" for letter in child.name):  # Python's sign of a byte that is no UTF-8
-            raise ImageError(f"{folder}: the name of a class folder is not UTF-8: {child.name!r}. Rename it")
-        names.append(child.name)
+    for label, (name, found) in enumerate(class_pictures(folder).items()):
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # Python's sign of a byte that is no UTF-8
+            raise ImageError(f"{folder}: the name of a class folder is not UTF-8: {name!r}. Rename it")
+        names.append(name)
         paths += found
         labels += [label] * len(found)
     if not paths:
@@ -177,33 +178,30 @@ def _class_names(folder: Path, count: int) -> list[str]:
     names = folder / "classes.txt"
     if not names.is_file():
         return [str(index) for index in range(count)]
-    try:
-        classes = names.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as reason:
-        raise ImageError(f"{names} is no UTF-8 text: {reason}") from None
+    classes = read_class_names(names)
     if len(classes) < count:
         raise ImageError(f"{names} names {len(classes)} classes, but a label is {count - 1}")
     return classes
 
 
 def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
-    images, labels = load_array(folder / "images.npy", "r"), load_array(folder / "labels.npy")
+    images, labels = open_array_folder(folder)
     size = preprocessing.image_size
-    if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8 or not len(images):
+    if images.shape[1:] != (size, size, 3) or not len(images):
         raise ImageError(
             f"{folder / 'images.npy'} must be (N, {size}, {size}, 3) uint8, found {images.shape} {images.dtype}"
         )
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        lowest = f" from {labels.min()} on" if labels.size and labels.dtype.kind in "iuf" else ""
-        found = f"{labels.dtype} {labels.shape}{lowest}"
-        raise ImageError(f"{folder / 'labels.npy'} must hold {len(images)} whole numbers from 0 on, found {found}")
+    if labels is None:
+        raise ImageError(f"{folder} has images.npy, but no labels.npy")
+    if labels.min() < 0:
+        raise ImageError(f"{folder / 'labels.npy'}: a label is {labels.min()}; labels are counted from 0 on")
     difficulty = load_array(folder / "difficulty.npy") if (folder / "difficulty.npy").is_file() else None
     if difficulty is not None and (difficulty.shape != labels.shape or difficulty.dtype.kind not in "iuf"):
         found = f"{difficulty.dtype} {difficulty.shape}"
         raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {found}")
     classes = _class_names(folder, int(labels.max()) + 1)
     graded = None if difficulty is None else difficulty.astype(np.float32)
-    return Split(labels.astype(np.int64), classes, graded, images, preprocessing)
+    return Split(labels, classes, graded, images, preprocessing)
 
 
 @dataclass

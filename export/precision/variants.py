@@ -70,11 +70,9 @@ def open_both(
             )
     evaluation = images if options.evaluation is None else opened(options.evaluation, None, "--eval")
     if options.evaluation is not None and evaluation.labels is None:
-        raise ImageError(
-            f"--eval {options.evaluation} has no labels: one folder a class, labels.npy, or a labelled list"
-        )
+        raise ImageError(f"{evaluation.why_unlabelled}. --eval needs labels")
     if options.min_top1 is not None and evaluation.labels is None:
-        raise UsageError("--min-top1 needs labels: give --eval, with one folder a class, or labels.npy")
+        raise UsageError(f"--min-top1 needs labels: give --eval with labels. {evaluation.why_unlabelled}".rstrip())
     return images, evaluation
 
 

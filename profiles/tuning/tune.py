@@ -66,7 +66,11 @@ def tune(
     if names is not None and len(names) != classes:
         raise UsageError(f"--labels names {len(names)} classes, the model has {classes}")
     costs = None if profile is None else read_costs(profile)
-    sets = [open_labelled(one, classes, names) for one in (data, report_data) if one is not None]
+    sets = [
+        open_labelled(one, classes, names, option)
+        for one, option in ((data, "--data"), (report_data, "--report-data"))
+        if one is not None
+    ]
     fitted, reported = split(sets)
     for line in gap_lines(sets, fitted, reported, classes, names):
         tell(line)

@@ -46,21 +46,22 @@ def files_of(spec: str) -> list[Path]:
 
 def open_files(spec: str, options: OpenOptions) -> Source:
     """Raises ImageError for what is not there, holds no picture, or is no file."""
-    from ...images.decode import SUFFIXES
+    from ...images.pictures import kind_at
 
     path = path_of(spec)
     if path.is_dir():
-        return PictureFiles(pictures_in(path), options.loop)
+        return PictureFiles(pictures_of(path), options.loop)
     if not path.exists():
         found = files_of(spec)
-        pictures = [name for name in found if name.suffix.lower() in SUFFIXES]
+        pictures = [name for name in found if kind_at(name) is not None and not name.name.startswith(".")]
         if found and not pictures:
-            raise ImageError(f"{spec} matches {len(found)} files, but no picture ({', '.join(SUFFIXES)})")
+            raise ImageError(f"{spec} matches {len(found)} files, but no picture")
         if not pictures:
             raise ImageError(f"{spec}: no such file, folder or pattern")
         return PictureFiles(pictures, options.loop)
     require_file(path)
-    if path.suffix.lower() in SUFFIXES:
+    kind = kind_at(path)
+    if kind is not None and kind.name != "GIF":  # which moves: as a file of its own it is a video
         return PictureFiles([path], options.loop)
     return VideoFile(str(path), lambda: open_video(path), options.loop)
 
@@ -81,13 +82,13 @@ def open_video(path: Path) -> Capture:
     return cv2.VideoCapture(str(path))
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def pictures_of(folder: Path) -> list[Path]:
     """The pictures of a folder, by name, not of its subfolders. Raises ImageError when there is none."""
-    from ...images.decode import SUFFIXES
+    from ...images.pictures import pictures_in
 
-    found = [path for path in files_of(str(folder)) if path.suffix.lower() in SUFFIXES]
+    found = pictures_in(folder)
     if not found:
-        raise ImageError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        raise ImageError(f"{folder} holds no pictures")
     return found
 
 

@@ -98,8 +98,8 @@ def test_the_committed_checkpoints_are_small(name):
 
 
 def test_the_committed_checkpoint_has_its_calibration_set():
+    from sacvit.images.shards import read_headers
     from sacvit.model.checkpoint import load_checkpoint
-    from sacvit.training.shards import read_headers
 
     calibration = load_checkpoint(EXAMPLE / "model.pth").calibration
     pictures = read_headers(calibration.find())

@@ -113,17 +113,16 @@ def test_a_jpeg_without_its_end_is_refused_as_cut_short(tmp_path: Path, colours:
         read_picture(path)
 
 
-@pytest.mark.parametrize("size", [2, 3, 20, 200])
+@pytest.mark.parametrize("size", [3, 20, 200])
 def test_a_jpeg_cut_inside_its_header_is_refused(tmp_path: Path, colours: np.ndarray, size: int) -> None:
     path = written(tmp_path, "a.jpg", encoded(colours, ".jpg")[:size])
-    with pytest.raises(ImageError, match=r"a\.jpg is a JPEG that was cut short: it has no end marker"):
+    with pytest.raises(ImageError, match=r"a\.jpg is a JPEG .*cut short"):
         read_picture(path)
 
 
-def test_the_first_byte_of_a_jpeg_is_refused(tmp_path: Path, colours: np.ndarray) -> None:
-    path = written(tmp_path, "a.jpg", encoded(colours, ".jpg")[:1])
-    with pytest.raises(ImageError, match=r"a\.jpg is no picture that OpenCV can decode, or is damaged"):
-        read_picture(path)
+def test_the_first_bytes_of_a_jpeg_are_no_picture(tmp_path: Path, colours: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg is no picture"):
+        read_picture(written(tmp_path, "a.jpg", encoded(colours, ".jpg")[:2]))
 
 
 def test_a_cut_jpeg_with_a_whole_thumbnail_is_refused(tmp_path: Path, colours: np.ndarray) -> None:
@@ -141,11 +140,11 @@ def test_a_jpeg_with_something_appended_is_read(tmp_path: Path, colours: np.ndar
     np.testing.assert_array_equal(read, read_picture(written(tmp_path, "b.jpg", whole)))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_png_that_was_cut_short_is_refused(tmp_path: Path, colours: np.ndarray, share: float) -> None:
     whole = encoded(colours, ".png")
-    path = written(tmp_path, "a.png", whole[: max(1, int(share * len(whole)))])
-    with pytest.raises(ImageError, match=r"a\.png is no picture that OpenCV can decode, or is damaged"):
+    path = written(tmp_path, "a.png", whole[: int(share * len(whole))])
+    with pytest.raises(ImageError, match=r"a\.png is a PNG that was cut short"):
         read_picture(path)
 
 
@@ -164,9 +163,35 @@ def test_a_missing_file_is_refused_with_the_system_s_reason(tmp_path: Path) -> N
         read_picture(tmp_path / "a.jpg")
 
 
-def test_a_folder_is_refused_with_the_system_s_reason(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is not readable: Is a directory"):
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is a folder"):
         read_picture(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
+def test_what_may_never_end_is_not_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ImageError, match="is no regular file"):
+        read_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"), [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a", "JPEG XL"), (b"\xff\x4f\xff\x51", "JPEG 2000")]
+)
+def test_a_kind_that_cannot_be_decoded_is_named_with_the_cure(tmp_path: Path, head: bytes, kind: str) -> None:
+    path = written(tmp_path, "a.jpg", head + bytes(90))
+    with pytest.raises(ImageError, match=rf"a\.jpg is a {kind} picture, which cannot be decoded here\. Convert it"):
+        read_picture(path)
+
+
+def test_a_kind_that_this_opencv_lacks_is_named_with_the_cure(
+    tmp_path: Path, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: None)  # what OpenCV answers where a decoder was not compiled in
+    with pytest.raises(
+        ImageError, match=r"a WebP picture that is damaged, or that this OpenCV cannot decode\. Convert"
+    ):
+        read_picture(written(tmp_path, "a.webp", encoded(colours, ".webp")))
 
 
 def test_a_file_above_the_size_limit_is_refused_before_it_is_read(
@@ -174,7 +199,7 @@ def test_a_file_above_the_size_limit_is_refused_before_it_is_read(
 ) -> None:
     monkeypatch.setattr(pictures, "MAX_PICTURE_BYTES", 3 << 20)
     path = written(tmp_path, "a.png", encoded(colours, ".png") + b"\0" * (4 << 20))
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it was read"))
     with pytest.raises(ImageError, match=r"a\.png has 4 MiB; the limit is 3 MiB"):
         read_picture(path)
 
@@ -185,20 +210,27 @@ def test_a_file_of_the_size_limit_is_read(tmp_path: Path, colours: np.ndarray, m
     assert read_picture(written(tmp_path, "a.png", content)).shape == colours.shape
 
 
-def test_a_picture_of_10_gigapixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"a\.png cannot be decoded: .*pixels <= CV_IO_MAX_IMAGE_PIXELS"):
-        read_picture(written(tmp_path, "a.png", png_that_announces(100_000, 100_000)))
+@pytest.mark.parametrize("side", [1 << 14, 100_000], ids=["just too many", "ten gigapixels"])
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match=rf"a\.png has {side + 1} x {side} pixels; the limit is 256 Mi"):
+        read_picture(written(tmp_path, "a.png", png_that_announces(side + 1, side)))
 
 
-@pytest.mark.parametrize("first", ["sacvit.images.decode", "sacvit.runtime.sources.files", "sacvit.bundle.preprocess"])
-def test_the_pixel_limit_holds_whatever_is_imported_first(tmp_path: Path, first: str) -> None:
-    side = 20_000
-    assert 1 << 28 < side * side < 1 << 30  # between our limit and OpenCV's own
-    path = written(tmp_path, "a.png", png_that_announces(side, side))
-    code = f"import sys, {first}; from sacvit.images.decode import *; read_picture(Path(sys.argv[1]))"
-    bare = {key: value for key, value in os.environ.items() if key != "OPENCV_IO_MAX_IMAGE_PIXELS"}
-    done = subprocess.run([sys.executable, "-c", code, path], env=bare, capture_output=True, text=True, check=False)
-    assert "pixels <= CV_IO_MAX_IMAGE_PIXELS" in done.stderr
+def test_a_png_of_61_bytes_whose_chunk_claims_gigabytes_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    head = png_that_announces(64, 64)[:33]  # the signature and the header
+    with pytest.raises(ImageError, match=r"a\.png is a PNG that was cut short: a chunk is longer than the file"):
+        read_picture(written(tmp_path, "a.png", head + struct.pack(">I", 0x7FFFFFF0) + b"IDAT" + b"x" * 20))
+
+
+def test_importing_sacvit_changes_no_environment() -> None:
+    code = "import os; before = dict(os.environ); import sacvit.images.decode; assert dict(os.environ) == before"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_fill_bytes_before_a_marker_are_no_fault(tmp_path: Path, colours: np.ndarray) -> None:

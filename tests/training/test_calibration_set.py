@@ -13,9 +13,9 @@ import pytest
 from sacvit.bundle.errors import SacvitError
 from sacvit.bundle.files import sha256_of
 from sacvit.bundle.preprocess import Preprocessing
+from sacvit.images.shards import open_shards
 from sacvit.training.calibration_set import FEWEST_IMAGES, MOST_IMAGES, pack, spread_over_classes, write_calibration_set
 from sacvit.training.dataset import Files, Split
-from sacvit.training.shards import open_shards
 
 
 def noise(count: int, size: int) -> np.ndarray:

@@ -25,6 +25,15 @@ def test_a_folder_gives_its_pictures_by_name(picture_folder):
     assert names(open_source(str(picture_folder))) == [f"{i:02}.png" for i in range(6)]
 
 
+def test_a_picture_is_told_by_its_content(picture_folder):
+    (picture_folder / "00.png").rename(picture_folder / "00.jfif")
+    (picture_folder / "01.png").rename(picture_folder / "01")
+    (picture_folder / "._02.png").write_bytes(b"what macOS writes beside a picture")
+    assert names(open_source(str(picture_folder))) == ["00.jfif", "01", *(f"0{i}.png" for i in range(2, 6))]
+    assert names(open_source(str(picture_folder / "01"))) == ["01"]
+    assert names(open_source(str(picture_folder / "0*"))) == ["00.jfif", "01", *(f"0{i}.png" for i in range(2, 6))]
+
+
 def test_a_glob_gives_what_it_matches(picture_folder):
     assert names(open_source(str(picture_folder / "0[13].png"))) == ["01.png", "03.png"]
 

@@ -1,7 +1,7 @@
 """Pictures in tar files, as WebDataset lays them out: `KEY.jpg` beside `KEY.cls`, which holds the label's number.
 
 Nothing is unpacked. The headers are read once; then pictures come by their place in the file, and training goes through
-the shards in an order that reads each one once an epoch.
+the shards in an order that reads each one once per epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
-from ..images.decode import MAX_PICTURE_BYTES, SUFFIXES, decode_picture
+from .decode import MAX_PICTURE_BYTES, decode_picture
+from .kinds import SUFFIXES
 
 LABEL_SUFFIX = ".cls"
 MAX_LABEL_BYTES = 8  # a number below 10 million, and a newline
@@ -68,14 +69,20 @@ class Shards:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
-def open_shards(folder: Path) -> tuple[Shards, npt.NDArray[np.int64]]:
-    """The shards of a folder and their labels (N,). Raises ImageError for a tar file that does not hold such pairs."""
-    paths = sorted(folder.glob("*.tar"))
+def shards_at(path: Path) -> list[Path]:
+    """The tar files at a path: one file, or those right in a folder; hidden ones are passed over."""
+    found = [path] if path.is_file() else path.glob("*.tar")
+    return sorted(one for one in found if one.suffix.lower() == ".tar" and not one.name.startswith("."))
+
+
+def open_shards(source: Path) -> tuple[Shards, npt.NDArray[np.int64]]:
+    """The shards at a path and their labels (N,). Raises ImageError for a tar file that does not hold such pairs."""
+    paths = shards_at(source)
     # An array a shard: of a million pictures, numbers of Python's would take ten times the memory.
     tables = [np.array(read_headers(path), np.int64).reshape(-1, 3) for path in paths]
     offset, length, labels = np.ascontiguousarray(np.concatenate(tables).T)
     if not len(labels):
-        raise ImageError(f"{folder} has .tar files, but no picture in them")
+        raise ImageError(f"{source}: no picture in {len(paths)} .tar files")
     shard = np.repeat(np.arange(len(paths), dtype=np.int32), [len(table) for table in tables])
     return Shards(paths, shard, offset, length), labels
 
@@ -90,7 +97,7 @@ def read_headers(path: Path) -> list[tuple[int, int, int]]:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
                 name = PurePosixPath(member.name)
                 suffix = name.suffix.lower()
-                if not member.isfile() or suffix not in (*SUFFIXES, LABEL_SUFFIX):
+                if not member.isfile() or suffix not in (*SUFFIXES, LABEL_SUFFIX) or name.name.startswith("."):
                     continue
                 key = str(name.with_suffix(""))
                 if suffix == LABEL_SUFFIX:

@@ -13,10 +13,10 @@ import pytest
 
 from sacvit.bundle.errors import ImageError
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.training import shards as shards_module
+from sacvit.images import shards as shards_module
+from sacvit.images.shards import Shards, open_shards
 from sacvit.training.augment import Augmentation
 from sacvit.training.dataset import Batches, open_split
-from sacvit.training.shards import Shards, open_shards
 
 RULE = Preprocessing(16)
 
@@ -119,7 +119,7 @@ def test_a_damaged_picture_in_a_shard_is_told_by_its_place(tmp_path: Path) -> No
         ({"1.png": png(0), "1.cls": b"cat"}, "a.tar: 1.cls must hold a class's number, found 'cat'"),
         ({"1.png": png(0), "1.cls": b"123456789"}, "1.cls must hold a class's number, found '123456789'"),
         ({"1.png": png(0), "1.jpg": png(0), "1.cls": b"0"}, "a.tar has two pictures by the name 1"),
-        ({"notes.txt": b"mine"}, "has .tar files, but no picture in them"),
+        ({"notes.txt": b"mine"}, "no picture in 1 .tar files"),
     ],
 )
 def test_what_is_no_pair_of_picture_and_label_is_refused(

@@ -1,0 +1,90 @@
+"""Names of classes: files that list them, and which class a folder, a row or a line of a data set is."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bundle.errors import ImageError, UsageError, nearest
+from .decode import read_file
+from .pictures import class_order
+
+logger = logging.getLogger(__name__)
+
+MAX_NAMES_BYTES = 64 << 20
+SHOWN = 3
+
+
+class UnknownClassesError(ImageError):
+    """No label of a data set is a class of the model: they may mean something else, as a camera's name."""
+
+
+def read_class_names(path: Path, option: str = "", classes: int | None = None) -> list[str]:
+    """The class names in a text file, one a line: UTF-8 with or without BOM; blank lines at the end are dropped.
+
+    option: the flag that named the file, for messages. Raises UsageError for what is no such text, for a blank line between
+    names, and unless there are as many names as `classes`.
+    """
+    where = f"{option} {path}".strip()
+    try:
+        content = read_file(path, MAX_NAMES_BYTES)
+    except ImageError as reason:
+        raise UsageError(f"{option} {reason}".strip()) from None
+    try:
+        # Not splitlines: a name may hold a character that Unicode takes for the end of a line.
+        names = [line.strip() for line in content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")]
+    except UnicodeDecodeError as reason:
+        raise UsageError(f"{where} is no UTF-8 text ({reason}). Save it as UTF-8, one class name a line") from None
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        number = names.index("") + 1
+        raise UsageError(f"{where}, line {number} is blank: one class name a line, in the model's order, without gaps")
+    if classes is not None and len(names) != classes:
+        raise UsageError(f"{where} has {len(names)} names, the model has {classes} classes: one name a line")
+    return names
+
+
+def class_numbers(where: str, found: Sequence[str], classes: int, names: Sequence[str] | None) -> dict[str, int]:
+    """The class number of each label that a data set has.
+
+    Labels are the model's names; else the numbers of its classes; else, for a model without names, as many names as it has
+    classes, in their order. A number is never made up. where: names the data set in messages. Raises UnknownClassesError if
+    no label is a class, ImageError if only some are or if which is meant is open.
+    """
+    known = {} if names is None else {name: index for index, name in enumerate(names)}
+    if found and set(found) <= set(known):
+        for name, times in Counter(names).items():
+            if times > 1 and name in found:
+                raise ImageError(
+                    f"{where}: {times} classes of the model are called {name!r}, so which is meant is open."
+                    f" Give labels as numbers, 0 to {classes - 1}"
+                )
+        return {name: known[name] for name in found}
+    numbers = {name: int(name) for name in found if name.isdecimal() and name.isascii() and len(name) < 10}
+    if len(numbers) == len(found) and all(number < classes for number in numbers.values()):
+        return numbers
+    named = [name for name in found if name in known]
+    if len(numbers) == len(found) and not named and any(number < classes for number in numbers.values()):
+        low, high = min(numbers.values()), max(numbers.values())
+        raise ImageError(f"{where}: labels go from {low} to {high}, the model has {classes} classes from 0 on")
+    if names is None:
+        if len(found) == classes and not numbers:
+            order = class_order(found)
+            logger.info(
+                "%s: the model names no classes, so they are counted by name: %s = 0 ... %s = %d",
+                where, order[0], order[-1], classes - 1,
+            )  # fmt: skip
+            return {name: index for index, name in enumerate(order)}
+        raise UnknownClassesError(
+            f"{where}: {len(found)} names of classes, the model has {classes} and carries no names, so which is which"
+            f" is open. Give the names in the model's order: --labels FILE"
+        )
+    strange = [name for name in found if name not in known]
+    shown = ", ".join([*map(repr, strange[:SHOWN]), *(["..."] if len(strange) > SHOWN else [])])
+    raise (ImageError if named else UnknownClassesError)(
+        f"{where}: {len(strange)} of {len(found)} labels are no class of the model: {shown}{nearest(strange[0], known)};"
+        f" rename them, or give the names in the model's order: --labels FILE"
+    )

@@ -1,0 +1,148 @@
+"""Lists of pictures: a CSV of path and label, or a text file with a picture per line.
+
+LIST.csv    path,label a row, with or without a header, separated by commas, semicolons or tabs; columns beside the two are
+            passed over if a header names these
+LIST.txt    a path a line; a label may follow, after a tab, or after a blank if it is a number
+
+Paths start from the list's own folder and stay below it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundle.errors import ImageError
+from .decode import read_file
+from .kinds import SUFFIXES
+
+MAX_LIST_BYTES = 256 << 20  # ImageNet's training list has 60 MB
+MAX_FIELD = 4096
+SEPARATORS = "\t;,"  # the rarest in a path comes first
+PATH_HEADERS = frozenset(
+    [
+        *("path", "file", "filename", "file_name", "filepath", "file_path"),
+        *("image", "img", "image_path", "image_name", "picture"),
+    ]
+)
+LABEL_HEADERS = frozenset(
+    ["label", "labels", "class", "class_name", "classname", "category", "target", "class_id", "label_name"]
+)
+TRIED_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The pictures of a list in its order: names from `home` on, and their labels as written; None without labels."""
+
+    home: Path
+    names: list[str]
+    paths: list[Path]
+    labels: list[str] | None
+
+
+def read_csv(path: Path) -> Listed:
+    """Raises ImageError for what is no such list."""
+    lines = _text(path).splitlines(keepends=True)
+    with _field_limit():
+        try:
+            separator = _separator(lines)
+            reader = csv.reader(lines, delimiter=separator)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        except csv.Error as reason:
+            raise ImageError(f"{path} is no readable CSV: {reason}") from None
+    rows = [(number, row) for number, row in rows if any(row)]
+    home = path.resolve().parent
+    place, label = 0, 1
+    columns = 2
+    if rows and (header := _header(rows[0][1], home)) is not None:
+        place, label, columns = *header, len(rows[0][1])
+        rows = rows[1:]
+    paths, labels = [], []
+    for number, row in rows:
+        if len(row) != columns or not row[place] or not row[label]:
+            raise ImageError(
+                f"{path}, line {number}: a path and a label are wanted, found {len(row)} fields: {row[:3]}"
+            )
+        paths.append(_inside(home, row[place], f"{path}, line {number}"))
+        labels.append(row[label])
+    return Listed(home, [one.relative_to(home).as_posix() for one in paths], paths, labels)
+
+
+def read_list(path: Path) -> Listed:
+    """Raises ImageError for what is no such list."""
+    home = path.resolve().parent
+    paths: list[Path] = []
+    labels: list[str | None] = []
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        name, tab, label = line.strip().rpartition("\t")
+        if not tab:
+            name, _, label = line.strip().rpartition(" ")
+            if not name.strip() or not label.isdecimal():
+                name, label = line, ""
+        paths.append(_inside(home, name.strip(), f"{path}, line {number}"))
+        labels.append(label.strip() or None)
+    given = [label for label in labels if label is not None]
+    if given and len(given) < len(labels):
+        raise ImageError(f"{path}: {paths[labels.index(None)]} has no label, but other lines have one")
+    return Listed(home, [one.relative_to(home).as_posix() for one in paths], paths, given or None)
+
+
+def _text(path: Path) -> str:
+    content = read_file(path, MAX_LIST_BYTES)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        raise ImageError(f"{path} is no UTF-8 text: {reason}. Save it as UTF-8") from None
+
+
+def _inside(home: Path, name: str, where: str) -> Path:
+    try:
+        picture = (home / name).resolve()
+    except (OSError, ValueError, RuntimeError) as reason:
+        raise ImageError(f"{where}: {name!r} is no path: {reason}") from None
+    if not picture.is_relative_to(home):
+        raise ImageError(f"{where}: {name} lies outside {home}; put the list beside its pictures")
+    return picture
+
+
+def _separator(lines: list[str]) -> str:
+    """The one that gives each of the first rows as many fields, two or more; else the comma."""
+    for separator in SEPARATORS:
+        rows = [row for row in csv.reader(lines[:TRIED_ROWS], delimiter=separator) if row]
+        if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
+            return separator
+    return ","
+
+
+def _header(row: list[str], home: Path) -> tuple[int, int] | None:
+    """The columns of the path and the label, if the row names columns; of other words only where there are just two."""
+    words = [cell.lower().replace(" ", "_").replace("-", "_") for cell in row]
+    place = next((index for index, word in enumerate(words) if word in PATH_HEADERS), None)
+    label = next((index for index, word in enumerate(words) if word in LABEL_HEADERS), None)
+    if place is not None and label is not None:
+        return place, label
+    names_a_picture = Path(row[0]).suffix.lower() in SUFFIXES or _exists(home / row[0])
+    return None if len(row) != 2 or names_a_picture or Path(row[0]).suffix else (0, 1)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _field_limit() -> Iterator[None]:
+    """The csv module has one limit for the whole process: it is put back."""
+    before = csv.field_size_limit(MAX_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

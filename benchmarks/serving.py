@@ -37,7 +37,7 @@ from sacvit.serving.repository import Serving, write_repository
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_S = 1.0
-BAD = ({"eta": 7.0}, "eta must be a number in [0, 1]"), ({}, "picture 0 is neither a JPEG nor a PNG file")
+BAD = ({"eta": 7.0}, "eta must be a number in [0, 1]"), ({}, "picture 0 is no picture")
 
 
 @dataclass
@@ -59,6 +59,12 @@ class Tally:
         return found
 
 
+def request_of(file: bytes) -> list[Any]:
+    given = grpc.InferInput("image", [1, 1], "BYTES")
+    given.set_data_from_numpy(np.array([[file]], object))
+    return [given]
+
+
 class Load:
     """Requests over gRPC, one image each, and the check of every answer."""
 
@@ -68,14 +74,8 @@ class Load:
         self.images, self.expected, self.bad_share = images, expected, bad_share
         self.parameters = None if eta is None else {"eta": eta}
         self.rng = np.random.default_rng(0)
-        self.inputs = []
-        for image in images:
-            given = grpc.InferInput("image", [1, *image.shape], "UINT8")
-            given.set_data_from_numpy(image[None])
-            self.inputs.append([given])
-        junk = grpc.InferInput("image", [1, 1, 10, 1], "UINT8")
-        junk.set_data_from_numpy(np.frombuffer(b"no picture", np.uint8).reshape(1, 1, 10, 1))
-        self.junk = [junk]
+        self.inputs = [request_of(b"P6\n%d %d\n255\n" % image.shape[1::-1] + image.tobytes()) for image in images]
+        self.junk = request_of(b"no picture")
 
     def draw(self) -> tuple[list[Any], dict[str, Any] | None, int | None, str | None]:
         """Inputs, parameters, the number of the image, and of a bad request what it has to be told."""
@@ -158,7 +158,7 @@ class Load:
 
                 client.async_infer("sacvit", inputs, done, parameters=parameters)
                 if len(memory) < (time.perf_counter() - began):
-                    memory.append(rss_mib(server))
+                    memory.append(server.memory_mib()[0])
             late_s = float(time.perf_counter() - due)
             collector.join()
         told = tally.told(time.perf_counter() - began) | {"sent": sent, "rate_per_s": round(rate_per_s, 1)}
@@ -182,21 +182,6 @@ def merged(tallies: list[Tally]) -> Tally:
         whole.outcomes += tally.outcomes
         whole.refusals += tally.refusals
     return whole
-
-
-def rss_mib(server: LocalServer) -> int:
-    """Of the server and its stubs, shared memory counted where it is mapped."""
-    total = 0
-    for folder in Path("/proc").iterdir():
-        try:
-            if (
-                folder.name.isdigit()
-                and int((folder / "stat").read_text().rsplit(")", 1)[1].split()[2]) == server.process.pid
-            ):
-                total += int((folder / "statm").read_text().split()[1])
-        except (OSError, IndexError, ValueError):
-            continue  # a process that ended meanwhile
-    return total * 4096 >> 20
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class Chain:
                     raise BusyError(f"busy: {self._max_queue} images are waiting. Come back later")
                 one.fills, one.threshold = one.read()
                 if not 1 <= len(one.fills) <= self._max_batch:
-                    raise UsageError(f"send 1 to {self._max_batch} images a request, found {len(one.fills)}")
+                    raise UsageError(f"send 1 to {self._max_batch} images per request, found {len(one.fills)}")
                 one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
                 one.decoded = [self._pool.submit(fill, view) for fill, view in zip(one.fills, one.views, strict=True)]
             except Exception as reason:  # whatever is wrong with a client's bytes, the others go on

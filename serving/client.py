@@ -17,6 +17,9 @@ from .connection import Answer, Connection
 from .description import GATE_MODEL, MAX_JSON_BYTES, About
 
 PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a busy server is asked again: one burst must not end a run
+# In messages of Triton 2.51 about a request that may be sent again. The second one is about another client's request: it
+# fails all that are handed over with one whose last element is cut.
+TRANSIENT = ("timeout expired", "incomplete string data")
 MAX_REASON_LETTERS = 300  # of a server's own error in our message
 
 
@@ -86,9 +89,13 @@ class RemotePipeline:
 
     def _infer(self, count: int) -> list[Result]:
         images = self.image_slots(count)
-        given = {"name": "image", "shape": images.shape, "datatype": "UINT8"}
+        size = self.preprocessing.image_size
+        start = b"P6\n%d %d\n255\n" % (size, size)  # pixels as a PPM file, behind its length
+        start = (len(start) + images[0].nbytes).to_bytes(4, "little") + start
+        body = [part for image in images for part in (start, image.data.cast("B"))]
+        given = {"name": "image", "shape": [count, 1], "datatype": "BYTES"}
         request = {
-            "inputs": [given | {"parameters": {"binary_data_size": images.nbytes}}],
+            "inputs": [given | {"parameters": {"binary_data_size": sum(map(len, body))}}],
             "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in WANTED],
             "parameters": {} if self._asked is None else {"eta": self._asked},
         }
@@ -96,12 +103,12 @@ class RemotePipeline:
         answer = self._server.exchange(
             f"/v2/models/{GATE_MODEL}/infer",
             answer_bytes(self._about, count),
-            [header, images.data.cast("B")],
+            [header, *body],
             {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"},
         )
         self._require_success(answer)
-        size = answer.headers.get("inference-header-content-length", "")
-        return results_of(answer.content, size, self._about, count, self.address)
+        header_bytes = answer.headers.get("inference-header-content-length", "")
+        return results_of(answer.content, header_bytes, self._about, count, self.address)
 
     def _require_success(self, answer: Answer) -> None:
         """Turns a server's error into ours."""
@@ -114,6 +121,6 @@ class RemotePipeline:
         text = " ".join(text.split())[:MAX_REASON_LETTERS].rstrip(".") or f"HTTP status {answer.status}"
         if answer.status == 404:
             raise EngineError(f"{self.address} does not serve the model {GATE_MODEL}: {text}. Write it: sacvit-serve")
-        if answer.status == 503 or "timeout expired" in text.lower():
+        if answer.status == 503 or any(words in text.lower() for words in TRANSIENT):
             raise ServerBusyError(f"{self.address} refused: {text}. More --instances or servers would help")
         raise SacvitError(f"{self.address}: {text}")

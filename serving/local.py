@@ -123,6 +123,19 @@ class LocalServer:
         finally:
             connection.close()
 
+    def memory_mib(self) -> tuple[int, int]:
+        """Resident memory of the server and its stubs, now and at most; what they share counts in each of them."""
+        now = most = 0
+        for folder in Path("/proc").iterdir():
+            try:
+                if folder.name.isdigit() and os.getpgid(int(folder.name)) == self.process.pid:
+                    fields = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+                    now += int(fields["VmRSS"].split()[0])
+                    most += int(fields["VmHWM"].split()[0])
+            except (OSError, KeyError):
+                continue  # a process that ended meanwhile
+        return now >> 10, most >> 10
+
     def _command(self, site: Path, strict: bool) -> list[str]:
         options: dict[str, object] = {
             "model-repository": self._folder / "models",

@@ -18,6 +18,7 @@ import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import SacvitError
 from ..images.opencv import silence_opencv
+from ..runtime.chain.gate import Gate
 from ..runtime.chain.pipeline import Pipeline, Result
 from .batcher import Asked, BusyError, Chain
 from .description import EE_MODEL, OUTPUTS, SAC_MODEL, STAGE_NUMBERS, About
@@ -26,7 +27,6 @@ from .metrics import Metrics
 from .requests import Fill, fills_of, threshold_of
 from .stages import ServerStage
 
-ABOVE_ALL = 2.0  # a threshold that no confidence reaches
 logger = logging.getLogger(__name__)
 
 
@@ -42,7 +42,6 @@ class TritonPythonModel:
         self.about = About.from_config(
             args["model_config"], "this model was not written by sacvit-serve, or its config is damaged"
         )
-        gate = EachGate(self.about.threshold, self.about.temperature)
         if self.about.stages:
             ee, sac = map(ServerStage, (EE_MODEL, SAC_MODEL), self.about.stages)
             pipeline = Pipeline(ee, sac, self.about.threshold)
@@ -51,10 +50,10 @@ class TritonPythonModel:
             pipeline = self._loaded(args)
         pipeline.reserve(self.about.max_batch)
         if not self.about.stages:  # those may not be ready yet, and have warm-up requests of their own
-            pipeline.gate = gate
-            gate.expect([ABOVE_ALL])
+            pipeline.gate = Gate(1.0)  # both stages run, and NaN raises
             pipeline.run(1)
         self.metrics = Metrics(args["model_name"], args["model_version"], args["model_instance_name"])
+        gate = EachGate(self.about.threshold, self.about.temperature)
         self.chain = Chain(pipeline, gate, self.metrics, self.about.max_batch, self.about.max_queue)
 
     def execute(self, requests: Sequence[Any]) -> None:
@@ -69,9 +68,9 @@ class TritonPythonModel:
         return TritonClient(request.get_response_sender(), self.metrics, self.about)
 
     def _read(self, request: Any) -> tuple[list[Fill], float]:
-        image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
+        pictures = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
         threshold = threshold_of(request.parameters(), self.about.threshold)
-        return fills_of(image, self.about.preprocessing), threshold
+        return fills_of(pictures, self.about.preprocessing), threshold
 
     def finalize(self) -> None:
         self.chain.close()

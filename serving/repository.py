@@ -27,8 +27,8 @@ Place = Literal["cpu", "gpu"]
 MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order in which they take their places
 VERSION = "1"
 HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
-# Of images in a hand-over, to Triton. One that claims 0 images counts with its height there (2.51), and a limit that is
-# passed fails every request of the hand-over: preferred_batch_size bounds hand-overs, and `chain` requests.
+# Of images in a hand-over. Triton 2.51 fails all requests of a hand-over that exceeds the limit, so it gets none:
+# preferred_batch_size bounds hand-overs, and `batcher` requests.
 NO_LIMIT = 2**31 - 1
 TYPES: dict[type[np.generic], str] = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
 MODEL_PY = '''"""Written by sacvit-serve."""
@@ -131,24 +131,23 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
     if serving.python_only:
         for stage, name in ((pipeline.ee, "ee"), (pipeline.sac, "sac")):
             _copy_engine(stage.path, version / f"{name}{stage.path.suffix}")
-    size = about.preprocessing.image_size
     fields: dict[str, Any] = {
         "name": GATE_MODEL,
         "backend": "python",
         "max_batch_size": NO_LIMIT,
-        "input": [{"name": "image", "data_type": Word("TYPE_UINT8"), "dims": [-1, -1, -1], "allow_ragged_batch": True}],
+        # Of numbers, a shape that claims more elements than memory has ends the stub for good (2.51): it makes an array of
+        # that shape before our code sees it. Of BYTES, Triton itself counts the elements and measures each.
+        "input": [{"name": "image", "data_type": Word("TYPE_STRING"), "dims": [1]}],
         "output": [
             {"name": name, "data_type": Word(TYPES[OUTPUTS[name]]), "dims": list(shape)}
             for name, shape in about.shapes.items()
         ],
-        # No queue policy: see `chain`.
+        # No queue policy: see `batcher`.
         "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(serving.max_queue, serving.max_batch)]},
         "instance_group": [_instances(serving, serving.python_only) | _first_gpu(serving)],
         "version_policy": {"latest": {"num_versions": 1}},
         "parameters": [{"key": KEY, "value": {"string_value": about.to_json()}}],
     }
-    if serving.python_only:  # of served stages, each warms itself up: this model may be ready before them
-        fields["model_warmup"] = [_warm_up({"image": (np.uint8, [size, size, 3])})]
     (folder / "config.pbtxt").write_text(text_of(fields), "utf-8")
 
 
@@ -209,7 +208,7 @@ def _profiles(counts: tuple[int, ...] | None) -> dict[str, Any]:
     return {} if counts is None or len(counts) == 1 else {"profile": [str(index) for index in range(len(counts))]}
 
 
-def _warm_up(inputs: Mapping[str, tuple[type[np.generic], Sequence[int]]], count: int = 1) -> dict[str, Any]:
+def _warm_up(inputs: Mapping[str, tuple[type[np.generic], Sequence[int]]], count: int) -> dict[str, Any]:
     entries = [
         {"key": name, "value": {"data_type": Word(TYPES[kind]), "dims": list(dims), "zero_data": True}}
         for name, (kind, dims) in inputs.items()

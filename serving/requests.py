@@ -1,13 +1,14 @@
-"""What a client sent, checked before anything is computed: pictures, and the eta they are judged by.
+"""Checks what a client sent before anything is computed: pictures, and the eta that they are judged by.
 
-Everything here is somebody else's. A request that cannot be served raises UsageError or ImageError with what was wrong, and
-touches no other request of its batch.
+A request that cannot be served raises UsageError or ImageError with what is wrong, and touches no other request of its
+batch.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +21,9 @@ from ..bundle.preprocess import ImageU8, Preprocessing
 from ..images.decode import decode_picture, picture_size
 
 MAX_PIXELS = 50_000_000  # of one picture: 150 MB when decoded; cameras have less
-MAX_ENCODED_BYTES = 64 << 20
+MAX_FILE_BYTES = 160 << 20  # as many pixels, not compressed
 KINDS = ("JPEG", "PNG")  # of files that are decoded here: fewer decoders than a user's own pictures get
+PPM = re.compile(rb"P6[ \n]([0-9]{1,5})[ \n]([0-9]{1,5})[ \n]255\n")  # width and height; RGB pixels follow
 Fill = Callable[[ImageU8], None]  # writes the network's view (S, S, 3) of one picture into its slot
 
 
@@ -37,31 +39,33 @@ def threshold_of(parameters: str, default: float) -> float:
     return float(eta)
 
 
-def fills_of(image: npt.NDArray[Any], preprocessing: Preprocessing) -> list[Fill]:
+def fills_of(pictures: npt.NDArray[Any], preprocessing: Preprocessing) -> list[Fill]:
     """How each picture of a request gets into its slot.
 
-    image: (B, H, W, 3) uint8 RGB, or (B, 1, L, 1) uint8: JPEG or PNG files, with zeros behind the shorter ones. One input
-    for both: Triton joins no requests whose inputs differ, and a queue that it cuts into pieces is never seen full.
-    Raises ImageError for one that cannot be served.
+    pictures: (N, 1) objects of bytes, as Triton gives an input of the type BYTES: JPEG, PNG or PPM files. Raises ImageError
+    for a picture that cannot be served.
     """
-    if image.dtype != np.uint8 or image.ndim != 4 or 0 in image.shape or image.shape[3] not in (1, 3):
-        raise _unknown(image)
-    if image.shape[3] == 3:
-        require_size(image.shape[2], image.shape[1], "image")
-        return [_of_pixels(pixels, preprocessing) for pixels in image]
-    if image.shape[1] != 1:
-        raise _unknown(image)
-    return [_of_file(row.tobytes(), f"picture {place}", preprocessing) for place, row in enumerate(image)]
+    if pictures.ndim != 2:  # a request that claims 0 images and carries some
+        raise ImageError(f"image must be BYTES of [N, 1], found {list(pictures.shape)}")
+    return [_fill_of(file, f"picture {place}", preprocessing) for place, file in enumerate(pictures[:, 0])]
 
 
-def _unknown(image: npt.NDArray[Any]) -> ImageError:
-    return ImageError(
-        f"image must be UINT8 of [N, H, W, 3], RGB, or [N, 1, bytes, 1], JPEG or PNG files, none of them 0;"
-        f" found {list(image.shape)} {image.dtype}"
-    )
+def _fill_of(file: bytes, name: str, preprocessing: Preprocessing) -> Fill:
+    if len(file) > MAX_FILE_BYTES:
+        raise ImageError(f"{name} has {len(file) >> 20} MiB; the limit is {MAX_FILE_BYTES >> 20} MiB")
+    return _of_pixels(file, name, preprocessing) if file.startswith(b"P6") else _of_file(file, name, preprocessing)
 
 
-def _of_pixels(pixels: ImageU8, preprocessing: Preprocessing) -> Fill:
+def _of_pixels(file: bytes, name: str, preprocessing: Preprocessing) -> Fill:
+    header = PPM.match(file)
+    if header is None:
+        raise ImageError(f"{name} is a PPM file with another header than P6, width, height, 255, a line each")
+    width, height = map(int, header.groups())
+    require_size(width, height, name)
+    if not width * height or len(file) - header.end() != width * height * 3:
+        raise ImageError(f"{name} is a PPM file of {width} x {height} pixels with {len(file) - header.end()} bytes")
+    pixels = np.frombuffer(file, np.uint8, offset=header.end()).reshape(height, width, 3)
+
     def fill(slot: ImageU8) -> None:
         preprocessing.apply(pixels, slot, bgr=False)
 
@@ -69,11 +73,9 @@ def _of_pixels(pixels: ImageU8, preprocessing: Preprocessing) -> Fill:
 
 
 def _of_file(file: bytes, name: str, preprocessing: Preprocessing) -> Fill:
-    if len(file) > MAX_ENCODED_BYTES:
-        raise ImageError(f"{name} has {len(file) >> 20} MiB; the limit is {MAX_ENCODED_BYTES >> 20} MiB")
     kind, size = picture_size(file, name)
     if kind not in KINDS:
-        raise ImageError(f"{name} is neither a JPEG nor a PNG file, but {kind}")
+        raise ImageError(f"{name} is neither a JPEG, a PNG nor a PPM file with P6, but {kind}")
     require_size(*size, name)
 
     def fill(slot: ImageU8) -> None:

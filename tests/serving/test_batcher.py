@@ -132,14 +132,14 @@ def test_a_request_of_more_images_than_a_batch_is_refused(
 ) -> None:
     chain_of(own_pipeline, journal).serve(asked(journal, pictures, [5, 1]))
     assert isinstance(journal.faults[0], UsageError) and sorted(journal.answers) == [1]
-    assert str(journal.faults[0]) == "send 1 to 4 images a request, found 5"
+    assert str(journal.faults[0]) == "send 1 to 4 images per request, found 5"
 
 
 def test_a_request_of_no_image_is_refused_and_not_forgotten(
     own_pipeline: Pipeline, journal: Journal, pictures: np.ndarray
 ) -> None:
     chain_of(own_pipeline, journal).serve(asked(journal, pictures, [0, 1]))
-    assert str(journal.faults[0]) == "send 1 to 4 images a request, found 0" and sorted(journal.answers) == [1]
+    assert str(journal.faults[0]) == "send 1 to 4 images per request, found 0" and sorted(journal.answers) == [1]
 
 
 def test_a_request_that_cannot_be_taken_for_lack_of_memory_fails_alone(

@@ -182,8 +182,9 @@ def test_the_request_holds_the_images_and_the_threshold_that_was_given(
         assert [result.label for result in results] == ["bee", "cat"]
         assert pipeline.threshold == (0.5 if threshold is None else threshold)
     header, pixels = server.requests[0]
-    assert header["parameters"] == parameters and header["inputs"][0]["shape"] == [2, 8, 8, 3]
-    assert pixels == bytes(index % 251 for index in range(384))
+    assert header["parameters"] == parameters and header["inputs"][0]["shape"] == [2, 1]
+    start = (203).to_bytes(4, "little") + b"P6\n8 8\n255\n"
+    assert pixels == b"".join(start + bytes(index % 251 for index in range(at, at + 192)) for at in (0, 192))
 
 
 def test_an_answer_that_cannot_be_is_refused(scripted: Any, about: About, columns: Any, answer_of: Any) -> None:
@@ -204,6 +205,14 @@ def test_a_busy_server_is_asked_again_after_growing_pauses(
 ) -> None:
     with closing(RemotePipeline(scripted(config_of(about.to_json()), BUSY, BUSY, good).url)) as pipeline:
         assert pipeline.run(2)[0].stage == "EE" and pauses == [0.1, 0.2]
+
+
+def test_a_request_that_failed_with_another_clients_one_is_sent_again(
+    scripted: Any, about: About, good: Any, pauses: list[float]
+) -> None:
+    other = 400, b'{"error":"incomplete string data for inference input \'image\'"}', ""
+    with closing(RemotePipeline(scripted(config_of(about.to_json()), other, good).url)) as pipeline:
+        assert len(pipeline.run(2)) == 2
 
 
 def test_a_server_that_stays_busy_is_reported(scripted: Any, about: About, pauses: list[float]) -> None:

@@ -54,20 +54,15 @@ def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp
     assert (about.max_batch, about.max_queue) == (8, 20)
 
 
-def test_pixels_and_files_come_in_one_input(python_repository: Path) -> None:
+def test_pictures_come_in_one_input_of_bytes(python_repository: Path) -> None:
     """Triton joins no requests whose inputs differ: every change would cut the queue, which then is never seen full."""
     inputs = config_of(python_repository / "sacvit").input
-    assert [(one.name, list(one.dims), one.optional, one.allow_ragged_batch) for one in inputs] == [
-        ("image", [-1, -1, -1], False, True)
-    ]
+    assert [(one.name, one.data_type, list(one.dims), one.optional) for one in inputs] == [("image", 13, [1], False)]
 
 
-def test_every_model_warms_up_except_a_gate_that_needs_the_others(
-    stages_repository: Path, python_repository: Path
-) -> None:
-    models = [stages_repository / "sacvit_ee", stages_repository / "sacvit_sac", python_repository / "sacvit"]
-    assert [len(config_of(folder).model_warmup) for folder in models] == [1, 1, 1]
-    assert not config_of(stages_repository / "sacvit").model_warmup
+def test_the_stages_warm_up_and_the_gate_does_it_itself(stages_repository: Path) -> None:
+    counts = [len(config_of(stages_repository / name).model_warmup) for name in ("sacvit_ee", "sacvit_sac", "sacvit")]
+    assert counts == [1, 1, 0]
 
 
 @pytest.mark.parametrize("place", ["cpu", "gpu"])

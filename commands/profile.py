@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.errors import EXIT_INTERRUPTED, ConfigError, EngineError, SacvitError, UsageError
+from ..bundle.errors import EXIT_INTERRUPTED, ConfigError, EngineError, UsageError
 from ..profiles.power.open import AUTO, choices, choices_help
 from .frame import new_parser, run_command, stop_on_signals
 
@@ -127,10 +127,7 @@ def measure(options: argparse.Namespace) -> int:
             progress.tell("interrupted: what follows is of the windows that were measured")
         finally:
             progress.close()
-        try:
-            result = summarise(store)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as reason:
-            raise SacvitError(f"{store.path} is damaged: {reason!r}. Remove {folder} and measure again") from None
+        result = summarise(store)
         if options.out is not None:
             from ..profiles.reports.profile_page import write_report
 

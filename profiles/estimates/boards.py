@@ -6,51 +6,44 @@ neither. A mode whose GPU clock no source states is not in the table. Sources we
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from ...bundle.errors import UsageError, nearest
-from ...bundle.typed_json import read_typed, typed
 
 TABLE = Path(__file__).with_name("boards.json")
-MAX_BYTES = 1 << 20
+Text = Annotated[str, Meta(min_length=1)]
+Number = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(gt=0)]
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Operations per SM and clock, a multiply-add being two: dense tensor cores for INT8 and FP16, CUDA cores for FP32."""
 
-    name: str
-    int8_ops: int
-    fp16_ops: int
-    fp32_ops: int
-    source: str
+    name: Text
+    int8_ops: Count
+    fp16_ops: Count
+    fp32_ops: Count
+    source: Text
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One power mode: SMs that are on, clock caps in MHz, the width of the memory bus, nominal watts of the module.
 
     budget_w: of a MAXN mode, which caps nothing, the module's stated maximum; None where no source states it.
     """
 
-    name: str
-    sms: int
-    gpu_mhz: float
-    memory_mhz: float  # LPDDR5 moves two bits per pin and clock
-    bus_bits: int
-    source: str
-    budget_w: float | None = None
-
-    def __post_init__(self) -> None:
-        positive = {"sms": self.sms, "gpu_mhz": self.gpu_mhz, "memory_mhz": self.memory_mhz, "bus_bits": self.bus_bits}
-        for name, value in (positive | {"budget_w": self.budget_w}).items():
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be above 0, found {value:g}")
-        if not self.source:
-            raise ValueError("a mode needs a source")
+    name: Text
+    sms: Count
+    gpu_mhz: Number
+    memory_mhz: Number  # LPDDR5 moves two bits per pin and clock
+    bus_bits: Count
+    source: Text
+    budget_w: Number | None = None
 
     @property
     def memory_gb_s(self) -> float:
@@ -61,20 +54,17 @@ class Mode:
         return self.sms * ops * self.gpu_mhz / 1e6
 
 
-@dataclass(frozen=True)
-class Board:
+class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A module and its modes, fastest first: a bound for the first one holds in every mode. l2_mib: cache of the GPU."""
 
-    name: str
-    module: str
+    name: Text
+    module: Text
     gpu: Gpu
-    modes: tuple[Mode, ...]
-    l2_mib: float | None = None
+    modes: Annotated[tuple[Mode, ...], Meta(min_length=1)]
+    l2_mib: Number | None = None
     l2_source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.modes:
-            raise ValueError("a board needs a mode")
         if (self.l2_mib is None) != (self.l2_source == ""):
             raise ValueError("l2_mib and l2_source belong together")
         first = self.modes[0]
@@ -93,22 +83,21 @@ class Board:
         raise UsageError(f"{self.name} has no mode {name!r}{nearest(name.upper(), known)}; known: {', '.join(known)}")
 
 
-class _File(TypedDict):
-    gpus: list[dict[str, Any]]
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    gpus: list[Gpu]
     boards: list[dict[str, Any]]
 
 
 @cache
 def load_boards(path: Path = TABLE) -> dict[str, Board]:
-    """The modules of the table by name. Raises ValueError that names the entry for a table that cannot be meant."""
-    content: _File = read_typed(_File, path, MAX_BYTES)
-    gpus = {gpu.get("name"): gpu for gpu in content["gpus"]}
-    for place, record in enumerate(content["boards"]):
+    """The modules of the table by name. Raises ValueError that names the place for a table that cannot be meant."""
+    content = msgspec.json.decode(path.read_bytes(), type=_File)
+    gpus = {gpu.name: msgspec.to_builtins(gpu) for gpu in content.gpus}
+    for place, record in enumerate(content.boards):
         if record.get("gpu") not in gpus:
-            known = ", ".join(map(str, gpus))
-            raise ValueError(f"boards[{place}].gpu: expected one of {known}, found {record.get('gpu')!r}")
+            raise ValueError(f"boards[{place}].gpu: expected one of {', '.join(gpus)}, found {record.get('gpu')!r}")
         record["gpu"] = gpus[record["gpu"]]  # a board names its GPU, since many have the same
-    boards: list[Board] = typed(list[Board], content["boards"], "boards")
+    boards = msgspec.convert(content.boards, list[Board])
     if len({board.name for board in boards}) < len(boards):
         raise ValueError("boards: two records have one name")
     return {board.name: board for board in boards}

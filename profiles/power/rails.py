@@ -7,45 +7,36 @@ the board's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
-from ...bundle.typed_json import read_typed
+import msgspec
+from msgspec import Meta
 
 TABLE = Path(__file__).with_name("rails.json")
-MAX_BYTES = 1 << 20
+Text = Annotated[str, Meta(min_length=1)]
+Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Total:
+class Total(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A module's input: the sum of these rails, all of which must be there. modules: that have these rails."""
 
-    modules: str
-    rails: tuple[str, ...]
-    source: str
-
-    def __post_init__(self) -> None:
-        if not self.rails or not self.source:
-            raise ValueError("a total needs rails and a source")
+    modules: Text
+    rails: Names
+    source: Text
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one step of the current sensor is worth on these rails, for a power source that does not report it."""
 
-    modules: str
-    rails: tuple[str, ...]
-    step_mw: float
-    source: str
-
-    def __post_init__(self) -> None:
-        if self.step_mw <= 0 or not self.source:
-            raise ValueError("steps need a step_mw above 0 and a source")
+    modules: Text
+    rails: Names
+    step_mw: Annotated[float, Meta(gt=0)]
+    source: Text
 
 
-@dataclass(frozen=True)
-class Rails:
+class Rails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of rails.json."""
 
     totals: tuple[Total, ...]
@@ -59,9 +50,8 @@ class Rails:
 
 @cache
 def load_rails(path: Path = TABLE) -> Rails:
-    """The table. Raises ValueError that names the entry for one that cannot be meant."""
-    table: Rails = read_typed(Rails, path, MAX_BYTES)
-    return table
+    """The table. Raises msgspec.ValidationError, a ValueError that names the place, for one that cannot be meant."""
+    return msgspec.json.decode(path.read_bytes(), type=Rails)
 
 
 def total_of(rails_mw: Mapping[str, float]) -> tuple[float, Total] | None:

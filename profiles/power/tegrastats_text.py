@@ -6,10 +6,12 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ...bundle.typed_json import parse
+import msgspec
+
 from .tegrastats_lines import LONGEST_LINE
 
 LONGEST_KEPT = 4 * LONGEST_LINE  # characters of a line as it was kept: colours and JSON take their share
@@ -19,6 +21,12 @@ MARKS = {  # byte order marks
     codecs.BOM_UTF16_BE: "utf-16",
 }
 COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")  # ECMA-48
+
+
+class _Docker(msgspec.Struct):
+    """A line of Docker's json-file driver."""
+
+    log: str
 
 
 def log_lines(path: Path) -> Iterator[str]:
@@ -46,10 +54,6 @@ def _encoding(file: BinaryIO) -> str:
 def _printed(line: str) -> str:
     line = line.rstrip("\r\n")
     if line.startswith('{"'):
-        try:
-            content = parse(line)
-        except ValueError:
-            return line
-        if isinstance(content, dict) and isinstance(content.get("log"), str):  # Docker's json-file driver
-            line = content["log"].rstrip("\r\n")
+        with suppress(ValueError, RecursionError):
+            line = msgspec.json.decode(line, type=_Docker).log.rstrip("\r\n")
     return COLOURS.sub("", line)

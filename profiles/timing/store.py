@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ...bundle.errors import SacvitError, UsageError
 from ...bundle.files import written_whole
+from .run_lines import read_line, require_arrays
 
 FORMAT = 1
 LINES_NAME = "run.jsonl"
@@ -50,14 +51,16 @@ class Store:
         return [line for line in self.lines if line["kind"] == kind]
 
     def arrays(self, line: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        """What was stored beside a line. Raises SacvitError when it is gone or damaged."""
+        """What was stored beside a window or a trace. Raises SacvitError when it is gone or damaged."""
         path = self.folder / Path(str(line["file"])).name  # a name, whatever the line says
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > MAX_ARRAYS_BYTES:
                     raise ValueError("larger than any window")
             with np.load(path, allow_pickle=False) as content:
-                return {name: content[name] for name in content.files}
+                arrays = {name: content[name] for name in content.files}
+            require_arrays(line, arrays)
+            return arrays
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as reason:
             raise SacvitError(f"{path} cannot be read: {reason}. Remove {self.folder} and measure again") from None
 
@@ -101,15 +104,15 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     if cut:
         with written_whole(path) as partial:
             partial.write_bytes(whole + b"\n" if whole else b"")
-    lines = []
+    lines: list[dict[str, Any]] = []
+    sessions: set[int] = set()
     for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
-            line = json.loads(text)
-            if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
-                raise ValueError("no object with a kind")
+            lines.append(read_line(text, sessions))
         except (ValueError, RecursionError) as reason:
-            raise SacvitError(f"{path}, line {number} is damaged: {reason}. Remove it, or give another --out") from None
-        lines.append(line)
+            raise SacvitError(
+                f"{path}, line {number} is damaged: {reason}. Remove {path.parent} and measure again, or give another --out"
+            ) from None
     if lines and lines[0]["kind"] != "header":
         raise SacvitError(f"{path} does not begin with a header: it is no run of sacvit-profile")
     return lines

@@ -122,16 +122,16 @@ def test_a_board_is_one_record(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"modes": []}, "a board needs a mode"),
-        ({"modes": [{**MODE, "gpu_mhz": "1000"}]}, "boards[0].modes[0].gpu_mhz: expected a number"),
-        ({"modes": [{**MODE, "gpu_mhz": 0}]}, "gpu_mhz must be above 0"),
-        ({"modes": [{**MODE, "budget_w": -5}]}, "budget_w must be above 0"),
-        ({"modes": [{**MODE, "source": ""}]}, "a mode needs a source"),
-        ({"modes": [{**MODE, "watts": 5}]}, "boards[0].modes[0].watts: there is no such entry"),
-        ({"modes": [MODE, {**MODE, "name": "FASTER", "gpu_mhz": 1001}]}, "the fastest mode comes first"),
+        ({"modes": []}, "length >= 1 - at `$[0].modes`"),
+        ({"modes": [{**MODE, "gpu_mhz": "1000"}]}, "Expected `float`, got `str` - at `$[0].modes[0].gpu_mhz`"),
+        ({"modes": [{**MODE, "gpu_mhz": 0}]}, "Expected `float` > 0.0 - at `$[0].modes[0].gpu_mhz`"),
+        ({"modes": [{**MODE, "budget_w": -5}]}, "Expected `float` > 0.0 - at `$[0].modes[0].budget_w`"),
+        ({"modes": [{**MODE, "source": ""}]}, "length >= 1 - at `$[0].modes[0].source`"),
+        ({"modes": [{**MODE, "watts": 5}]}, "unknown field `watts` - at `$[0].modes[0]`"),
+        ({"modes": [MODE, {**MODE, "name": "FASTER", "gpu_mhz": 1001}]}, "the fastest mode comes first - at `$[0]`"),
         ({"l2_mib": 2}, "l2_mib and l2_source belong together"),
         ({"gpu": "Hopper"}, "boards[0].gpu: expected one of Ampere"),
-        ({"module": None}, "boards[0].module: expected a text"),
+        ({"module": None}, "Expected `str`, got `null` - at `$[0].module`"),
     ],
 )
 def test_a_record_that_cannot_be_meant_is_refused_by_its_place(tmp_path, changes, words):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from sacvit.bundle.errors import UsageError
 from sacvit.model.config import preset
@@ -75,7 +76,7 @@ def test_energy_is_milliseconds_times_nominal_watts():
 
 
 def test_without_a_known_budget_there_is_no_energy():
-    board = replace(TOY, modes=(replace(TOY_MODE, budget_w=None),))
+    board = changed(TOY, modes=(changed(TOY_MODE, budget_w=None),))
     result = found(board=board)
     assert result.energy_mj(3.0) is None
     assert result.to_json()["per_image"]["EE"]["energy_mj_at_budget"] is None
@@ -148,7 +149,7 @@ def test_weights_that_fit_the_cache_weaken_the_memory_side_and_the_text_says_so(
 
 
 def test_a_board_whose_cache_is_unknown_claims_no_fit():
-    assert not estimate_stage(STAGE, replace(TOY, l2_mib=None, l2_source=""), TOY_MODE, "int8", 1).fits_l2
+    assert not estimate_stage(STAGE, changed(TOY, l2_mib=None, l2_source=""), TOY_MODE, "int8", 1).fits_l2
 
 
 def test_a_model_whose_second_stage_costs_nothing_has_no_break_even():

@@ -38,11 +38,11 @@ STEPS = {"modules": "A", "rails": ["VDD_IN"], "step_mw": 40, "source": "a log"}
 @pytest.mark.parametrize(
     ("totals", "steps", "words"),
     [
-        ([{**TOTAL, "source": ""}], [], "totals[0]: a total needs rails and a source"),
-        ([{**TOTAL, "rails": []}], [], "totals[0]: a total needs rails and a source"),
-        ([], [{**STEPS, "step_mw": 0}], "steps[0]: steps need a step_mw above 0"),
+        ([{**TOTAL, "source": ""}], [], "length >= 1 - at `$.totals[0].source`"),
+        ([{**TOTAL, "rails": []}], [], "length >= 1 - at `$.totals[0].rails`"),
+        ([], [{**STEPS, "step_mw": 0}], "> 0.0 - at `$.steps[0].step_mw`"),
         ([], [STEPS, STEPS], "a rail has two steps"),
-        ([{**TOTAL, "rails": "VDD_IN"}], [], "totals[0].rails: expected a list"),
+        ([{**TOTAL, "rails": "VDD_IN"}], [], "Expected `array`, got `str` - at `$.totals[0].rails`"),
     ],
 )
 def test_a_record_that_cannot_be_meant_is_refused_by_its_place(tmp_path, totals, steps, words):

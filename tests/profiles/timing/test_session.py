@@ -13,6 +13,10 @@ from sacvit.profiles.timing.schedule import Schedule, missing_windows, plan_sche
 from sacvit.profiles.timing.session import Session, Surroundings
 from sacvit.profiles.timing.store import open_store
 
+HEADER = {
+    "engines": {}, "backend": "a world", "images": "none", "batch": 1, "scenario": None, "survivors_share": False,
+    "stored_threshold": 0.5, "versions": {},
+}  # fmt: skip
 LONG = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.2, lead_s=2.0, idle_s=10.0, needed_s=10.0)
 
 
@@ -51,25 +55,25 @@ def contenders(world):
 
 
 def test_every_round_has_every_contender_and_each_round_begins_with_another(tmp_path, world):
-    order = missing_windows(open_store(tmp_path, {}), contenders(world), None, 3)
+    order = missing_windows(open_store(tmp_path, HEADER), contenders(world), None, 3)
     assert order == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (1, 0), (2, 2), (2, 3), (2, 0), (2, 1)]
 
 
 def test_windows_that_were_measured_are_not_measured_again(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), NoPower("none"), world, order=[(0, 0), (1, 1)])
-    left = missing_windows(open_store(tmp_path, {}), contenders(world), None, 2)
+    left = missing_windows(open_store(tmp_path, HEADER), contenders(world), None, 2)
     assert (0, 0) not in left and (1, 1) not in left and len(left) == 6
 
 
 def test_another_power_mode_is_measured_from_its_start(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), NoPower("none"), world, order=[(0, 0)])
     assert len(missing_windows(store, contenders(world), 2, 1)) == 4
 
 
 def test_without_power_there_is_no_idling_and_the_reason_stands_in_every_window(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     schedule = plan_schedule(NoPower("no board"), 0.3, None, 10.0, 3)
     run(store, contenders(world), NoPower("no board"), world, schedule)
     assert schedule.idle_s == 0 and not store.of("idle")
@@ -77,7 +81,7 @@ def test_without_power_there_is_no_idling_and_the_reason_stands_in_every_window(
 
 
 def test_idle_and_load_power_are_told_apart(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), world, world)
     (mode,) = summarise(store)["modes"]
     assert mode["power"]["idle_mw"]["total"] == pytest.approx(1000.0, abs=1)
@@ -86,7 +90,7 @@ def test_idle_and_load_power_are_told_apart(tmp_path, world):
 
 
 def test_energy_an_image_is_power_times_the_time_of_an_image(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), world, world)
     for contender in summarise(store)["modes"][0]["contenders"].values():
         energy = contender["energy"]["mj_per_image"]["total"]
@@ -95,7 +99,7 @@ def test_energy_an_image_is_power_times_the_time_of_an_image(tmp_path, world):
 
 
 def test_the_rails_stand_beside_their_total(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), world, world)
     table = summarise(store)["modes"][0]["contenders"][NEVER]["energy"]["mj_per_image"]
     assert set(table) == {"A", "B", "total"}
@@ -106,7 +110,7 @@ def test_the_rails_stand_beside_their_total(tmp_path, world):
 
 def test_the_paths_are_found_by_regression_over_all_windows(tmp_path, world):
     """2 W above idle: an exit of 20 ms is 40 mJ, the full path of 40 ms is 80."""
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     pair = [Load(world, ALWAYS, 1.0, 0.02), Load(world, NEVER, 0.0, 0.04)]
     run(store, pair, world, world)
     (mode,) = summarise(store)["modes"]
@@ -129,7 +133,7 @@ def test_a_sensor_that_vanishes_costs_the_energy_and_not_the_run(tmp_path, world
             if self.number == 700:
                 self.world.fault = PowerError("VDD_IN: no such device")
 
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, [Vanishing(world, ALWAYS, 1.0, 0.02)], world, world)
     (mode,) = summarise(store)["modes"]
     assert mode["contenders"][ALWAYS]["windows"] == 3
@@ -138,7 +142,7 @@ def test_a_sensor_that_vanishes_costs_the_energy_and_not_the_run(tmp_path, world
 
 
 def test_windows_that_are_too_short_say_what_is_needed(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     schedule = Schedule(1.0, None, 1, 0.0, 0.0, 0.0, needed_s=10.0)
     run(store, [Load(world, ALWAYS, 1.0, 0.02)], world, world, schedule)
     assert "needs 10 s" in summarise(store)["modes"][0]["contenders"][ALWAYS]["energy"]["reason"]
@@ -151,11 +155,11 @@ def test_an_interruption_keeps_the_windows_before_it(tmp_path, world):
             if self.number == 30:
                 raise KeyboardInterrupt
 
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     schedule = Schedule(0.0, 10, 3, 0.0, 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
         run(store, [Interrupted(world, ALWAYS, 1.0, 0.02)], NoPower("none"), world, schedule)
-    again = open_store(tmp_path, {})
+    again = open_store(tmp_path, HEADER)
     assert [line["round"] for line in again.of("window")] == [0, 1] and again.of("trace")
     assert missing_windows(again, [Load(world, ALWAYS, 1.0, 0.02)], None, 3) == [(2, 0)]
 
@@ -215,7 +219,7 @@ SHORT = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.0, lead_s=0.0,
 
 
 def test_a_window_that_was_disturbed_is_measured_again_and_the_calm_attempt_is_kept(tmp_path, world, still):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     machine = Machine(world, (world.now + 11.0, world.now + 15.0))  # inside the second window
     run(store, contenders(world), NoPower("none"), world, SHORT, read_load=machine)
     lines = store.of("window")
@@ -227,7 +231,7 @@ def test_a_window_that_was_disturbed_is_measured_again_and_the_calm_attempt_is_k
 
 
 def test_a_disturbance_that_stays_is_measured_a_bounded_number_of_times_and_invalidates_the_run(tmp_path, world, still):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), NoPower("none"), world, SHORT, read_load=Machine(world, (world.now, FOREVER)))
     lines = store.of("window")
     assert len(lines) == 12 and max(line["attempts"] for line in lines) == 3
@@ -239,7 +243,7 @@ def test_a_disturbance_that_stays_is_measured_a_bounded_number_of_times_and_inva
 
 
 def test_of_disturbed_attempts_the_calmest_is_kept(tmp_path, world, still):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     start = world.now
     machine = Machine(world, (start, start + 10.0), (start + 14.0, start + 20.0), (start + 20.0, start + 30.0))
     order = [(number, 0) for number in range(4)]
@@ -249,7 +253,7 @@ def test_of_disturbed_attempts_the_calmest_is_kept(tmp_path, world, still):
 
 
 def test_windows_of_milliseconds_are_not_judged_and_the_result_says_so(tmp_path, world, still):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     schedule = Schedule(0.1, None, 1, 0.0, 0.0, 0.0, 0.0)
     run(store, contenders(world)[:1], NoPower("none"), world, schedule, read_load=Machine(world, (world.now, FOREVER)))
     (mode,) = summarise(store)["modes"]
@@ -258,14 +262,14 @@ def test_windows_of_milliseconds_are_not_judged_and_the_result_says_so(tmp_path,
 
 
 def test_a_system_that_does_not_count_processor_time_says_that_nothing_was_watched(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world)[:1], NoPower("none"), world, SHORT)
     (mode,) = summarise(store)["modes"]
     assert any("does not count processor time" in text for text in mode["warnings"])
 
 
 def test_idle_power_that_was_measured_on_a_busy_machine_invalidates_the_run(tmp_path, world, still):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     machine = Machine(world, (world.now, world.now + 12.0))
     run(store, contenders(world)[:1], world, world, read_load=machine)
     texts = [change["text"] for change in summarise(store)["modes"][0]["changes"] if change["invalidates"]]
@@ -273,7 +277,7 @@ def test_idle_power_that_was_measured_on_a_busy_machine_invalidates_the_run(tmp_
 
 
 def test_a_run_is_read_whose_windows_were_stored_before_load_was_watched(tmp_path, world):
-    store = open_store(tmp_path, {})
+    store = open_store(tmp_path, HEADER)
     run(store, contenders(world), NoPower("none"), world, SHORT)
     for line in store.lines:
         for name in ("load", "disturbances", "attempts"):

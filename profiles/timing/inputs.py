@@ -20,11 +20,11 @@ RANDOM_IMAGES = 16
 
 @dataclass(frozen=True)
 class Images:
-    """Decoded frames (H, W, 3) BGR, or what an engine takes, (S, S, 3) RGB, with `are_ready`. name: for people."""
+    """Decoded frames (H, W, 3) in BGR, or in RGB with `are_rgb`. name: for people."""
 
     name: str
     frames: Sequence[ImageU8]
-    are_ready: bool
+    are_rgb: bool
     preprocessing: Preprocessing
 
     @property
@@ -38,11 +38,7 @@ class Images:
 
     def prepare(self, number: int, slot: ImageU8) -> None:
         """Puts image `number`, counted round and round, into its slot."""
-        frame = self.frames[number % len(self.frames)]
-        if self.are_ready:
-            slot[:] = frame
-        else:
-            self.preprocessing.apply(frame, slot)
+        self.preprocessing.apply(self.frames[number % len(self.frames)], slot, bgr=not self.are_rgb)
 
 
 def load_images(source: str | None, folder: Path, preprocessing: Preprocessing) -> Images:

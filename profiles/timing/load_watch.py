@@ -12,8 +12,7 @@ from ...machine.activity import Activity
 
 PERIOD_S = 0.5  # between looks: a look takes 0.4 ms
 SHORTEST_S = 0.5  # of a window: processor time is counted in steps of 10 ms
-# Shares beyond which a window is disturbed. A desktop at rest takes 1 to 5 % of the cores' time and a quiet virtual machine
-# loses less than 1 %; a figure that is to be right within a few percent bears no more.
+# Shares beyond which a window is disturbed. They are chosen so that what stays below changes a time by a few percent at most.
 MOST_OTHERS, MOST_STOLEN, MOST_WAITED = 0.10, 0.02, 0.05
 
 

@@ -1,4 +1,4 @@
-"""What sacvit-profile itself costs: timing every stage, and sampling power at 10 Hz, over a bare loop.
+"""What sacvit-profile itself costs: timing every stage, sampling power and watching the load, over a bare loop.
 
     sacvit-export --ckpt examples/digits/model.pth --out build
     python benchmarks/profiler.py --engine build/ee.onnx build/sac.onnx
@@ -14,15 +14,18 @@ import argparse
 import json
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+from sacvit.machine.activity import Activity, read_activity
 from sacvit.machine.processor import describe_machine
 from sacvit.profiles.power.ina import InaPower
 from sacvit.profiles.power.sampler import Sampler
 from sacvit.profiles.power.source import PERIOD_S, Reading
 from sacvit.profiles.timing.contenders import Chain, Record
 from sacvit.profiles.timing.inputs import load_images
+from sacvit.profiles.timing.load_watch import LoadWatch
 from sacvit.runtime.chain.pipeline import Pipeline
 
 RAILS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), ("NC", "VDDQ_VDD2_1V8AO", "NC")
@@ -54,6 +57,21 @@ class TimedSource(InaPower):
         readings = super().read()
         self.cpu_s += time.thread_time() - began
         return readings
+
+
+class TimedLoad:
+    """Reads the load of this machine, and the processor time that it took."""
+
+    cpu_s = 0.0
+
+    def __init__(self) -> None:
+        self._thread = threading.get_native_id()
+
+    def __call__(self) -> Activity | None:
+        began = time.thread_time()
+        activity = read_activity(self._thread)
+        self.cpu_s += time.thread_time() - began
+        return activity
 
 
 def trimmed_mean(values: list[float]) -> float:
@@ -90,10 +108,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_sensors(Path(folder))
         source = TimedSource(Path(folder))
-        ratios, spent, lasted, images_done = [], 0.0, 0.0, 0
-        with Sampler(source):
+        ratios, spent, watched, lasted, images_done = [], 0.0, 0.0, 0.0, 0
+        read_load = TimedLoad()
+        with Sampler(source), LoadWatch(read_load):
             for turn in range(-1, options.rounds):
-                record, bare, recorded, source.cpu_s = Record(), [], [], 0.0
+                record, bare, recorded, source.cpu_s, read_load.cpu_s = Record(), [], [], 0.0, 0.0
                 began = time.perf_counter()
                 while time.perf_counter() - began < options.window_s:
                     both = (bare_pass, bare), (recorded_pass, recorded)
@@ -102,12 +121,13 @@ def main() -> None:
                 if turn < 0:
                     continue
                 ratios.append(trimmed_mean(recorded) / trimmed_mean(bare) - 1)
-                spent, lasted = spent + source.cpu_s, lasted + time.perf_counter() - began
+                spent, watched = spent + source.cpu_s, watched + read_load.cpu_s
+                lasted += time.perf_counter() - began
                 images_done += 2 * len(bare)
     median = statistics.median(ratios)
     ratios.sort()
     half = 1.58 * (ratios[3 * len(ratios) // 4] - ratios[len(ratios) // 4]) / len(ratios) ** 0.5  # McGill's notch: 95 %
-    sampling = spent / lasted
+    sampling, watching = spent / lasted, watched / lasted
     report = {
         "machine": describe_machine(),
         "engine": options.engine[0].name,
@@ -118,12 +138,14 @@ def main() -> None:
         "recording": round(median, 5),
         "recording_plus_minus": round(half, 5),
         "sampling": round(sampling, 5),
-        "cost": round(median + sampling, 5),
+        "watching": round(watching, 5),
+        "cost": round(median + sampling + watching, 5),
     }
     options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     print(
         f"at {report['images_per_s']:.0f} images/s: recording every stage {100 * median:.2f} +- {100 * half:.2f} % of a pass,"
-        f" sampling {100 * sampling:.2f} % of a core: at most {100 * report['cost']:.2f} % of throughput"
+        f" sampling power {100 * sampling:.2f} % of a core, watching the load {100 * watching:.2f} %:"
+        f" at most {100 * report['cost']:.2f} % of throughput"
     )
 
 

@@ -15,6 +15,7 @@ from .processor import core_numbers, load_1min
 from .small_files import ROOT, listed, read_text
 
 STAT_BYTES = 1 << 20  # a line for each core, and one of numbers for each interrupt
+NEEDED = ("cpu", "ctxt ", "procs_running ")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 NS = 1e-9
 
@@ -46,7 +47,8 @@ def read_activity(measured_thread: int, own_pids: Collection[int] = (), root: Pa
     watch. own_pids: processes that measure for this one.
     """
     stat = read_text(root / "proc/stat", STAT_BYTES) or ""
-    fields = {line.split(" ", 1)[0]: line.split()[1:] for line in stat.splitlines() if line}
+    lines = [line.split() for line in stat.splitlines() if line.startswith(NEEDED)]
+    fields = {line[0]: line[1:] for line in lines}
     rows = [fields[f"cpu{core}"] for core in core_numbers(root) if f"cpu{core}" in fields]
     if not rows or not {"procs_running", "ctxt"} <= set(fields):
         return None

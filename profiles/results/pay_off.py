@@ -55,7 +55,8 @@ class PayOff:
     """The break-even of one threshold and unit.
 
     needed: the exit rate from which on the chain costs less. fit: the gain over the one that the costs of the paths predict
-    at this exit rate.
+    at this exit rate. is_linear: whether they can predict it; the survivors of a batch share a pass, whose cost per image
+    falls with their number.
     """
 
     costs: BreakEven
@@ -63,12 +64,14 @@ class PayOff:
     gain: Interval
     fit: Interval
     rounds: int
+    is_linear: bool
 
     @property
     def verdict(self) -> Verdict:
         if self.gain.low is None:
             return "unknown"
-        if (self.fit.lies_above(1.0) or self.fit.lies_below(1.0)) and abs(math.log(self.fit.value)) > CONTRADICTS:
+        is_apart = self.fit.lies_above(1.0) or self.fit.lies_below(1.0)
+        if self.is_linear and is_apart and abs(math.log(self.fit.value)) > CONTRADICTS:
             return "contradiction"
         if self.gain.lies_above(1.0):
             return "gain"
@@ -116,7 +119,9 @@ class PayOff:
         }
 
 
-def pay_off(costs: Mapping[str, Costs], name: str, exit_rate: float, exit_rates: Mapping[int, float]) -> PayOff | None:
+def pay_off(
+    costs: Mapping[str, Costs], name: str, exit_rate: float, exit_rates: Mapping[int, float], batch: int
+) -> PayOff | None:
     """The break-even of contender `name`; None where a mean says that a stage costs nothing.
 
     costs: by contender. exit_rate: of `name` over all of its windows; exit_rates: by round.
@@ -139,7 +144,9 @@ def pay_off(costs: Mapping[str, Costs], name: str, exit_rate: float, exit_rates:
     known = [one for one in rounds if one is not None]
     plain_bound, chain_bound = plain.bound, chain.bound
     if len(known) < len(rounds) or plain_bound is None or chain_bound is None:
-        return PayOff(whole, Interval(whole.exit_rate), Interval(whole.gain), Interval(_fit(whole)), len(common))
+        return PayOff(
+            whole, Interval(whole.exit_rate), Interval(whole.gain), Interval(_fit(whole)), len(common), batch == 1
+        )
     bound = plain_bound / plain.mean + chain_bound / chain.mean
     return PayOff(
         costs=whole,
@@ -147,6 +154,7 @@ def pay_off(costs: Mapping[str, Costs], name: str, exit_rate: float, exit_rates:
         gain=ratio_interval(whole.gain, [one.gain for one in known], bound),
         fit=ratio_interval(_fit(whole), [_fit(one) for one in known], bound),
         rounds=len(common),
+        is_linear=batch == 1,
     )
 
 

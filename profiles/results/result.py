@@ -66,7 +66,7 @@ def _summarise_mode(store: Store, mode: int | None) -> dict[str, Any]:
         "faults": [fault for line in of("trace") for fault in line["faults"]],
     }
     is_linear = not store.lines[0].get("survivors_share")
-    pays = _break_even(windows, contenders, is_linear=is_linear)
+    pays = _break_even(windows, contenders, is_linear=is_linear, batch=store.lines[0]["batch"])
     beyond, within = wrong_order(windows, contenders)
     spoilt = [*disturbed_windows(windows, idles), *rounds_apart(windows), *beyond, *_contradictions(pays)]
     states = of("state")
@@ -144,7 +144,11 @@ def _paths(
 
 
 def _break_even(
-    windows: Mapping[str, Sequence[dict[str, Any]]], contenders: Mapping[str, dict[str, Any]], *, is_linear: bool
+    windows: Mapping[str, Sequence[dict[str, Any]]],
+    contenders: Mapping[str, dict[str, Any]],
+    *,
+    is_linear: bool,
+    batch: int,
 ) -> dict[str, Any]:
     """For every threshold: latency and gross energy against the plain ViT's; null where they were not measured, and why."""
     if not {ALWAYS, NEVER, PLAIN} <= set(contenders):
@@ -165,7 +169,7 @@ def _break_even(
         for unit in ("latency", "energy"):
             costs = {part: by_unit[part].get(unit) for part in (ALWAYS, NEVER, PLAIN, name)}
             known = {part: cost for part, cost in costs.items() if cost is not None}
-            told = pay_off(known, name, contender["exit_rate"], rates) if len(known) == len(costs) else None
+            told = pay_off(known, name, contender["exit_rate"], rates, batch) if len(known) == len(costs) else None
             found[name][unit] = None if told is None else told.to_dict()
     return {"by_threshold": found, "reason": None}
 

@@ -24,8 +24,8 @@ def costs(chain_ms, noise=(STEADY, STEADY, STEADY, STEADY), bound=0.0):
     return found
 
 
-def told(chain_ms, exit_rate=0.75, **options):
-    found = pay_off(costs(chain_ms, **options), CHAIN, exit_rate, dict.fromkeys(range(3), exit_rate))
+def told(chain_ms, exit_rate=0.75, batch=1, **options):
+    found = pay_off(costs(chain_ms, **options), CHAIN, exit_rate, dict.fromkeys(range(3), exit_rate), batch)
     assert found is not None
     return found
 
@@ -61,6 +61,10 @@ def test_a_misfit_of_a_few_percent_contradicts_nothing():
     assert told(3.0 * 1.05).verdict == "gain"
 
 
+def test_survivors_that_share_a_pass_are_not_held_to_the_costs_of_the_paths():
+    assert told(4.0, batch=8).verdict != "contradiction"
+
+
 def test_noise_that_all_contenders_of_a_round_share_does_not_hide_the_gain():
     """As a clock that falls from round to round: ratios are taken inside a round."""
     falling = (1.0, 1.3, 1.6)
@@ -94,7 +98,7 @@ def test_rounds_that_lie_far_apart_do_not_say_where_two_stages_pay_off():
 def test_a_break_even_outside_of_all_rates_is_said_in_words(plain, words):
     table = costs(3.0)
     table[PLAIN] = Costs(plain, {number: Cost(plain, 0.0) for number in range(3)})
-    found = pay_off(table, CHAIN, 0.75, dict.fromkeys(range(3), 0.75))
+    found = pay_off(table, CHAIN, 0.75, dict.fromkeys(range(3), 0.75), 1)
     assert words in found.text
 
 
@@ -109,4 +113,4 @@ def test_the_result_is_json_with_verdict_text_and_both_intervals():
 def test_costs_that_no_measurement_can_mean_have_no_break_even():
     table = costs(3.0)
     table[NEVER] = table[ALWAYS]
-    assert pay_off(table, CHAIN, 0.75, dict.fromkeys(range(3), 0.75)) is None
+    assert pay_off(table, CHAIN, 0.75, dict.fromkeys(range(3), 0.75), 1) is None

@@ -18,9 +18,9 @@ from onnx import helper, numpy_helper
 from sacvit.calibration import qdq_placement as placement
 from sacvit.calibration.activations import Observation, observe
 from sacvit.calibration.decisions import Comparison, compare
+from sacvit.calibration.methods import Method
 from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.qdq_placement import LEVELS, as_step, insert_qdq, weighted_layers
-from sacvit.calibration.ranges import Method
 from sacvit.calibration.threshold import match_exit_rate
 from sacvit.export.write_bundle import build_pair
 from sacvit.images.calibration_set import open_images

@@ -24,6 +24,7 @@ import numpy as np
 from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.manifest import read_manifest
 from sacvit.export.plans.build import build, find_machine
+from sacvit.export.plans.request import BuildRequest
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.cost import DERIVED_EXIT_RATE
@@ -66,7 +67,7 @@ def gpu_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
 def parity(bundle: Path, plans: Path) -> dict[str, Any]:
     """The pipeline's own answers against ONNX Runtime's, which the goldens hold."""
     manifest, goldens = read_manifest(bundle), read_goldens(bundle)
-    eta = manifest["threshold"]["value"]
+    eta = manifest.threshold.value
     pipeline = Pipeline.load(plans / "ee.plan", plans / "sac.plan")
     results = pipeline(goldens.images)
     exits = goldens.confidence >= np.float32(eta)
@@ -189,11 +190,13 @@ def main() -> None:
     for precision in options.precision:
         tell(f"{precision}: digits, trained weights")
         digits = work / f"digits-{precision}"
-        checked = build(options.bundles / "digits", digits, wanted=precision, report=tell)
+        checked = build(options.bundles / "digits", digits, BuildRequest(family=precision, report=tell))
         entry: dict[str, Any] = {"digits": {"rungs": _rungs(checked), **parity(options.bundles / "digits", digits)}}
         tell(f"{precision}: {options.model}")
         plans = work / precision
-        built = build(options.bundles / options.model, plans, wanted=precision, batches=batches, report=tell)
+        built = build(
+            options.bundles / options.model, plans, BuildRequest(family=precision, batches=batches, report=tell)
+        )
         entry["rungs"], entry["build_s"] = _rungs(built), round(built.duration_s, 1)
         entry["runs"] = [
             measure(plans, plans / "plain.plan", images, batch, options.rounds, options.export_times)

@@ -24,7 +24,7 @@ import onnx
 from sacvit.calibration.decisions import compare
 from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.threshold import match_exit_rate
-from sacvit.export.precision.options import PrecisionOptions
+from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.write_bundle import export
 from sacvit.images.calibration_set import open_images
 from sacvit.machine.packages import versions
@@ -99,7 +99,7 @@ def main() -> None:
         manifest = json.loads((bundle.folder / "sacvit.json").read_text())
         np.savez(folder / "ee.npz", image=np.stack(list(calib.read())))
         ours = Pair(*map(onnx.load, bundle.variants["int8"]))
-        np.savez(folder / "sac.npz", **hand_off(ours, calib, manifest["calibration"]["sac_threshold"]))
+        np.savez(folder / "sac.npz", **hand_off(ours, calib, manifest.calibration["sac_threshold"]))
         for recipe, flags in RECIPES.items():
             began = time.perf_counter()
             label = f"Model-Optimizer, {recipe}"

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from .arrays import UNREADABLE
 from .errors import EngineError
+from .files import sha256_of
+from .manifest import EXPORT_AGAIN, MANIFEST_NAME, read_manifest
 from .preprocess import ImageU8
 
 GOLDENS_NAME = "goldens.npz"
@@ -42,6 +44,8 @@ def read_goldens(folder: Path) -> Goldens:
     path = folder / GOLDENS_NAME
     if not path.is_file():
         raise EngineError(f"{path} is missing: nothing can be checked without it. Export again: sacvit-export")
+    if (folder / MANIFEST_NAME).is_file() and read_manifest(folder).goldens_sha256 != sha256_of(path):
+        raise EngineError(f"{path} is not the file that {MANIFEST_NAME} beside it describes. {EXPORT_AGAIN}")
     kinds = {"images": (np.uint8, 4), "target_index": (np.int32, 2), "confidence": (np.float32, 1)}
     try:
         with zipfile.ZipFile(path) as archive:

@@ -6,18 +6,21 @@ A plan itself tells none of this, and deserialising a foreign one can end a proc
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from .errors import EngineError
-from .files import written_whole
-from .manifest import MAX_JSON_BYTES, StageRecord
+from .records import read_record, write_record
+from .stage_record import StageRecord
 
-PLAN_FORMAT = 1
-PLAIN_RECORD_NAME = "plain.json"  # the record inside plain.onnx, for who cannot read ONNX
+PLAN_FORMAT: Literal[2] = 2
+PLAIN_RECORD_NAME = "plain.json"  # the record inside plain.onnx, for programs without the onnx package
 PLAN_NAMES = ("ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json", "plain.plan", "plain.plan.json")
+
+Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Gpu:
 
     name: str
     compute_capability: str  # "8.7"
-    multiprocessors: int
+    multiprocessors: Size
 
     def __str__(self) -> str:
         return f"{self.name} (sm_{self.compute_capability.replace('.', '')}, {self.multiprocessors} multiprocessors)"
@@ -34,25 +37,27 @@ class Gpu:
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """A plan's origin and checks. `build` and `verification` are for people; nothing is decided by them."""
+    """A plan's origin and checks. `build` and `verification` are for people; nothing is decided by them.
+
+    record.precision: what the kernels compute in, which builder flags may make coarser than the ONNX file.
+    """
 
     record: StageRecord
     plan_sha256: str
-    plan_bytes: int
+    plan_bytes: Size
     onnx: str  # the file's name
     onnx_sha256: str
     tensorrt: str
     gpu: Gpu
-    batches: tuple[int, ...]
-    capacity: int
+    batches: Annotated[tuple[Size, ...], msgspec.Meta(min_length=1)]
+    capacity: Size
     build: dict[str, Any] = field(default_factory=dict)
     verification: dict[str, Any] = field(default_factory=dict)
+    format: Literal[2] = PLAN_FORMAT
 
     def write(self, path: Path) -> None:
         """Writes the record of the plan at `path` beside it."""
-        content = {"format": PLAN_FORMAT, **asdict(self), "record": self.record.to_metadata()}
-        with written_whole(sidecar(path)) as partial:
-            partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_record(sidecar(path), self)
 
 
 def sidecar(path: Path) -> Path:
@@ -74,40 +79,7 @@ def read_plan_record(path: Path) -> PlanRecord:
             f"{beside} is missing: without it nobody can tell which TensorRT, GPU and checkpoint {path.name} is for."
             f" Copy it along, or build again: sacvit-build {path.parent}"
         )
-    if beside.stat().st_size > MAX_JSON_BYTES:
-        raise EngineError(f"{beside} has {beside.stat().st_size} bytes; the limit is {MAX_JSON_BYTES}. {rebuild(path)}")
-    try:
-        content = json.loads(beside.read_text("utf-8"))
-        if not isinstance(content, dict) or content.pop("format", None) != PLAN_FORMAT:
-            raise ValueError(f"not a plan's record of format {PLAN_FORMAT}")
-        metadata = content.pop("record")
-        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise ValueError("its stage record is no table of texts")
-        record = PlanRecord(
-            record=StageRecord.from_metadata(beside, metadata),
-            gpu=Gpu(**content.pop("gpu")),
-            batches=tuple(content.pop("batches")),
-            **content,
-        )
-        _require_types(record)
-    except (KeyError, ValueError, TypeError, RecursionError) as reason:
-        raise EngineError(f"{beside} is damaged: {reason}. {rebuild(path)}") from None
-    return record
-
-
-def _require_types(record: PlanRecord) -> None:
-    gpu = record.gpu
-    texts = (
-        *(record.plan_sha256, record.onnx, record.onnx_sha256, record.tensorrt),
-        *(gpu.name, gpu.compute_capability),
-    )
-    numbers = (record.plan_bytes, record.capacity, record.gpu.multiprocessors, *record.batches)
-    if not all(isinstance(value, str) for value in texts):
-        raise ValueError("a name or hash is no text")
-    if not record.batches or not all(type(value) is int and value >= 0 for value in numbers):
-        raise ValueError("a size is no number")
-    if not isinstance(record.build, dict) or not isinstance(record.verification, dict):
-        raise ValueError("build and verification are no tables")
+    return read_record(beside, PlanRecord, rebuild(path))
 
 
 def require_whole(path: Path, record: PlanRecord, content: bytes) -> None:

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from ..bundle.gating import may_exit
+from ..bundle.precision import Limits
 from .decisions import Comparison, StageAnswers
 
 BAND = 0.05  # of confidence, on either side of eta: inside, a flip is close; outside, it is a fault
+FEWEST_JUDGED = 8  # images: fewer pass any guard by chance
 FEWEST_IN_BAND = 20  # below, one image more or less says nothing about a share
 
 Owner = Literal["EE", "SAC", "chain"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a variant may cost. Shares in [0, 1]; logit_error in logits; top1_drop in points (of 100)."""
-
-    exit_agreement: float
-    band_flips: float
-    far_flips: float
-    top1_agreement: float
-    target_overlap: float
-    logit_error: float
-    top1_drop: float
-
-    def but(self, **given: float | None) -> Limits:
-        return replace(self, **{name: value for name, value in given.items() if value is not None})
-
-
-# Wide enough that one image more or less among the hundred that reach SAC in a usual run decides nothing.
-FP16_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.01, 0.5)
-FP32_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.001, 0.5)  # of another backend: sums in another order
-INT8_LIMITS = Limits(0.98, 0.25, 0.005, 0.95, 0.9, 0.25, 1.0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +63,7 @@ def judge(
 
     gate_threshold: where the variant's own was fitted to accuracy, the one that matches FP32's exit rate. Exits are
     compared there: that the rate changes is then what was asked for.
-    A guard whose images do not exist (no image took that path) is left out.
+    Where hardly any image took a path, its stage is judged by its answers to all images.
     """
     exits = may_exit(comparison.confidence, threshold)
     gate = variant_threshold if gate_threshold is None else gate_threshold
@@ -91,7 +71,10 @@ def judge(
     flips = exits != variant_exits
     inside = np.abs(comparison.confidence - np.float32(threshold)) <= BAND
     agreement = float((~flips).mean())
-    guards = [
+    guards = []
+    if len(flips) < FEWEST_JUDGED:
+        guards.append(Guard("images to judge on", "chain", len(flips), FEWEST_JUDGED, True, "--calib"))
+    guards += [
         Guard("exit agreement", "EE", agreement, limits.exit_agreement, True, "--min-exit-agreement",
               note=f"  {int(flips.sum())} of {len(flips)} gates flip"),
         Guard(f"gate flips farther than {BAND} from eta", "EE", float((flips & ~inside).mean()), limits.far_flips, False,
@@ -134,17 +117,15 @@ def _of_stage(
     stage: Owner, answers: StageAnswers, path: Any, reached: Any, path_name: str, limits: Limits
 ) -> list[Guard]:
     """path: images that both send this way; reached: images whose logits count."""
-    guards = []
-    if path.any():
-        same = answers.top1[path] == answers.variant_top1[path]
-        guards.append(
-            Guard(f"top-1 agreement, {path_name}", stage, float(same.mean()), limits.top1_agreement, True,
-                  "--min-top1-agreement", note=f"  over {int(path.sum())} images")
-        )  # fmt: skip
-    if reached.any():
-        error, worst = answers.mean_error[reached].mean(), answers.worst_error[reached].max()
-        guards.append(
-            Guard(f"mean logit error, {stage}", stage, float(error), limits.logit_error, False, "--max-logit-error",
-                  float(worst))
-        )  # fmt: skip
-    return guards
+    took = int(path.sum())
+    note = f"  over {took} images"
+    if took < FEWEST_JUDGED:  # too few to say anything about the stage: it answered all of them
+        path, reached = np.ones_like(path), np.ones_like(reached)
+        note = f"  over all {len(path)} images: only {took} took the {path_name}"
+    same = answers.top1[path] == answers.variant_top1[path]
+    error, worst = answers.mean_error[reached].mean(), answers.worst_error[reached].max()
+    return [
+        Guard(f"top-1 agreement, {path_name}", stage, float(same.mean()), limits.top1_agreement, True,
+              "--min-top1-agreement", note=note),
+        Guard(f"mean logit error, {stage}", stage, float(error), limits.logit_error, False, "--max-logit-error", float(worst)),
+    ]  # fmt: skip

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from ..bundle.manifest import HAND_OFF
 from ..bundle.preprocess import ImageU8
+from ..bundle.stage_record import HAND_OFF
 from ..machine.cpu import cpu_settings
 
 Arrays = dict[str, npt.NDArray[Any]]

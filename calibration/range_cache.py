@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from ..bundle.errors import SacvitError
-from ..bundle.files import written_whole
+from ..bundle.records import read_record, write_record
 
 VERSION = 1  # of what is measured and how: raise it when ranges.py or observe.py change a number
-MAX_CACHE_BYTES = 16 << 20
+Magnitude = Annotated[float, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ class CacheKey:
         return f"{stage.lower()}-{digest[:16]}.json"
 
 
-@dataclass(frozen=True)
-class Ranges:
+class Ranges(msgspec.Struct, frozen=True):
     """Of one graph: what each quantized activation shall hold, the largest |x| of every tensor, images looked at."""
 
-    ranges: dict[str, float]
-    largest: dict[str, float]
-    images: int
+    ranges: dict[str, Magnitude]
+    largest: dict[str, Magnitude]
+    images: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _File(msgspec.Struct, frozen=True):
+    key: CacheKey
+    measured: Ranges
 
 
 def read_ranges(folder: Path, stage: str, key: CacheKey, tensors: Iterable[str] = ()) -> Ranges | None:
@@ -55,41 +60,20 @@ def read_ranges(folder: Path, stage: str, key: CacheKey, tensors: Iterable[str] 
     if not path.is_file():
         return None
     cure = "Delete it, and it is measured again"
-    try:
-        if path.stat().st_size > MAX_CACHE_BYTES:
-            raise ValueError(f"larger than {MAX_CACHE_BYTES} bytes")
-        content = json.loads(path.read_text("utf-8"))
-        found = content["key"]
-        ranges, largest = (
-            {str(name): _magnitude(value) for name, value in content[table].items()} for table in ("ranges", "largest")
-        )
-        images = content["images"]
-        if not isinstance(images, int) or images < 1 or not isinstance(found, dict):
-            raise ValueError(f"{images!r} images")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as reason:
-        raise SacvitError(f"{path} is no readable calibration cache: {reason!r}. {cure}") from None
-    wanted = asdict(key)
-    if found != wanted:
-        other = [str(name) for name in wanted | found if found.get(name) != wanted.get(name)]
+    found = read_record(path, _File, cure, SacvitError)
+    if found.key != key:
+        other = [entry.name for entry in fields(CacheKey) if getattr(found.key, entry.name) != getattr(key, entry.name)]
         raise SacvitError(f"{path} was measured with another {', '.join(other)} than its name says. {cure}")
-    if missing := sorted(set(tensors) - set(ranges)):
+    if missing := sorted(set(tensors) - set(found.measured.ranges)):
         raise SacvitError(f"{path} has no range for {', '.join(missing)}. {cure}")
-    return Ranges(ranges, largest, images)
+    return found.measured
 
 
 def write_ranges(folder: Path, stage: str, key: CacheKey, ranges: Ranges) -> Path:
     """Stores the ranges; the file appears whole or not at all."""
     path = folder / key.file_name(stage)
-    content: dict[str, Any] = {"key": asdict(key), **asdict(ranges)}
     try:
-        with written_whole(path) as partial:
-            partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_record(path, _File(key, ranges))
     except OSError as reason:
         raise SacvitError(f"the calibration cache {path} cannot be written: {reason.strerror or reason}") from None
     return path
-
-
-def _magnitude(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{value!r} is no magnitude")
-    return float(value)

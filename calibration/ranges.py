@@ -7,14 +7,14 @@ candidate, the maximum. The percentile is tested against theirs.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .methods import Method
 from .qdq_placement import LEVELS
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
 BINS = 2048
 PERCENTILE = 99.99  # of magnitudes that are not cut: FasterTransformer's setting for ViT
 SMALLEST_CUT = 16  # 1/16 of the range: less is never best, and a step would be finer than a bin

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..bundle.errors import UsageError
+from ..export.plans.request import BuildRequest
 from .frame import new_parser, run_command
+from .options import add_options, read_options
+
+logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,24 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("sacvit-build", about)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle: what sacvit-export wrote")
     parser.add_argument("--out", type=Path, help="folder of the plans (default: DIR)")
-    parser.add_argument(
-        "--precision", choices=("int8", "fp16", "fp32"), help="default: the lowest that the bundle was exported in"
-    )
-    parser.add_argument(
-        "--batch", metavar="N[,N...]", help="images a pass, as in 1,8,32 (default: 1, or what the graphs are fixed to)"
-    )
-    parser.add_argument(
-        "--workspace-mib",
-        type=int,
-        help="TensorRT's scratch while it builds (default: a quarter of what is free, <= 1024)",
-    )
-    parser.add_argument(
-        "--builder-optimization-level",
-        type=int,
-        metavar="0..5",
-        help="TensorRT's; more is slower to build (default: 3)",
-    )
-    parser.add_argument("--timing-cache", type=Path, metavar="FILE", help="kernel times of earlier builds, kept there")
+    add_options(parser, BuildRequest)
     parser.add_argument("--json", action="store_true", help="print what was built as one JSON object")
     return parser
 
@@ -46,18 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
 def build_command(options: argparse.Namespace) -> int:
     from ..export.plans.build import build  # here: --help answers at once
 
-    plans = build(
-        options.folder,
-        options.out,
-        wanted=options.precision,
-        batches=read_batches(options.batch),
-        workspace_mib=options.workspace_mib,
-        level=options.builder_optimization_level,
-        timing_cache=options.timing_cache,
-        report=lambda line: print(line, file=sys.stderr),
-    )
-    print(f"built and checked in {plans.duration_s:.0f} s", file=sys.stderr)
-    print(f"next: sacvit-run --engine {plans.ee} {plans.sac} --camera 0", file=sys.stderr)
+    plans = build(options.folder, options.out, read_options(BuildRequest, options, report=logger.info))
+    logger.info("built and checked in %.0f s", plans.duration_s)
+    logger.info("next: sacvit-run --engine %s %s --camera 0", plans.ee, plans.sac)
     if options.json:
         stages = {
             outcome.stage: {
@@ -72,16 +49,6 @@ def build_command(options: argparse.Namespace) -> int:
     else:
         print(plans.ee.parent)
     return 0
-
-
-def read_batches(text: str | None) -> tuple[int, ...] | None:
-    """The numbers of a text like 1,8,32."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--batch takes numbers with commas between them, as in 1,8,32; found {text!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -108,7 +108,11 @@ def run_command(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Parses, runs, and turns every error into one line on stderr and its exit code. --traceback adds where it came from."""
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except SacvitError as fault:  # of a value that has a form of its own, as --batch 1,8,32
+        print(terminal_safe(f"{parser.prog}: {fault}"), file=sys.stderr)
+        return fault.exit_code
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show is no fault

@@ -6,7 +6,7 @@
 
 `add_options(parser, Recipe)` adds `--epochs`, and `read_options(Recipe, parser.parse_args())` makes the Recipe. Only fields
 with `help` become options. Further entries of the metadata: `flag` (another spelling than the field's name), `aliases`,
-`metavar`, `group` (a title in --help), `parse` (from text to value), `nargs`, `const`.
+`metavar`, `choices`, `group` (a title in --help), `parse` (from text to value), `nargs`, `const`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
-PASSED_ON = ("metavar", "nargs", "const")
+PASSED_ON = ("metavar", "nargs", "const", "choices")
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, overrides: dict[str, Any] | None = None) -> None:
@@ -69,7 +69,7 @@ def _settings(entry: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
     if kind is bool:
         return {**settings, "action": "store_true"}
     settings |= {key: meta[key] for key in PASSED_ON if key in meta}
-    if choices:
+    if choices and "choices" not in meta:
         settings["choices"] = choices
     else:
         parse: Callable[[str], Any] = meta.get("parse", kind)

@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def tune_command(options: argparse.Namespace) -> int:
+    from msgspec.structs import replace
     from tqdm import tqdm
 
     from ..bundle.manifest import MANIFEST_NAME
@@ -104,11 +105,14 @@ def tune_command(options: argparse.Namespace) -> int:
         pictures = write_picture(found.result, options.out / "tune.png")
     if found.chosen is not None:
         point = found.result["points"][found.chosen.point]
-        details = {"data": found.result["data"], "report": point["report"], "promise": point["promise"]}
         if point["promise"] is not None and not point["promise"]["is_kept"]:
             print(promise_line(found.chosen.point, point["promise"]), file=sys.stderr)
         with told_when_full(options.engine[0].parent / MANIFEST_NAME, options.out):
-            path = write_tuned(options.engine[0], pipeline.ee.record, found.chosen, details)
+            path = write_tuned(
+                options.engine[0],
+                pipeline.ee.record,
+                replace(found.chosen, data=found.result["data"], report=point["report"], promise=point["promise"]),
+            )
         print(
             f"stored in {path}: eta {found.chosen.threshold:g}, temperature {found.chosen.temperature:g}",
             file=sys.stderr,

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from ..bundle.errors import ConfigError
-from ..bundle.folders import locked_folder, replaced_files
-from ..bundle.goldens import GOLDENS_NAME
-from ..bundle.manifest import DEFAULT_THRESHOLD, FORMAT, HAND_OFF, MANIFEST_NAME, Precision, StageRecord
+from ..bundle.files import sha256_of
+from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
+from ..bundle.goldens import GOLDENS_NAME, Goldens
+from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Tensor, Threshold, write_manifest
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
+from ..bundle.precision import PRECISIONS, Precision, file_name
+from ..bundle.stage_record import DEFAULT_THRESHOLD, HAND_OFF, STAGES, StageName, StageRecord
 from ..images.class_names import read_class_names
 from ..machine.packages import versions
 from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..model.config import ModelConfig
 from ..model.cost import count_cost
 from .checks.goldens import SYNTHETIC_COUNT, make_goldens
 from .checks.lint import require_clean
 from .checks.parity import Check, check_images, check_pair, require_held
-from .checks.tensorrt_support import accept, acceptance_lines
+from .checks.tensorrt_support import Verdict, accept, acceptance_lines
 from .graphs.stages import build_ee, build_sac
-from .precision.options import PrecisionOptions, Variants
+from .precision.options import Report, Variants
+from .precision.request import PrecisionOptions
 from .precision.variants import make_variants
 from .write_plain import plain_graph, plain_of, plain_variants, write_plain_variants
 
-EE_NAME, SAC_NAME = "ee.onnx", "sac.onnx"
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "fp16", "int8fp16")
 MAX_BATCH = 256
+ROOM_FACTOR = 6  # bytes of a bundle in every precision, for each of its checkpoint's
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ def export(
     batch: int | None = None,
     precision: PrecisionOptions | None = None,
     plain: bool = False,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
     **switches: Any,
 ) -> Bundle:
     """Exports a checkpoint as two checked ONNX graphs with their manifest, and as typed variants of them.
 
-    labels: a text file with one class name a line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
+    labels: a text file with one class name per line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
     else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. precision: the
     variants. plain: also the plain ViT of this geometry, in every precision that the pair has, for sacvit-profile's
     break-even. switches: see `load_checkpoint`. report: receives lines about the progress.
@@ -77,17 +79,101 @@ def export(
     wanted = precision or PrecisionOptions()
     wanted.require_sound()
     checkpoint = load_checkpoint(ckpt, **switches)
+    # Two stages, in FP32 and smaller types.
+    with locked_folder(Path(out), room_bytes=ROOM_FACTOR * Path(ckpt).stat().st_size + LEAST_ROOM_BYTES) as home:
+        config = checkpoint.config
+        names = checkpoint.labels if labels is None else read_class_names(Path(labels), "--labels", config.classes)
+        made = _make(checkpoint, names, choose_threshold(threshold, checkpoint), batch, wanted, report)
+        if plain:
+            made.add_plain(report)
+        with replaced_files(home, BUNDLE_NAMES) as folder:
+            made.write(folder)
+    written = {kind: (home / file_name("EE", kind), home / file_name("SAC", kind)) for kind in made.pairs}
+    return Bundle(home, *written.pop("fp32"), made.threshold.value, made.checks, written, time.monotonic() - began)
+
+
+@dataclass
+class _Made:
+    """What an export holds in memory before it writes a file."""
+
+    checkpoint: Checkpoint
+    labels: list[str] | None
+    threshold: Threshold
+    batch: int | None
+    pairs: dict[Precision, tuple[onnx.ModelProto, onnx.ModelProto]]
+    checks: list[Check]
+    variants: Variants | None
+    verdicts: list[Verdict]
+    graphs: dict[StageName, str]
+    goldens: Goldens
+    plains: dict[Precision, onnx.ModelProto] = field(default_factory=dict)
+
+    def add_plain(self, report: Report) -> None:
+        """The plain ViT of the geometry, in every precision of the pair."""
+        checkpoint = self.checkpoint
+        graph = plain_graph(plain_of(checkpoint), checkpoint.preprocessing, self.batch, checkpoint.sha256)
+        self.plains = plain_variants(graph, self.goldens.images, list(self.pairs))
+        report(
+            "plain.onnx uses this checkpoint's weights but was never trained as a single-stage model: use it to measure time,"
+            " not accuracy"
+        )
+
+    def write(self, folder: Path) -> None:
+        """Every file of the bundle."""
+        if self.plains:
+            write_plain_variants(self.plains, folder)
+        self.goldens.write(folder / GOLDENS_NAME)
+        models: dict[tuple[StageName, Precision], onnx.ModelProto] = {
+            (stage, kind): model for kind, pair in self.pairs.items() for stage, model in zip(STAGES, pair, strict=True)
+        }
+        for (stage, kind), model in models.items():
+            (folder / file_name(stage, kind)).write_bytes(model.SerializeToString())
+        plains: list[tuple[StageName, Precision]] = [("plain", kind) for kind in self.plains]
+        files = {}
+        for stage, kind in (*models, *plains):
+            path = folder / file_name(stage, kind)
+            files[path.name] = File(stage, kind, path.stat().st_size, sha256_of(path))
+        config, variants = self.checkpoint.config, self.variants
+        manifest = Manifest(
+            checkpoint=Origin(self.checkpoint.path.name, self.checkpoint.sha256),
+            model=config.to_dict(),
+            preprocessing=self.checkpoint.preprocessing,
+            labels=self.labels,
+            threshold=self.threshold,
+            batch=self.batch,
+            files=files,
+            graphs=self.graphs,
+            hand_off=hand_off(config),
+            goldens_sha256=sha256_of(folder / GOLDENS_NAME),
+            cost=asdict(count_cost(config)),
+            checks=[{"name": check.name, "value": check.value, "limit": check.limit} for check in self.checks],
+            environment=versions(),
+            tensorrt=[verdict.to_dict() for verdict in self.verdicts],
+        )
+        if variants is not None:
+            manifest.calibration, manifest.evaluation = variants.calibration, variants.evaluation
+            manifest.variants = {variant.precision: variant.describe(self.threshold.value) for variant in variants.made}
+        write_manifest(folder, manifest)
+
+
+def _make(
+    checkpoint: Checkpoint,
+    labels: list[str] | None,
+    threshold: Threshold,
+    batch: int | None,
+    wanted: PrecisionOptions,
+    report: Report,
+) -> _Made:
+    """The graphs in every precision that is wanted, checked and stamped. Raises GuardError."""
     config = checkpoint.config
-    names = checkpoint.labels if labels is None else read_class_names(Path(labels), "--labels", config.classes)
-    eta, source = choose_threshold(threshold, checkpoint)
     report(
         f"{checkpoint.path}: {config.width} wide, {config.depth} deep, {config.heads} heads, {config.image_size} px,"
         f" {config.classes} classes; {config.selection} alpha {config.alpha}, {config.attention} attention:"
         f" {config.targets} target and {config.non_targets} non-target blocks"
     )
     ee, sac = build_pair(checkpoint, batch)
-    for name, model in ((EE_NAME, ee), (SAC_NAME, sac)):
-        require_clean(name, model)
+    for stage, model in zip(STAGES, (ee, sac), strict=True):
+        require_clean(file_name(stage, "fp32"), model)
     checks = check_pair(ee, sac, checkpoint, batch)
     for check in checks:
         report(str(check))
@@ -95,61 +181,26 @@ def export(
     pairs: dict[Precision, tuple[onnx.ModelProto, onnx.ModelProto]] = {"fp32": (ee, sac)}
     variants = None
     if wanted.int8 or wanted.fp16:
-        variants = make_variants(ee, sac, checkpoint, names, eta, wanted, report)
+        variants = make_variants(ee, sac, checkpoint, labels, threshold.value, wanted, report)
         pairs |= {variant.precision: (variant.ee, variant.sac) for variant in variants.made}
     verdicts = [
         verdict
         for kind, models in pairs.items()
-        for stage, model in zip(("EE", "SAC"), models, strict=True)
+        for stage, model in zip(STAGES, models, strict=True)
         for verdict in accept(file_name(stage, kind), model, kind)
     ]
     for line in acceptance_lines(verdicts):
         report(line)
-    graphs = stamp(ee, sac, checkpoint, names, eta, source, variants)
-    goldens = make_goldens(ee, sac, check_images(config, SYNTHETIC_COUNT) if variants is None else variants.sample)
-    files = {}
-    plains: dict[Precision, onnx.ModelProto] = {}
-    if plain:
-        graph = plain_graph(plain_of(checkpoint), checkpoint.preprocessing, batch, checkpoint.sha256)
-        plains = plain_variants(graph, goldens.images, list(pairs))
-        report(
-            "plain.onnx has this checkpoint's weights and was never trained with them: for its time, not its answers"
-        )
-    with locked_folder(Path(out)) as home, replaced_files(home, BUNDLE_NAMES) as folder:
-        if plains:
-            write_plain_variants(plains, folder)
-        for kind, models in pairs.items():
-            for stage, model in zip(("EE", "SAC"), models, strict=True):
-                content = model.SerializeToString()
-                name = file_name(stage, kind)
-                (folder / name).write_bytes(content)
-                files[name] = {
-                    "stage": stage,
-                    "precision": kind,
-                    "bytes": len(content),
-                    "sha256": hashlib.sha256(content).hexdigest(),
-                }
-        manifest = describe(checkpoint, names, eta, source, batch, files, checks)
-        if variants is not None:
-            manifest["calibration"], manifest["evaluation"] = variants.calibration, variants.evaluation
-            manifest["variants"] = {variant.precision: variant.describe(eta) for variant in variants.made}
-        manifest["tensorrt"] = [verdict.to_dict() for verdict in verdicts]
-        manifest["graphs"] = graphs
-        goldens.write(folder / GOLDENS_NAME)
-        (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    folder = Path(out)
-    written = {kind: (folder / file_name("EE", kind), folder / file_name("SAC", kind)) for kind in pairs}
-    return Bundle(folder, *written.pop("fp32"), eta, checks, written, time.monotonic() - began)
-
-
-def file_name(stage: str, precision: Precision) -> str:
-    """ee.onnx, sac.int8.onnx and so on."""
-    return f"{stage.lower()}.onnx" if precision == "fp32" else f"{stage.lower()}.{precision}.onnx"
+    graphs = stamp(ee, sac, checkpoint, labels, threshold, variants)
+    sample = check_images(config, SYNTHETIC_COUNT) if variants is None else variants.sample
+    return _Made(
+        checkpoint, labels, threshold, batch, pairs, checks, variants, verdicts, graphs, make_goldens(ee, sac, sample)
+    )
 
 
 # The manifest comes last: it holds the hashes that the others are trusted by.
 BUNDLE_NAMES = (
-    *(file_name(stage, precision) for precision in PRECISIONS for stage in ("EE", "SAC", "plain")),
+    *(file_name(stage, row.name) for row in PRECISIONS for stage in ("EE", "SAC", "plain")),
     *(PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME),
 )
 
@@ -166,29 +217,28 @@ def stamp(
     sac: onnx.ModelProto,
     checkpoint: Checkpoint,
     labels: list[str] | None,
-    eta: float,
-    source: str,
+    threshold: Threshold,
     variants: Variants | None = None,
-) -> dict[str, str]:
+) -> dict[StageName, str]:
     """Writes each graph's record into its metadata, the variants' with their own precision and threshold.
 
     Returns the hash of each FP32 graph by stage.
     """
-    hashes = {
+    hashes: dict[StageName, str] = {
         stage: hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-        for stage, model in (("EE", ee), ("SAC", sac))
+        for stage, model in zip(STAGES, (ee, sac), strict=True)
     }
-    for stage, partner in (("EE", "SAC"), ("SAC", "EE")):
+    for stage, partner in zip(STAGES, reversed(STAGES), strict=True):
         record = StageRecord(
-            stage=stage,  # type: ignore[arg-type]
+            stage=stage,
             config=checkpoint.config.to_dict(),
             preprocessing=checkpoint.preprocessing,
             labels=labels,
             checkpoint_sha256=checkpoint.sha256,
             graph_sha256=hashes[stage],
             partner_sha256=hashes[partner],
-            threshold=eta,
-            threshold_source=source,
+            threshold=threshold.value,
+            threshold_source=threshold.source,
         )
         onnx.helper.set_model_props(ee if stage == "EE" else sac, record.to_metadata())
         for variant in variants.made if variants else ():
@@ -196,48 +246,29 @@ def stamp(
                 record,
                 precision=variant.precision,
                 threshold=variant.threshold,
-                threshold_source=source if variant.threshold_source == "unchanged" else variant.threshold_source,
-                threshold_fp32=eta,
+                threshold_source=threshold.source
+                if variant.threshold_source == "unchanged"
+                else variant.threshold_source,
+                threshold_fp32=threshold.value,
             )
             onnx.helper.set_model_props(variant.ee if stage == "EE" else variant.sac, typed.to_metadata())
     return hashes
 
 
-def describe(
-    checkpoint: Checkpoint,
-    labels: list[str] | None,
-    eta: float,
-    source: str,
-    batch: int | None,
-    files: dict[str, dict[str, Any]],
-    checks: list[Check],
-) -> dict[str, Any]:
-    """The manifest."""
-    config = checkpoint.config
+def hand_off(config: ModelConfig) -> list[Tensor]:
+    """What EE gives to SAC, in the order of HAND_OFF."""
     shapes = {
         "target_index": ("int32", [config.targets]),
         "target_context": ("float32", [config.targets, config.width]),
         "non_target": ("float32", [config.non_targets, config.width]),
     }
-    return {
-        "format": FORMAT,
-        "checkpoint": {"file": checkpoint.path.name, "sha256": checkpoint.sha256},
-        "model": config.to_dict(),
-        "preprocessing": checkpoint.preprocessing.to_dict(),
-        "labels": labels,
-        "threshold": {"value": eta, "source": source},
-        "batch": batch,
-        "files": files,
-        "hand_off": [{"name": name, "dtype": shapes[name][0], "shape_per_image": shapes[name][1]} for name in HAND_OFF],
-        "cost": asdict(count_cost(config)),
-        "checks": [{"name": check.name, "value": check.value, "limit": check.limit} for check in checks],
-        "environment": versions(),
-    }
+    return [Tensor(name, *shapes[name]) for name in HAND_OFF]
 
 
-def choose_threshold(given: float | None, checkpoint: Checkpoint) -> tuple[float, str]:
+def choose_threshold(given: float | None, checkpoint: Checkpoint) -> Threshold:
+    """The one that was given, else the checkpoint's, else the default, with where it comes from."""
     if given is not None:
-        return given, "option"
+        return Threshold(given, "option")
     if checkpoint.threshold is not None:
-        return checkpoint.threshold, "checkpoint"
-    return DEFAULT_THRESHOLD, "default"
+        return Threshold(checkpoint.threshold, "checkpoint")
+    return Threshold(DEFAULT_THRESHOLD, "default")

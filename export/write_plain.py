@@ -10,9 +10,10 @@ from pathlib import Path
 import onnx
 
 from ..bundle.files import written_whole
-from ..bundle.manifest import DEFAULT_THRESHOLD, Precision, StageRecord
 from ..bundle.plan_record import PLAIN_RECORD_NAME
+from ..bundle.precision import PRECISIONS, Precision, file_name
 from ..bundle.preprocess import ImageU8, Preprocessing
+from ..bundle.stage_record import DEFAULT_THRESHOLD, StageRecord
 from ..calibration.activations import observe
 from ..calibration.qdq_placement import insert_qdq, weighted_layers
 from ..model.checkpoint import Checkpoint
@@ -46,24 +47,28 @@ def plain_variants(
 ) -> dict[Precision, onnx.ModelProto]:
     """The graph and its typed variants, made by the steps that make the chain's; ranges by `mse` over `images`."""
     made: dict[Precision, onnx.ModelProto] = {"fp32": model}
-    if set(wanted) <= {"fp32"}:
+    rows = [row for row in PRECISIONS if row.name in wanted and row.name != "fp32"]
+    if not rows:
         return made
     names = [layer.activation for layer in weighted_layers(model)]
     seen = observe("plain.onnx", model, names, ((1, {"image": image[None]}) for image in images))
     int8 = insert_qdq(model, {name: histogram.range_by("mse") for name, histogram in seen.histograms.items()})
     record = {entry.key: entry.value for entry in model.metadata_props}
-    for precision in wanted:
-        if precision != "fp32":
-            typed = int8 if precision == "int8" else retype(model if precision == "fp16" else int8, seen.largest)[0]
-            onnx.helper.set_model_props(typed, {**record, "sacvit.precision": precision})
-            made[precision] = typed
+    for row in rows:
+        typed = int8 if row.quantizer else model
+        if row.body == "fp16":
+            typed = retype(typed, seen.largest)[0]
+        elif typed is int8:
+            typed = onnx.ModelProto.FromString(int8.SerializeToString())
+        onnx.helper.set_model_props(typed, {**record, "sacvit.precision": row.name})
+        made[row.name] = typed
     return made
 
 
 def write_plain_variants(variants: dict[Precision, onnx.ModelProto], folder: Path) -> None:
     """plain.onnx, plain.fp16.onnx and so on, and their record for who cannot read ONNX."""
     for precision, model in variants.items():
-        (folder / f"plain{'' if precision == 'fp32' else '.' + precision}.onnx").write_bytes(model.SerializeToString())
+        (folder / file_name("plain", precision)).write_bytes(model.SerializeToString())
     record = {entry.key: entry.value for entry in variants["fp32"].metadata_props}
     (folder / PLAIN_RECORD_NAME).write_text(json.dumps(record), "utf-8")
 

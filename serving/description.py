@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from ..bundle.errors import ConfigError, EngineError
-from ..bundle.manifest import StageRecord
 from ..bundle.preprocess import Preprocessing
+from ..bundle.stage_record import StageRecord
 from ..runtime.engines.buffers import TensorSpec
 from ..runtime.engines.stage import Stage
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import sync
 from ..bundle.folders import LEAST_ROOM_BYTES, WORK_PREFIX, locked_folder
-from ..bundle.manifest import HAND_OFF
+from ..bundle.stage_record import HAND_OFF
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.engines.buffers import TensorSpec
 from ..runtime.engines.stage import BOUNDARY, Stage

@@ -189,7 +189,7 @@ def typed_bundle(
     tiny_checkpoint: Path, calibration_images: Calibration, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
     """The Bundle of the tiny checkpoint with every variant, calibrated on `calibration_images`."""
-    from sacvit.export.precision.options import PrecisionOptions
+    from sacvit.export.precision.request import PrecisionOptions
     from sacvit.export.write_bundle import export
 
     # No gate flips here; on another processor one rounding may, and two gates with it.
@@ -285,10 +285,13 @@ class FakeGpu:
 
         The children are tested on their own.
         """
-        from sacvit.export.plans import build, verify
+        from sacvit.export.plans import build, stages, verify
         from sacvit.export.plans.worker import run_job
 
-        self._monkeypatch.setattr(build, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec))))
+        for module in (build, stages):
+            self._monkeypatch.setattr(
+                module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec)))
+            )
         self._monkeypatch.setattr(verify, "WARM_UP_PASSES", 1)
         self._monkeypatch.setattr(verify, "TIMED_PASSES", 3)
 
@@ -326,6 +329,7 @@ def make_plans(fake_gpu: FakeGpu, plan_store: dict[Any, Path]) -> Any:
 
     def make(version: str = "10.3", wanted: str = "fp32", batches: tuple[int, ...] = (1, 4), **gpu: Any) -> Path:
         from sacvit.export.plans.build import build
+        from sacvit.export.plans.request import BuildRequest
 
         fake_gpu.become(version)
         fake_gpu.reset(**gpu)
@@ -333,7 +337,7 @@ def make_plans(fake_gpu: FakeGpu, plan_store: dict[Any, Path]) -> Any:
         if key not in plan_store:
             fake_gpu.work_here()
             folder = plan_store["home"] / str(len(plan_store))
-            build(bundle, folder, wanted=wanted, batches=batches)  # type: ignore[arg-type]
+            build(bundle, folder, BuildRequest(family=wanted, batches=batches))
             plan_store[key] = folder
             fake_gpu.reset(**gpu)
         fake_gpu.tensorrt.CALLS.clear()

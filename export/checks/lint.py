@@ -8,9 +8,8 @@ import onnx
 from onnx import TensorProto
 
 from ...bundle.errors import GuardError
-from ...bundle.manifest import Precision
+from ...bundle.precision import OPSET, Precision, row_of
 from ...calibration.qdq_placement import placement_faults
-from ..graphs.builder import FP16_SCALES_OPSET, OPSET
 
 ALLOWED_OPERATORS = frozenset(
     [
@@ -50,11 +49,12 @@ def require_clean(name: str, model: onnx.ModelProto, precision: Precision = "fp3
 
 
 def _faults(model: onnx.ModelProto, precision: Precision) -> Iterator[str]:
-    half = {TensorProto.FLOAT16} if "fp16" in precision else set()
-    operators = ALLOWED_OPERATORS | (QDQ_OPERATORS if "int8" in precision else set())
+    row = row_of(precision)
+    half = {TensorProto.FLOAT16} if row.body == "fp16" else set()
+    operators = ALLOWED_OPERATORS | (QDQ_OPERATORS if row.quantizer else set())
     # --auto may leave no layer in INT8, and then there is no scale either.
-    has_fp16_scales = precision == "int8fp16" and any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    opset = FP16_SCALES_OPSET if has_fp16_scales else OPSET
+    has_scales = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    opset = row.opset if has_scales else OPSET
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if opsets != {"ai.onnx": opset}:
         yield f"opset must be ai.onnx {opset}, found {opsets}"
@@ -87,7 +87,7 @@ def _faults(model: onnx.ModelProto, precision: Precision) -> Iterator[str]:
             to = next(attribute.i for attribute in attribute_node.attribute if attribute.name == "to")
             if to not in {*ALLOWED_BOUNDARY, *half}:
                 yield f"{attribute_node.name}: cast to {TensorProto.DataType.Name(to)}, which {precision} does not use"
-    zero_points = {TensorProto.INT8} if "int8" in precision else set()
+    zero_points = {TensorProto.INT8} if row.quantizer else set()
     for name, kind in constants.items():
         if kind not in {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, *half, *zero_points}:
             yield f"constant {name} is {TensorProto.DataType.Name(kind)}, which {precision} does not use"

@@ -16,8 +16,8 @@ import torch
 from onnx import TensorProto, helper
 
 from ...bundle.errors import GuardError
-from ...bundle.manifest import HAND_OFF
 from ...bundle.preprocess import ImageU8
+from ...bundle.stage_record import HAND_OFF
 from ...calibration.onnx_session import Arrays, Session
 from ...model.checkpoint import Checkpoint
 from ...model.config import ModelConfig

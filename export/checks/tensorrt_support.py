@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from ...bundle.manifest import Precision
+from ...bundle.precision import Precision
 from ...calibration.qdq_placement import placement_faults
 from ..plans.ladder import load_table
 

@@ -15,9 +15,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...bundle.errors import ConfigError
+from ...bundle.precision import OPSET
 
-OPSET = 17  # the newest that TensorRT 8.6 parses, the oldest with LayerNormalization
-FP16_SCALES_OPSET, FP16_SCALES_IR = 19, 9  # the first opset in which QuantizeLinear takes an FP16 scale; its release
+FP16_SCALES_IR = 9  # of opset 19's release
 IR_VERSION = 8  # of opset 17's release: older runtimes refuse newer ones
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
 TYPES = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}

@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from ...bundle.manifest import Precision
+from ...bundle.precision import PRECISIONS, Family, Precision, families, row_of
 
 Typing = Literal["strong", "weak"]
 Attention = Literal["as it comes", "unfused", "fp32"]
-Wanted = Literal["int8", "fp16", "fp32"]
 
 
 TABLE = Path(__file__).with_name("tensorrt_support.json")
@@ -52,6 +51,11 @@ class Rung:
         """What its answers are to be judged as: TensorRT may take FP16 where flags allow it."""
         return "fp16" if self.precision == "fp32" and self.typing == "weak" else self.precision
 
+    @property
+    def weak_flags(self) -> tuple[str, ...]:
+        """TensorRT's builder flags that leave types to it; none where the graph says them all."""
+        return row_of(self.computes_in).weak_flags if self.typing == "weak" else ()
+
 
 def features_of(trt: Any) -> Features:
     return Features(
@@ -59,26 +63,25 @@ def features_of(trt: Any) -> Features:
     )
 
 
-def ladder(wanted: Wanted, features: Features, exported: Collection[Precision]) -> list[Rung]:
+def ladder(wanted: Family, features: Features, exported: Collection[Precision]) -> list[Rung]:
     """The rungs for a precision, of the files that the bundle has; the last one is always FP32."""
+    known = families()
     rungs: list[Rung] = []
-    if wanted == "int8":
-        rungs += _rungs("INT8", "int8fp16", "int8", features, exported)
-    if wanted in ("int8", "fp16"):
-        rungs += _rungs("FP16", "fp16", "fp16", features, exported)
+    for family in reversed(known[1 : known.index(wanted) + 1]):
+        rungs += _rungs(family, features, exported)
     return [*rungs, Rung("FP32", "fp32", "strong")]
 
 
-def _rungs(
-    name: str, strong: Precision, weak: Precision, features: Features, exported: Collection[Precision]
-) -> list[Rung]:
+def _rungs(family: Family, features: Features, exported: Collection[Precision]) -> list[Rung]:
+    name = family.upper()
+    rows = [row for row in PRECISIONS if row.family == family and row.name in exported]
     ways: list[tuple[str, Precision, Typing]] = []
-    if features.strong and strong in exported:
-        ways.append((f"{name}, strongly typed", strong, "strong"))
-    if features.flags and weak in exported:
-        ways.append((f"{name}, by flags", weak, "weak"))
+    if features.strong:
+        ways += [(f"{name}, strongly typed", row.name, "strong") for row in rows if row.is_typed]
+    if features.flags:
+        ways += [(f"{name}, by flags", row.name, "weak") for row in rows if row.weak_flags]
     rungs = [Rung(*way) for way in ways]
-    if name == "FP16" and features.flags:
+    if family == "fp16" and features.flags:
         rungs.append(Rung("FP16, types chosen by TensorRT", "fp32", "weak"))
     if ways:
         first, precision, typing = ways[0]

@@ -10,8 +10,10 @@ from typing import Any
 
 from ...bundle.errors import EngineError
 from ...bundle.files import sha256_of
-from ...bundle.manifest import MAX_JSON_BYTES, Precision, StageRecord
 from ...bundle.plan_record import PLAIN_RECORD_NAME, Gpu, PlanRecord
+from ...bundle.precision import Precision, file_name
+from ...bundle.records import MAX_JSON_BYTES
+from ...bundle.stage_record import StageRecord
 
 NAME = "plain.plan"
 
@@ -35,7 +37,7 @@ def build_plain_plan(
     It is not checked: it has no answers to be checked against, and nobody is to believe any. Raises EngineError when the
     bundle lacks the graph or its record is damaged.
     """
-    onnx = folder / ("plain.onnx" if precision == "fp32" else f"plain.{precision}.onnx")
+    onnx = folder / file_name("plain", precision)
     described = folder / PLAIN_RECORD_NAME
     if not onnx.is_file():
         raise EngineError(f"{onnx} is missing. Export again: sacvit-export --plain, with --fp16 --int8 as before")

@@ -97,13 +97,9 @@ def network_flags(trt: Any, rung: Rung) -> int:
 def set_flags(trt: Any, config: Any, rung: Rung) -> list[str]:
     """Sets the builder's flags; returns their names, with a minus where one was cleared."""
     known, done = trt.BuilderFlag, []
-    wanted = []
-    if rung.typing == "weak":
-        wanted.append("FP16")
-        if rung.precision == "int8":
-            wanted.append("INT8")  # the graph has its scales in it: nothing is calibrated
-        if rung.attention == "fp32":
-            wanted.append("OBEY_PRECISION_CONSTRAINTS")
+    wanted = [*rung.weak_flags]  # INT8 among them: the graph has its scales in it, and nothing is calibrated
+    if rung.typing == "weak" and rung.attention == "fp32":
+        wanted.append("OBEY_PRECISION_CONSTRAINTS")
     for name in wanted:
         config.set_flag(getattr(known, name))
         done.append(name)

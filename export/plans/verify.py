@@ -12,9 +12,10 @@ import numpy as np
 
 from ...bundle.errors import EngineError
 from ...bundle.goldens import Goldens, read_goldens
-from ...bundle.manifest import Precision
+from ...bundle.manifest import Manifest
+from ...bundle.precision import Limits, Precision, coarsest
 from ...calibration.decisions import Comparison, answers_between
-from ...calibration.guards import FP16_LIMITS, FP32_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ...calibration.guards import Guard, judge
 from ...runtime.chain.track import Track, places_for
 from ...runtime.engines.cuda import Cuda
 from ...runtime.engines.stage import Stage
@@ -47,24 +48,15 @@ class Verdict:
         }
 
 
-COARSENESS: tuple[Precision, ...] = ("fp32", "fp16", "int8fp16", "int8")
-
-
-def limits_for(precisions: Collection[Precision], manifest: dict[str, Any]) -> Limits:
+def limits_for(precisions: Collection[Precision], manifest: Manifest) -> Limits:
     """What plans may cost: as much as their variant might at the export; FP32 on another backend next to nothing.
 
     Of an EE and a SAC behind it the coarser one counts: SAC sees the blocks that EE chose.
     """
-    precision = max(precisions, key=COARSENESS.index)
-    known: dict[Precision, Limits] = {"fp32": FP32_LIMITS, "fp16": FP16_LIMITS}
-    limits = known.get(precision, INT8_LIMITS)
-    if precision in manifest.get("variants", {}):
-        try:
-            stored = manifest["variants"][precision]["limits"]
-            limits = Limits(**{name: float(value) for name, value in stored.items()})
-        except (KeyError, TypeError, ValueError, AttributeError) as reason:
-            raise EngineError(f"the limits of {precision} in the manifest are damaged: {reason}") from None
-    return limits
+    row = coarsest(precisions)
+    precision, limits = row.name, row.limits
+    variant = manifest.variants.get(precision)
+    return limits if variant is None else variant.limits
 
 
 def verify(

@@ -5,17 +5,21 @@ spec.json -> result.json    {"job": "probe" | "build" | "verify", ...} -> {"done
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import SacvitError
-from ...calibration.guards import Limits
+from ...bundle.precision import Limits
 from ...runtime.engines.cuda import open_cuda
 from ...runtime.engines.tensorrt_log import load_tensorrt
 from .ladder import Rung, features_of
 from .trt_builder import BuildOptions, build_plan
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def probe() -> dict[str, Any]:
@@ -58,9 +62,17 @@ def run_job(spec: dict[str, Any]) -> dict[str, Any]:
     return verdict.to_dict()
 
 
+def end_with_parent(parent: int) -> None:
+    """Asks Linux to end this process when its parent ends, however that happens: a build would go on for an hour alone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that was asked
+        os._exit(1)
+
+
 def main(spec_path: str, result_path: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, which ends this process
     spec = json.loads(Path(spec_path).read_text("utf-8"))
+    end_with_parent(spec.pop("parent"))
     result: dict[str, Any]
     try:
         result = {"done": run_job(spec)}

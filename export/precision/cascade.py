@@ -25,7 +25,8 @@ from ...calibration.range_cache import CacheKey, Ranges, read_ranges, write_rang
 from ...calibration.threshold import match_exit_rate
 from ...images.calibration_set import ImageSet
 from ..checks.lint import require_clean
-from .options import STAGES, Models, PrecisionOptions, Report, Stage, default_cache
+from .options import STAGES, Models, Report, Stage, default_cache
+from .request import PrecisionOptions
 
 FEWEST_SURVIVORS = 64  # images that SAC is calibrated on at least
 OBSERVED = 2  # images a pass while every tensor is an output: DeiT-S's SAC has 130 MB of them an image

@@ -19,10 +19,11 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from ..graphs.builder import FP16_SCALES_IR, FP16_SCALES_OPSET
+from ...bundle.precision import FP16_SCALES_OPSET
+from ..graphs.builder import FP16_SCALES_IR
+from .request import FP16_LIMIT, LARGEST_FP16
 
-LIMIT = 512.0  # NVIDIA's AutoCast keeps what is larger in FP32 too (data_max)
-LARGEST_FP16, SMALLEST_NORMAL_FP16 = 65504.0, 2.0**-14
+SMALLEST_NORMAL_FP16 = 2.0**-14
 
 MASK = "cluster_mask"  # adds -1e4 where a token may not look: large by design, and any large number will do
 ISLAND_OPERATORS = frozenset(["LayerNormalization", "Softmax"])
@@ -33,9 +34,6 @@ MOVES = frozenset(
     ["Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"]
 )
 QDQ = frozenset(["QuantizeLinear", "DequantizeLinear"])
-
-
-G_LOGGER.severity = G_LOGGER.ERROR  # it warns of a terminal without colours
 
 
 @dataclass
@@ -49,12 +47,13 @@ class Retyping:
 
 
 def retype(
-    model: onnx.ModelProto, largest: Mapping[str, float], limit: float = LIMIT, only: str | None = None
+    model: onnx.ModelProto, largest: Mapping[str, float], limit: float = FP16_LIMIT, only: str | None = None
 ) -> tuple[onnx.ModelProto, Retyping]:
     """The graph in FP16, and what was done. largest: |x| by tensor, of the FP32 graph on calibration images.
 
     only: retypes just the operators whose name starts with this, for the sensitivity of a layer.
     """
+    G_LOGGER.severity = G_LOGGER.ERROR  # it warns of a terminal without colours
     graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model, strict_mode=True))
     report = Retyping()
     types: dict[str, Any] = {}  # of every float tensor: np.float16 or np.float32

@@ -10,24 +10,28 @@ from typing import Any
 import onnx
 
 from ...bundle.errors import GuardError, ImageError, UsageError
-from ...bundle.manifest import Precision
+from ...bundle.precision import PRECISIONS, Limits, Precision, row_of
 from ...bundle.preprocess import ImageU8
 from ...calibration.decisions import Comparison, compare
-from ...calibration.guards import FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from ...calibration.guards import Guard, judge
 from ...calibration.onnx_session import Pair, Session
 from ...calibration.threshold import lowest_for_top1, match_exit_rate
+from ...images.builtin import builtin_photographs
 from ...images.calibration_set import ImageSet, open_images
 from ...model.checkpoint import Checkpoint
 from ..checks.goldens import sample_images
 from ..checks.lint import require_clean
 from ..checks.parity import check_images
+from .calibration_images import find_images
 from .cascade import Cascade, progress
 from .leave_out import complain, measure_both, measure_stage
-from .options import STAGES, Models, PrecisionOptions, Report, Stage, Variant, Variants
+from .options import STAGES, Models, Report, Stage, Variant, Variants
+from .request import PrecisionOptions
 from .retype import Retyping, retype
 from .rounding import rounded_like_fp16
 
 ADVISED_COUNT = 300  # Ultralytics warns below it too; NVIDIA asks for 500 for a ViT
+SYNTHETIC = "synthetic"
 SYNTHETIC_COUNT = 64  # where FP16 is asked for without images
 
 
@@ -55,11 +59,19 @@ def open_both(
         with progress(None, f"reading {flag}") as bar:
             return open_images(path, checkpoint.preprocessing, count, config.classes, labels, flag, bar.update)
 
-    if options.calib is None:
+    given = options.calib or (find_images(checkpoint) if options.int8 else None)
+    if given is None and not options.int8:
         images = synthetic_images(check_images(config, SYNTHETIC_COUNT))
         report(f"no --calib: FP16 is checked on {images.count} synthetic images, which says little about yours")
     else:
-        images = opened(options.calib, options.calib_count, "--calib")
+        if given is None:
+            images = builtin_photographs(config.image_size)
+            report(
+                "warning: INT8 is calibrated and judged on built-in photographs, which are not what this model will see."
+                " Give some hundred images of its own with --calib DIR, or put them into a folder calib/ beside the checkpoint"
+            )
+        else:
+            images = opened(given, options.calib_count, "--calib")
         report(
             f"calibration: {images.count} of {images.available} images of {images.source}, sha256 {images.sha256[:12]}"
         )
@@ -99,11 +111,13 @@ class _Maker:
             for stage in STAGES:
                 if dead := self.cascade.dead(stage):
                     self.report(f"warning: {stage} keeps {', '.join(dead)} out of INT8: their input is always 0")
-            pairs["int8"] = {stage: self.cascade.int8(stage) for stage in STAGES}
-        if options.fp16:
-            pairs["fp16"], retypings["fp16"] = self._retyped(self.cascade.fp32)
-        if options.int8:
-            pairs["int8fp16"], retypings["int8fp16"] = self._retyped(pairs["int8"])
+            int8: Models = {stage: self.cascade.int8(stage) for stage in STAGES}
+        for row in reversed(PRECISIONS[1:]):
+            if getattr(options, row.family):
+                source = int8 if row.quantizer else self.cascade.fp32
+                pairs[row.name] = source
+                if row.body == "fp16":
+                    pairs[row.name], retypings[row.name] = self._retyped(source)
         gc.collect()  # graphsurgeon's graphs are circular: 0.2 GB for DeiT-S
         for precision in retypings:
             for stage, model in pairs[precision].items():
@@ -141,7 +155,7 @@ class _Maker:
 
     def _runnable(self, precision: Precision, models: Models) -> Pair:
         """The pair as its device computes it: ONNX Runtime alone would compute FP16 in FP32 (rounding.py)."""
-        if precision in ("fp16", "int8fp16"):
+        if row_of(precision).body == "fp16":
             models = {stage: rounded_like_fp16(model) for stage, model in models.items()}
         return Pair(models["EE"], models.get("SAC"))
 
@@ -172,7 +186,9 @@ class _Maker:
                 self.report(
                     f"  {stage}: {name} stays in FP32: it reaches {size:.0f}, the limit is {self.options.fp16_limit:g}"
                 )
-        left = {stage: names for stage, names in self.cascade.left.items() if names} if precision != "fp16" else {}
+        left = (
+            {stage: names for stage, names in self.cascade.left.items() if names} if row_of(precision).quantizer else {}
+        )
         limits = self._limits(precision)
         return Variant(precision, models["EE"], models["SAC"], eta, source, guards, left, retypings, limits)
 
@@ -186,7 +202,7 @@ class _Maker:
             else:
                 judged = self._compare(self.cascade.reference, pairs, self.cascade.images)
             return {precision: (self._fit_top1(precision, found), "top1") for precision, found in judged.items()}
-        if self.options.match == "none" or self.options.calib is None:
+        if self.options.match == "none" or self.cascade.images.source == SYNTHETIC:
             return dict.fromkeys(pairs, (self.threshold, "unchanged"))
         if self.evaluation is not self.cascade.images:
             judged = self._compare(Pair(self.cascade.fp32["EE"]), pairs, self.cascade.images)
@@ -216,7 +232,7 @@ class _Maker:
         return judge(comparison, self.threshold, eta, self._limits(precision), gate)
 
     def _limits(self, precision: Precision) -> Limits:
-        limits = (FP16_LIMITS if precision == "fp16" else INT8_LIMITS).but(**self.options.limits)
+        limits = row_of(precision).limits.but(**self.options.limits)
         if self.options.min_top1 not in (None, "fp32"):  # the user named the accuracy: it takes the place of FP32's
             return limits.but(top1_drop=100.0)
         return limits
@@ -244,8 +260,9 @@ class _Maker:
         stages = STAGES if self.cascade.reference.sac is not None else STAGES[:1]
         int8 = {name: self.cascade.int8(name) for name in stages}
         pairs: dict[Precision, Pair] = {
-            "int8": self._runnable("int8", int8),
-            "int8fp16": self._runnable("int8fp16", self._retyped(int8)[0]),
+            row.name: self._runnable(row.name, self._retyped(int8)[0] if row.body == "fp16" else int8)
+            for row in PRECISIONS
+            if row.quantizer
         }
         failing = []
         comparisons = compare(self.cascade.reference, pairs, self.evaluation)
@@ -263,7 +280,7 @@ class _Maker:
 def synthetic_images(images: ImageU8) -> ImageSet:
     """Arrays at hand as an image set."""
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    return ImageSet("synthetic", len(images), len(images), len(images), digest, None, lambda: iter(images))
+    return ImageSet(SYNTHETIC, len(images), len(images), len(images), digest, None, lambda: iter(images))
 
 
 def _describe_images(images: ImageSet) -> dict[str, Any]:

@@ -7,16 +7,14 @@ launches, norms, softmax, activations that leave the caches, and the CPU come on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from ...bundle.errors import UsageError, nearest
-from ...bundle.manifest import Precision
+from ...bundle.errors import UsageError
+from ...bundle.precision import Precision, row_of
 from ...model.cost import DERIVED_EXIT_RATE, ModelCost, StageCost
 from ..results.break_even import BreakEven, break_even
 from .boards import Board, Mode
 
-WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8fp16": 1}  # of a weight; StageCost counts 4
-WEIGHTS = {"fp32": "four bytes", "fp16": "two bytes", "int8": "one byte", "int8fp16": "one byte"}
 SPEED = {
     "fp32": "Every multiply-add runs on the CUDA cores: our plans are built with TF32 off.",
     "fp16": "Every multiply-add runs in FP16 on the tensor cores, the head's too, which are really FP32.",
@@ -117,13 +115,13 @@ class Estimate:
 def peak_tops(board: Board, mode: Mode, precision: Precision) -> float:
     """10^12 operations per second, two for a multiply-add, of the unit that this precision's products run on at best."""
     gpu = board.gpu
-    ops = {"fp32": gpu.fp32_ops, "fp16": gpu.fp16_ops, "int8": gpu.int8_ops, "int8fp16": gpu.int8_ops}[precision]
+    ops = {"fp32": gpu.fp32_ops, "fp16": gpu.fp16_ops, "int8": gpu.int8_ops}[row_of(precision).units]
     return mode.tera_ops(ops)
 
 
 def estimate_stage(cost: StageCost, board: Board, mode: Mode, precision: Precision, batch: int) -> StageEstimate:
     """Both sides of one pass over `batch` images: weights are read once, image, hand-off and answers for each image."""
-    weight_bytes = cost.weight_bytes * WEIGHT_BYTES[precision] / WEIGHT_BYTES["fp32"]
+    weight_bytes = cost.weight_bytes * row_of(precision).weight_bytes / row_of("fp32").weight_bytes
     moved_bytes = weight_bytes + batch * (cost.input_bytes + cost.output_bytes)
     return StageEstimate(
         compute_ms=2 * cost.macs * batch / (peak_tops(board, mode, precision) * 1e9),
@@ -135,10 +133,7 @@ def estimate_stage(cost: StageCost, board: Board, mode: Mode, precision: Precisi
 
 def estimate(cost: ModelCost, board: Board, mode: Mode, precision: Precision, batch: int, exit_rate: float) -> Estimate:
     """The bounds of both stages, the chain and the plain ViT of this geometry. Raises UsageError for what cannot be."""
-    if precision not in get_args(Precision):
-        raise UsageError(
-            f"no precision {precision!r}{nearest(precision, get_args(Precision))}; known: {', '.join(get_args(Precision))}"
-        )
+    row_of(precision)  # raises for a name that no row has
     if batch < 1:
         raise UsageError(f"a batch holds at least 1 image, found {batch}")
     if not 0 <= exit_rate <= 1:
@@ -170,7 +165,8 @@ def assumption_lines(found: Estimate) -> list[str]:
     """Everything that was taken for granted, most of it in the board's favour."""
     lines = [
         SPEED[found.precision],
-        f"Weights are {WEIGHTS[found.precision]} each and cross the memory bus once a pass; image, hand-off and answers",
+        f"Weights have {8 * row_of(found.precision).weight_bytes} bits each and cross the memory bus once per pass;"
+        " image, hand-off and answers",
         "  once an image, the last two in FP32 whatever the precision. Nothing else touches the memory.",
         "The GPU works at its dense peak, without DLA and sparsity; the memory serves nobody else.",
         *_exit_rate_lines(found),
@@ -204,7 +200,7 @@ def _exit_rate_lines(found: Estimate) -> list[str]:
 
 def estimate_lines(found: Estimate) -> list[str]:
     """The text for a terminal, at most 110 columns."""
-    mode, unit = found.mode, "TOPS" if found.precision.startswith("int8") else "TFLOPS"
+    mode, unit = found.mode, "TOPS" if row_of(found.precision).units == "int8" else "TFLOPS"
     others = [other.name for other in found.board.modes if other is not mode]
     peak = peak_tops(found.board, mode, found.precision)
     watts = "" if mode.budget_w is None else f", nominally {mode.budget_w:g} W"

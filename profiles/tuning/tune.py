@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ...bundle.errors import GuardError, ImageError, UsageError
 from ...bundle.files import written_whole
 from ...bundle.gating import confidence_of
-from ...bundle.stored_gate import Tuned
+from ...bundle.manifest import Tuned
 from ...images.labelled import Labelled, open_labelled
 from ...runtime.chain.pipeline import Pipeline
 from ...runtime.engines.options import Provider
@@ -126,7 +126,9 @@ def tune(
         "always": {"EE": ends_of(report, 0.0, costs), "SAC": ends_of(report, None, costs)},
         "plain": None if plain_vit is None else measure_plain(plain_vit, sets[-1], reported, batch, progress),
         "points": points,
-        "chosen": None if chosen is None else asdict(chosen),
+        "chosen": None
+        if chosen is None
+        else {"threshold": chosen.threshold, "temperature": chosen.temperature, "point": chosen.point},
         "curves": {"fit": draw_points(fit, curve, costs), "report": draw_points(report, draw_curve(report), costs)},
         "exited_wrong": listed(sets[-1], reported, whole, shown["eta"], "exited wrong"),
         "broken_by_sac": listed(sets[-1], reported, whole, shown["eta"], "broken by SAC"),

@@ -14,9 +14,10 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from ...bundle.errors import EngineError, ImageError, UsageError
-from ...bundle.manifest import require_pair
+from ...bundle.manifest import Tuned
 from ...bundle.preprocess import Fit, ImageU8
-from ...bundle.stored_gate import Tuned, read_tuned
+from ...bundle.stage_record import require_pair
+from ...bundle.stored_gate import read_tuned
 from ..engines.backends import load_stage
 from ..engines.device_arrays import DeviceBatch, DeviceImage, is_foreign, unwrap
 from ..engines.options import EngineOptions, Provider

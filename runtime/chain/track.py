@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from ...bundle.manifest import HAND_OFF
 from ...bundle.preprocess import ImageU8
+from ...bundle.stage_record import HAND_OFF
 from ..engines.buffers import Array, Buffer, Lane, TensorSpec
 from ..engines.device_arrays import DeviceImage
 from ..engines.stage import Binding, Stage

@@ -14,7 +14,7 @@ from ...bundle.errors import EngineError
 from .options import EngineOptions
 
 if TYPE_CHECKING:
-    from ...bundle.manifest import StageRecord
+    from ...bundle.stage_record import StageRecord
     from .stage import Stage
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from ...bundle.errors import EngineError, SacvitError
-from ...bundle.manifest import StageRecord
+from ...bundle.manifest import MANIFEST_NAME, require_exported
+from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
 from .options import Provider
 from .stage import PassTimes, require_boundary, require_fit, timed_whole
 
+logger = logging.getLogger(__name__)
 NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
     "tensor(int32)": np.int32,
@@ -63,6 +66,8 @@ class OnnxStage:
 
         if not path.is_file():
             raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
+        if not require_exported(path):
+            logger.info("%s: no %s beside it describes it, so its content cannot be checked", path, MANIFEST_NAME)
         ort.disable_telemetry_events()  # a camera's owner did not ask for any
         self.path = path
         self.session, self.provider = open_session(path, provider, threads)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ...bundle.errors import EngineError
-from ...bundle.manifest import HAND_OFF, StageRecord
+from ...bundle.stage_record import HAND_OFF, StageRecord
 from .buffers import Buffer, Device, Lane, TensorSpec
 
 BOUNDARY: dict[str, tuple[set[str], set[str]]] = {  # inputs and outputs of each stage: docs/graphs.md

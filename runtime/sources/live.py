@@ -61,8 +61,9 @@ class LiveSource:
         self._started = 0  # readers, numbered from 1
         self._readers: set[int] = set()  # those that have not ended
         self._counting: int | None = None  # the reader whose frames count; None: the first that gives one
-        # Readers without a frame yet: since when and until when they try, monotonic.
-        self._trying: dict[int, tuple[float, float]] = {}
+        self._trying: dict[
+            int, tuple[float, float]
+        ] = {}  # readers without a frame yet: since and until when, monotonic
         self._attempts = 0  # before the first frame
         self._took_s: float | None = None  # from an attempt's start to its first frame, when it last succeeded
         self._refused = False  # the only attempt to open came back without a device, before any frame
@@ -239,7 +240,7 @@ class LiveSource:
         with self._changed:
             if self._counting not in (None, number):
                 return
-            self._counting, self._refused = number, False
+            self._counting = number
             if number in self._trying:
                 self._took_s = taken_s - self._trying.pop(number)[0]
             self._rhythm.observe(taken_s)

@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError
 from sacvit.bundle.files import sha256_of
-from sacvit.bundle.manifest import StageRecord
 from sacvit.bundle.plan_record import Gpu, PlanRecord, read_plan_record, require_place, require_whole, sidecar
 from sacvit.bundle.preprocess import Preprocessing
+from sacvit.bundle.records import encode_record
+from sacvit.bundle.stage_record import StageRecord
 
 ORIN_NANO = Gpu("Orin", "8.7", 8)
 
@@ -48,54 +47,19 @@ def test_a_plan_without_its_sidecar_is_refused(plan):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("entry", "place"),
     [
-        "",
-        "[]",
-        "{}",
-        '{"format": 9}',
-        '{"format": 1}',
-        '{"format": 1, "record": 3}',
-        "[" * 5000,
-        '{"format": 1, "record": {}}',
+        ({"batches": []}, "batches"),
+        ({"capacity": -1}, "capacity"),
+        ({"gpu": {"name": 3}}, "gpu"),
+        ({"record": 3}, "record"),
     ],
 )
-def test_a_damaged_sidecar_is_one_message(plan, content):
-    sidecar(plan[0]).write_text(content)
-    with pytest.raises(EngineError, match=r"ee\.plan\.json (is damaged|carries no sacvit record)"):
+def test_a_record_that_cannot_be_is_refused_with_its_place(plan, entry, place):
+    content = json.loads(sidecar(plan[0]).read_text())
+    sidecar(plan[0]).write_bytes(encode_record(content | entry))
+    with pytest.raises(EngineError, match=rf"ee\.plan\.json is damaged: .*\$\.{place}.*sacvit-build"):
         read_plan_record(plan[0])
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    key=st.sampled_from(
-        [
-            "plan_sha256",
-            "plan_bytes",
-            "onnx",
-            "onnx_sha256",
-            "tensorrt",
-            "gpu",
-            "batches",
-            "capacity",
-            "build",
-            "verification",
-        ]
-    ),
-    value=st.one_of(st.none(), st.text(max_size=3), st.integers(-5, -1), st.lists(st.text(max_size=2), max_size=2)),
-)
-def test_whatever_stands_in_a_field_a_sidecar_is_read_or_damaged(plan, key, value):
-    path, record = plan
-    record.write(path)
-    content = json.loads(sidecar(path).read_text())
-    content[key] = value
-    sidecar(path).write_text(json.dumps(content))
-    try:
-        read_plan_record(path)
-    except EngineError as fault:
-        assert "is damaged" in str(fault)
-    else:
-        assert isinstance(value, str) and key in ("plan_sha256", "onnx", "onnx_sha256", "tensorrt")
 
 
 @pytest.mark.parametrize(("change", "word"), [(slice(0, 3000), "was cut short: 3000 bytes, 4000 were built")])
@@ -143,15 +107,6 @@ def test_a_power_mode_that_turns_multiprocessors_off_is_named(plan):
         require_place(path, built, "10.3.0", replace(ORIN_NANO, multiprocessors=4))
     with pytest.raises(EngineError, match=r"^((?!Power).)*$"):
         require_place(path, built, "10.3.0", replace(ORIN_NANO, name="Thor"))
-
-
-def test_a_gpu_whose_numbers_are_no_texts_is_damaged(plan):
-    path, _ = plan
-    content = json.loads(sidecar(path).read_text())
-    content["gpu"] |= {"compute_capability": 16, "multiprocessors": 16}
-    sidecar(path).write_text(json.dumps(content))
-    with pytest.raises(EngineError, match="a name or hash is no text"):
-        read_plan_record(path)
 
 
 def test_a_plan_built_here_is_at_its_place(plan):

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sacvit.bundle.precision import FP16_LIMITS, INT8_LIMITS, Limits
 from sacvit.calibration.decisions import Comparison, StageAnswers
-from sacvit.calibration.guards import BAND, FEWEST_IN_BAND, FP16_LIMITS, INT8_LIMITS, Guard, Limits, judge
+from sacvit.calibration.guards import BAND, FEWEST_IN_BAND, Guard, judge
 
 COUNT, ETA = 200, 0.5
 NONE = Limits(1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)  # nothing may differ

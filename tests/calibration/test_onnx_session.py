@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sacvit.bundle.manifest import HAND_OFF
+from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import CHUNK, Pair, Session
 
 Models = tuple[onnx.ModelProto, onnx.ModelProto]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sacvit.calibration.methods import Method
 from sacvit.calibration.qdq_placement import LEVELS
-from sacvit.calibration.ranges import BINS, PERCENTILE, SMALLEST_CUT, Histogram, Method
+from sacvit.calibration.ranges import BINS, PERCENTILE, SMALLEST_CUT, Histogram
 
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
 magnitudes = st.just(0.0) | st.floats(2.0**-60, 2.0**40, width=32)

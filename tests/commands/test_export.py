@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +14,9 @@ import onnxruntime
 import pytest
 import torch
 
+from sacvit.bundle.precision import Limits
 from sacvit.calibration.sensitivity import Effect
-from sacvit.commands.export import LIMITS, main
+from sacvit.commands.export import main
 from sacvit.export import write_bundle as export_module
 from sacvit.export.checks.parity import Check
 from sacvit.export.precision import cascade, variants
@@ -206,22 +208,15 @@ def test_min_top1_without_a_number_means_fp32s(taken, tmp_path):
     assert taken[0].min_top1 == "fp32"
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_every_limit_has_its_flag(taken, tmp_path, name):
-    assert run("model.pth", tmp_path, "--fp16", LIMITS[name][0], "0.125") == 0
-    assert taken[0].limits == {name: 0.125}
-
-
-def test_the_limits_are_the_guards_own():
-    from sacvit.calibration.guards import INT8_LIMITS
-
-    assert LIMITS.keys() == vars(INT8_LIMITS).keys()
+@pytest.mark.parametrize("limit", fields(Limits), ids=lambda limit: limit.name)
+def test_every_limit_has_its_flag(taken, tmp_path, limit):
+    assert run("model.pth", tmp_path, "--fp16", limit.metadata["flag"], "0.125") == 0
+    assert taken[0].limits == {limit.name: 0.125}
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--int8"], 2, "--int8 needs --calib: the folder, list or .npz of images"),
         (["--calib", "x"], 2, "--calib goes with --int8 or --fp16; without them it would have no effect"),
         (["--eval", "x"], 2, "--eval goes with --int8 or --fp16"),
         (["--sensitivity", "x.csv"], 2, "--sensitivity goes with --int8 or --fp16"),
@@ -360,7 +355,7 @@ def test_help_imports_nothing_of_the_typed_variants():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == "set()\n"
-    assert all(flag in done.stdout for flag, _ in LIMITS.values())
+    assert all(limit.metadata["flag"] in done.stdout for limit in fields(Limits))
 
 
 @pytest.mark.parametrize("name", ["onnx_graphsurgeon", "matplotlib"])

@@ -277,14 +277,18 @@ def test_the_ranges_of_another_graph_under_this_ones_name_are_refused(make_bundl
 
 
 def test_wrong_ranges_under_the_right_key_are_refused_by_their_decisions(make_bundle, spoil, tmp_path):
-    spoil(lambda content: content.update(ranges={name: value / 20 for name, value in content["ranges"].items()}))
+    spoil(
+        lambda content: content["measured"].update(
+            ranges={name: value / 20 for name, value in content["measured"]["ranges"].items()}
+        )
+    )
     with pytest.raises(GuardError, match="int8 does not decide as FP32 does"):
         make_bundle(limits={})
     assert not (tmp_path / "build").exists()
 
 
 def test_a_cache_that_lacks_a_layer_is_refused(make_bundle, spoil, tmp_path):
-    spoil(lambda content: content["ranges"].popitem())
+    spoil(lambda content: content["measured"]["ranges"].popitem())
     with pytest.raises(SacvitError, match="Delete it, and it is measured again"):
         make_bundle()
     assert not (tmp_path / "build").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from sacvit.bundle.errors import ConfigError, GuardError, SacvitError
 from sacvit.bundle.folders import WORK_PREFIX
-from sacvit.bundle.manifest import DEFAULT_THRESHOLD, StageRecord, read_manifest, require_pair
+from sacvit.bundle.stage_record import DEFAULT_THRESHOLD, StageRecord, require_pair
 from sacvit.export import write_bundle as export_module
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.write_bundle import export
@@ -39,10 +39,10 @@ def test_written_graphs_are_portable(tiny_bundle):
 
 
 def test_the_manifest_tells_the_files_and_their_hashes(tiny_bundle):
-    manifest = read_manifest(tiny_bundle)
+    manifest = json.loads((tiny_bundle / "sacvit.json").read_text())
     for name, entry in manifest["files"].items():
         assert entry["sha256"] == hashlib.sha256((tiny_bundle / name).read_bytes()).hexdigest()
-    assert manifest["threshold"] == {"value": 0.4, "source": "option"}
+    assert manifest["threshold"] == {"value": 0.4, "source": "option", "fp32": None}
     assert [entry["name"] for entry in manifest["hand_off"]] == ["target_index", "target_context", "non_target"]
     assert len(manifest["checks"]) == 10
 
@@ -68,7 +68,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(tiny_checkpoint, tmp_path):
 
 def test_options_override_the_checkpoint(tiny_checkpoint, tmp_path):
     export(tiny_checkpoint, tmp_path / "b", attention="global", selection="window", window=3, alpha=0.6)
-    model = read_manifest(tmp_path / "b")["model"]
+    model = json.loads((tmp_path / "b" / "sacvit.json").read_text())["model"]
     assert (model["attention"], model["selection"], model["window"], model["alpha"]) == ("global", "window", 3, 0.6)
 
 
@@ -114,14 +114,14 @@ def interrupt(monkeypatch):
     def describe(*_):
         raise KeyboardInterrupt  # between the graphs and the manifest
 
-    monkeypatch.setattr(export_module, "describe", describe)
+    monkeypatch.setattr(export_module, "write_manifest", describe)
 
 
 def fill_disk(monkeypatch):
     def describe(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_module, "describe", describe)
+    monkeypatch.setattr(export_module, "write_manifest", describe)
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_a_folder_without_permission_is_one_message(tiny_checkpoint, tmp_path):
 
 def test_the_manifest_is_json_that_others_can_read(tiny_bundle):
     manifest = json.loads((tiny_bundle / "sacvit.json").read_text())
-    assert manifest["format"] == 2 and manifest["checkpoint"]["file"] == "model.pth"
+    assert manifest["format"] == 3 and manifest["checkpoint"]["file"] == "model.pth"

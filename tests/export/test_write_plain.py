@@ -15,7 +15,7 @@ from sacvit.runtime.engines.onnx import OnnxStage
 
 @pytest.fixture(scope="module")
 def bundle(tiny_checkpoint, calibration_images, tmp_path_factory):
-    from sacvit.export.precision.options import PrecisionOptions
+    from sacvit.export.precision.request import PrecisionOptions
 
     options = PrecisionOptions(int8=True, fp16=True, calib=calibration_images.path, limits={"exit_agreement": 0.9})
     folder = tmp_path_factory.mktemp("plain") / "build"

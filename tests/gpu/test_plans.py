@@ -18,6 +18,7 @@ pytest.importorskip("tensorrt", reason="no TensorRT here")
 from sacvit.bundle.goldens import Goldens, read_goldens
 from sacvit.bundle.manifest import read_manifest
 from sacvit.export.plans.build import Plans, build
+from sacvit.export.plans.request import BuildRequest
 from sacvit.runtime.chain.overlap import Overlap
 from sacvit.runtime.chain.pipeline import Pipeline, Result
 from sacvit.runtime.engines.tensorrt import TensorrtStage
@@ -36,7 +37,9 @@ def precision(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory, precision: str) -> Plans:
-    return build(BUNDLE, tmp_path_factory.mktemp(precision), wanted=precision, batches=BATCHES, report=print)  # type: ignore[arg-type]
+    return build(
+        BUNDLE, tmp_path_factory.mktemp(precision), BuildRequest(family=precision, batches=BATCHES, report=print)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_logits_are_those_of_onnx_runtime(plans, precision):
 
 def test_decisions_are_those_of_onnx_runtime(pipeline, goldens, precision):
     results = pipeline(goldens.images)
-    exits = goldens.confidence >= np.float32(read_manifest(BUNDLE)["threshold"]["value"])
+    exits = goldens.confidence >= np.float32(read_manifest(BUNDLE).threshold.value)
     top1 = np.where(exits, goldens.ee_logits.argmax(1), goldens.sac_logits.argmax(1))
     same = [result.index == index for result, index in zip(results, top1, strict=True)]
     assert np.mean(same) >= (0.95 if precision == "int8" else 0.995)

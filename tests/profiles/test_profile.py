@@ -12,7 +12,8 @@ import pytest
 
 from sacvit.bundle.errors import DeviceError, UsageError
 from sacvit.bundle.goldens import read_goldens
-from sacvit.bundle.stored_gate import Tuned, write_tuned
+from sacvit.bundle.manifest import Tuned
+from sacvit.bundle.stored_gate import write_tuned
 from sacvit.machine.jetson import PowerMode
 from sacvit.profiles.conditions import watcher
 from sacvit.profiles.conditions.state import MachineState
@@ -247,9 +248,9 @@ def test_exported_times_decide_as_the_pipeline_with_its_tuned_temperature(plain_
     folder, stored = tmp_path / "build", read_goldens(plain_bundle)
     shutil.copytree(plain_bundle, folder)
     ee = folder / "ee.onnx"
-    write_tuned(ee, read_record(ee), Tuned(0.5, 3.0, "a test"), {})
+    write_tuned(ee, read_record(ee), Tuned(0.5, 3.0, "a test"))
     calibrated = [result.confidence for result in Pipeline.load(ee, folder / "sac.onnx")(list(stored.images))]
-    write_tuned(ee, read_record(ee), Tuned(float(np.median(calibrated)), 3.0, "a test"), {})
+    write_tuned(ee, read_record(ee), Tuned(float(np.median(calibrated)), 3.0, "a test"))
     pipeline = Pipeline.load(ee, folder / "sac.onnx")
     expected = ["exit" if result.exits_early else "full" for result in pipeline(list(stored.images))]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.export.precision.options import PrecisionOptions
+from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.write_bundle import export
 from sacvit.model.config import preset
 from sacvit.model.network import TwoStageViT

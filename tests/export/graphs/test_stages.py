@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from sacvit.bundle.manifest import HAND_OFF
 from sacvit.bundle.preprocess import Preprocessing
+from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Session
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.graphs.stages import (

@@ -13,10 +13,15 @@ import pytest
 
 from sacvit.bundle.errors import DeviceError, EngineError, GuardError, UsageError
 from sacvit.bundle.files import sha256_of
-from sacvit.bundle.manifest import read_manifest, record_from_manifest
+from sacvit.bundle.manifest import read_manifest, write_manifest
+from sacvit.bundle.plan_record import read_plan_record
+from sacvit.bundle.records import encode_record
 from sacvit.commands.build import main
 from sacvit.export.plans import build as module
-from sacvit.export.plans.build import build
+from sacvit.export.plans import child, stages
+from sacvit.export.plans.build import Plans
+from sacvit.export.plans.ladder import Rung
+from sacvit.export.plans.request import BuildRequest
 from sacvit.export.plans.trt_builder import PlanError
 from sacvit.export.plans.worker import run_job
 from sacvit.runtime.chain.pipeline import Pipeline
@@ -28,6 +33,10 @@ FIXED = BUNDLE.parent / "fixed"
 BLOCKED = (
     "import sys\nfor name in ('torch', 'onnx', 'onnx_graphsurgeon', 'cv2', 'matplotlib'): sys.modules[name] = None\n"
 )
+
+
+def build(folder: Path, out: Path | None = None, **options: Any) -> Plans:
+    return module.build(folder, out, BuildRequest(**options))
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ def test_the_lowest_exported_precision_is_built_the_versions_way(here, tmp_path,
 @pytest.mark.parametrize(("version", "count"), [("10.3", 2), ("10.16", 1)])
 def test_on_10_3_both_typings_are_built_and_on_10_16_one(here, tmp_path, version, count):
     here.become(version)
-    plans = build(BUNDLE, tmp_path / "out", wanted="fp16")
+    plans = build(BUNDLE, tmp_path / "out", family="fp16")
     assert [len(outcome.tried) for outcome in plans.outcomes] == [count, count]
 
 
@@ -85,37 +94,36 @@ def test_of_two_typings_the_faster_one_is_kept(here, tmp_path, monkeypatch):
         done = real(json.loads(json.dumps(spec)))
         return {**done, "latency_ms": {"1": times[rung[-1]]}} if spec["job"] == "verify" else done
 
-    monkeypatch.setattr(module, "run_child", job)
-    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == ["FP16, by flags"] * 2
+    monkeypatch.setattr(stages, "run_child", job)
+    assert rungs(build(BUNDLE, tmp_path / "out", family="fp16")) == ["FP16, by flags"] * 2
 
 
 @pytest.mark.parametrize("wanted", ["int8", "fp16", "fp32"])
 def test_built_plans_run_as_a_pipeline(here, tmp_path, wanted):
-    plans = build(BUNDLE, tmp_path / "out", wanted=wanted)
+    plans = build(BUNDLE, tmp_path / "out", family=wanted)
     pipeline = Pipeline.load(plans.ee, plans.sac)
     assert pipeline(pipeline.image_slots(1)[0].copy()).stage in ("EE", "SAC")
 
 
 def test_an_int8_plan_gates_at_its_own_threshold(here, tmp_path):
-    plans = build(BUNDLE, tmp_path / "out", wanted="int8")
-    manifest = json.loads((BUNDLE / "sacvit.json").read_text())
-    kept = sidecar_of(tmp_path / "out")["record"]["sacvit.precision"]
-    assert Pipeline.load(plans.ee, plans.sac).threshold == manifest["variants"][kept]["threshold"]["value"]
+    plans = build(BUNDLE, tmp_path / "out", family="int8")
+    manifest, kept = read_manifest(BUNDLE), read_plan_record(plans.ee).record.precision
+    assert Pipeline.load(plans.ee, plans.sac).threshold == manifest.variants[kept].threshold.value
 
 
 def test_fp32_plans_clear_tf32(here, tmp_path):
-    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    build(BUNDLE, tmp_path / "out", family="fp32")
     assert sidecar_of(tmp_path / "out")["build"]["flags"] == ["-TF32"]
     assert header_of(tmp_path / "out")["flags"] == []
 
 
 def test_reduced_plans_leave_tf32_on(here, tmp_path):
-    build(BUNDLE, tmp_path / "out", wanted="fp16")
+    build(BUNDLE, tmp_path / "out", family="fp16")
     assert "TF32" in header_of(tmp_path / "out")["flags"]
 
 
 def test_several_batches_get_a_profile_each_and_survivors_the_powers_of_two(here, tmp_path):
-    build(BUNDLE, tmp_path / "out", wanted="fp32", batches=(6, 1))
+    build(BUNDLE, tmp_path / "out", family="fp32", batches=(6, 1))
     ee, sac = (sidecar_of(tmp_path / "out", stage) for stage in ("ee", "sac"))
     assert (ee["batches"], ee["capacity"]) == ([1, 6], 6)
     assert (sac["batches"], sac["capacity"]) == ([1, 2, 4, 6], 6)
@@ -129,7 +137,7 @@ def test_graphs_of_a_fixed_batch_are_built_for_it(here, tmp_path):
 
 
 def test_the_sidecar_tells_origin_conditions_and_checks(here, tmp_path):
-    build(BUNDLE, tmp_path / "out", wanted="fp32", workspace_mib=128, level=2)
+    build(BUNDLE, tmp_path / "out", family="fp32", workspace_mib=128, builder_optimization_level=2)
     content = sidecar_of(tmp_path / "out")
     assert content["tensorrt"] == "10.3.0"
     assert content["gpu"] == {"name": "Fake GPU", "compute_capability": "8.7", "multiprocessors": 8}
@@ -147,7 +155,7 @@ def test_the_sidecar_tells_origin_conditions_and_checks(here, tmp_path):
 
 def test_plans_go_beside_the_graphs_where_no_folder_is_named(here, copy):
     before = {path.name for path in copy.iterdir()}
-    build(copy, wanted="fp32")
+    build(copy, family="fp32")
     assert {path.name for path in copy.iterdir()} == before | NAMES
 
 
@@ -155,7 +163,7 @@ def test_the_timing_cache_of_one_build_serves_the_next(here, tmp_path):
     cache = tmp_path / "kernels.timing"
     states = []
     for _ in range(2):
-        build(BUNDLE, tmp_path / "out", wanted="fp32", timing_cache=cache)
+        build(BUNDLE, tmp_path / "out", family="fp32", timing_cache=cache)
         states.append(sidecar_of(tmp_path / "out")["build"]["timing_cache"])
     assert states == ["new", "used"]
 
@@ -163,14 +171,14 @@ def test_the_timing_cache_of_one_build_serves_the_next(here, tmp_path):
 def test_a_timing_cache_of_another_tensorrt_is_started_over(here, tmp_path):
     cache = tmp_path / "kernels.timing"
     cache.write_bytes(b"timings of 8.5")
-    build(BUNDLE, tmp_path / "out", wanted="fp32", timing_cache=cache)
+    build(BUNDLE, tmp_path / "out", family="fp32", timing_cache=cache)
     assert sidecar_of(tmp_path / "out")["build"]["timing_cache"] == "foreign"
     assert cache.read_bytes() == b"timings of 10.3.0"
 
 
 @pytest.mark.parametrize("path", sorted(BUNDLE.glob("*.onnx")), ids=lambda path: path.name)
 def test_the_manifest_tells_of_every_graph_what_its_own_record_says(path):
-    assert record_from_manifest(BUNDLE, read_manifest(BUNDLE), path.name) == OnnxStage(path).record
+    assert read_manifest(BUNDLE).record(path.name) == OnnxStage(path).record
 
 
 # The ladder, with planted faults
@@ -191,44 +199,46 @@ def test_the_manifest_tells_of_every_graph_what_its_own_record_says(path):
 )
 def test_a_fault_is_escaped_by_the_first_rung_that_does_not_have_it(here, tmp_path, version, fault, rung):
     here.become(version, fault)
-    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == [rung, rung]
+    assert rungs(build(BUNDLE, tmp_path / "out", family="fp16")) == [rung, rung]
 
 
 def test_a_fault_of_one_batch_size_is_seen_though_the_largest_has_none(here, tmp_path):
     here.become("11.4", "single")
-    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16", batches=(1, 4))) == ["FP32", "FP32"]
+    assert rungs(build(BUNDLE, tmp_path / "out", family="fp16", batches=(1, 4))) == ["FP32", "FP32"]
 
 
 def test_a_plan_that_breaks_the_gpu_in_its_check_is_followed_by_the_next_rung(fake_gpu, tmp_path):
     fake_gpu.become("11.4", "lose fused:EE")
-    plans = build(BUNDLE, tmp_path / "out", wanted="fp16")
+    plans = build(BUNDLE, tmp_path / "out", family="fp16")
     assert rungs(plans) == ["FP16, strongly typed, attention unfused", "FP16, strongly typed"]
     assert "the GPU gave up" in plans.outcomes[0].tried[0]["reason"]
 
 
 def test_the_sidecar_tells_whether_attention_was_fused(here, tmp_path):
     here.become("11.4", "fused:SAC")
-    build(BUNDLE, tmp_path / "out", wanted="fp16")
+    build(BUNDLE, tmp_path / "out", family="fp16")
     ee, sac = (sidecar_of(tmp_path / "out", stage)["verification"]["tried"] for stage in ("ee", "sac"))
     assert [entry["fused_attention"] for entry in (*ee, *sac)] == [1, 1, 0]
 
 
 def test_a_fault_of_one_stage_leaves_the_other_as_it_is(here, tmp_path):
     here.become("11.4", "reduced:SAC")
-    assert rungs(build(BUNDLE, tmp_path / "out", wanted="fp16")) == ["FP16, strongly typed", "FP32"]
+    assert rungs(build(BUNDLE, tmp_path / "out", family="fp16")) == ["FP16, strongly typed", "FP32"]
 
 
 def test_sac_in_fp32_behind_an_int8_ee_is_judged_by_the_limits_of_int8(here, tmp_path):
     here.become("11.4", "reduced:SAC")
-    assert rungs(build(BUNDLE, tmp_path / "out", wanted="int8")) == ["INT8, strongly typed", "FP32"]
+    assert rungs(build(BUNDLE, tmp_path / "out", family="int8")) == ["INT8, strongly typed", "FP32"]
 
 
 @pytest.mark.parametrize("fault", ["always", "nan"])
 def test_when_no_rung_holds_nothing_is_written_and_the_guard_tells(here, copy, fault):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     here.become("10.3", fault)
-    with pytest.raises(GuardError, match=r"no plan of EE decides as the goldens .* not even in FP32") as raised:
-        build(copy, wanted="fp16")
+    with pytest.raises(
+        GuardError, match=r"no plan of EE reproduces the reference answers in .*, not even in FP32"
+    ) as raised:
+        build(copy, family="fp16")
     assert raised.value.exit_code == 3
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
@@ -236,16 +246,16 @@ def test_when_no_rung_holds_nothing_is_written_and_the_guard_tells(here, copy, f
 def test_when_nothing_can_be_built_tensorrts_own_reason_is_told(here, tmp_path):
     here.become("10.3", "build")
     with pytest.raises(PlanError, match="Error Code 10: Could not find any implementation for node") as raised:
-        build(BUNDLE, tmp_path / "out", wanted="fp32")
+        build(BUNDLE, tmp_path / "out", family="fp32")
     assert raised.value.exit_code == 1 and not (tmp_path / "out").exists()
 
 
 def test_a_failed_build_leaves_the_plans_of_the_one_before(here, copy):
-    build(copy, wanted="fp32")
+    build(copy, family="fp32")
     before = {name: (copy / name).read_bytes() for name in NAMES}
     here.become("10.3", "always:SAC")
     with pytest.raises(GuardError, match="no plan of SAC"):
-        build(copy, wanted="fp16")
+        build(copy, family="fp16")
     assert {name: (copy / name).read_bytes() for name in NAMES} == before
     assert not list(copy.glob(".sacvit-*"))
 
@@ -253,7 +263,7 @@ def test_a_failed_build_leaves_the_plans_of_the_one_before(here, copy):
 def test_what_was_tried_is_told_line_by_line(here, tmp_path):
     here.become("11.4", "fused")
     lines: list[str] = []
-    build(BUNDLE, tmp_path / "out", wanted="fp16", report=lines.append)
+    build(BUNDLE, tmp_path / "out", family="fp16", report=lines.append)
     assert lines[0] == "TensorRT 11.4.0.106 on Fake GPU (sm_87, 8 multiprocessors)"
     assert "ee.plan: FP16, strongly typed: FAILS its check" in lines[1]
     assert any("mean logit error, EE, 1 a pass: " in line and "wanted <= 0.01" in line for line in lines)
@@ -269,7 +279,7 @@ def test_what_was_tried_is_told_line_by_line(here, tmp_path):
         ({"batches": (0,)}, r"--batch takes sizes in 1 \.\. 256, found 0"),
         ({"batches": (1, 257)}, r"--batch takes sizes in 1 \.\. 256"),
         ({"batches": ()}, "found none"),
-        ({"level": 6}, r"--builder-optimization-level must lie in 0 \.\. 5, found 6"),
+        ({"builder_optimization_level": 6}, r"--builder-optimization-level must lie in 0 \.\. 5, found 6"),
         ({"workspace_mib": 0}, "--workspace-mib must be at least 1, found 0"),
     ],
 )
@@ -279,14 +289,14 @@ def test_an_option_that_cannot_be_meant_is_refused(here, tmp_path, options, reas
 
 
 def test_another_batch_than_the_graphs_are_fixed_to_is_refused(here, tmp_path):
-    with pytest.raises(UsageError, match="--batch 1,2: the graphs are fixed to 4 images a pass"):
+    with pytest.raises(UsageError, match="--batch 1,2: the graphs are fixed to 4 images per pass"):
         build(FIXED, tmp_path / "out", batches=(2, 1))
 
 
-@pytest.mark.parametrize(("wanted", "flag"), [("int8", "--int8 --calib DIR"), ("fp16", "--fp16")])
+@pytest.mark.parametrize(("wanted", "flag"), [("int8", "--int8"), ("fp16", "--fp16")])
 def test_a_precision_that_was_not_exported_is_told_with_the_command(here, tmp_path, wanted, flag):
     with pytest.raises(UsageError, match=f"the bundle has no .* Export them: sacvit-export {flag}"):
-        build(BUNDLE.parent / "bundle", tmp_path / "out", wanted=wanted)
+        build(BUNDLE.parent / "bundle", tmp_path / "out", family=wanted)
 
 
 def test_a_folder_that_is_no_bundle_is_told(here, tmp_path):
@@ -297,29 +307,29 @@ def test_a_folder_that_is_no_bundle_is_told(here, tmp_path):
 def test_a_graph_that_is_not_the_exported_one_is_refused(here, copy):
     content = (copy / "ee.onnx").read_bytes()
     (copy / "ee.onnx").write_bytes(content + b"\0")
-    with pytest.raises(EngineError, match=r"ee\.onnx is not the file that .* was exported with: its hash differs"):
-        build(copy, wanted="fp32")
+    with pytest.raises(EngineError, match=r"ee\.onnx is not the file that .* describes: its size or hash differs"):
+        build(copy, family="fp32")
 
 
 def test_a_missing_graph_is_told(here, copy):
     (copy / "sac.onnx").unlink()
     with pytest.raises(EngineError, match=r"sac\.onnx is missing"):
-        build(copy, wanted="fp32")
+        build(copy, family="fp32")
 
 
 def test_missing_goldens_are_told(here, copy):
     (copy / "goldens.npz").unlink()
     with pytest.raises(EngineError, match=r"goldens\.npz is missing"):
-        build(copy, wanted="fp32")
+        build(copy, family="fp32")
 
 
 @pytest.mark.parametrize("key", ["graphs", "model", "labels", "checkpoint", "threshold"])
 def test_a_manifest_of_an_older_sacvit_is_told(here, copy, key):
     manifest = json.loads((copy / "sacvit.json").read_text())
     del manifest[key]
-    (copy / "sacvit.json").write_text(json.dumps(manifest))
-    with pytest.raises(EngineError, match=r"does not tell of .* what a plan needs|is damaged"):
-        build(copy, wanted="fp32")
+    (copy / "sacvit.json").write_bytes(encode_record(manifest))
+    with pytest.raises(EngineError, match=r"is damaged"):
+        build(copy, family="fp32")
 
 
 @pytest.mark.parametrize(
@@ -338,30 +348,32 @@ def test_a_manifest_of_an_older_sacvit_is_told(here, copy, key):
 def test_a_damaged_manifest_is_one_message_before_anything_is_built(here, copy, damage):
     manifest = json.loads((copy / "sacvit.json").read_text())
     damage(manifest)
-    (copy / "sacvit.json").write_text(json.dumps(manifest))
-    with pytest.raises(EngineError, match=r"manifest (is|are) damaged|in the manifest are damaged"):
-        build(copy, wanted="fp16")
+    (copy / "sacvit.json").write_bytes(encode_record(manifest))
+    with pytest.raises(EngineError, match=r"sacvit\.json is damaged: .* at `\$"):
+        build(copy, family="fp16")
 
 
 def test_goldens_of_another_model_are_told(here, copy):
-    shutil.copy(BUNDLE.parent / "stranger" / "goldens.npz", copy / "goldens.npz")
+    manifest = read_manifest(copy)
     from dataclasses import replace
 
     from sacvit.bundle.goldens import read_goldens
 
     goldens = read_goldens(copy)
     replace(goldens, images=goldens.images[:, :16]).write(copy / "goldens.npz")
+    manifest.goldens_sha256 = sha256_of(copy / "goldens.npz")
+    write_manifest(copy, manifest)
     with pytest.raises(GuardError, match=r"goldens\.npz holds images \(16, 32, 3\), the plan takes \(32, 32, 3\)"):
-        build(copy, wanted="fp32")
+        build(copy, family="fp32")
 
 
 def test_a_manifest_cannot_send_the_builder_out_of_its_folder(here, copy, tmp_path):
     manifest = json.loads((copy / "sacvit.json").read_text())
     manifest["files"]["../secret.onnx"] = manifest["files"].pop("ee.onnx")
-    (copy / "sacvit.json").write_text(json.dumps(manifest))
+    (copy / "sacvit.json").write_bytes(encode_record(manifest))
     shutil.copy(BUNDLE / "ee.onnx", tmp_path / "secret.onnx")
     with pytest.raises(EngineError, match=r"bundle/secret\.onnx is missing"):
-        build(copy, wanted="fp32")
+        build(copy, family="fp32")
 
 
 def test_no_gpu_is_exit_code_5(here, tmp_path):
@@ -374,27 +386,27 @@ def test_no_gpu_is_exit_code_5(here, tmp_path):
 def test_little_memory_is_warned_of(here, tmp_path):
     here.reset(memory_bytes=200 << 20)
     lines: list[str] = []
-    build(BUNDLE, tmp_path / "out", wanted="fp32", workspace_mib=512, report=lines.append)
+    build(BUNDLE, tmp_path / "out", family="fp32", workspace_mib=512, report=lines.append)
     assert any("MiB of memory are free, a build may want" in line and "--workspace-mib" in line for line in lines)
 
 
 def test_the_workspace_is_a_quarter_of_the_free_memory_at_most(here, tmp_path):
     here.reset(memory_bytes=800 << 20)
-    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    build(BUNDLE, tmp_path / "out", family="fp32")
     assert sidecar_of(tmp_path / "out")["build"]["workspace_mib"] == 200
 
 
 def test_on_an_integrated_gpu_the_file_cache_counts_as_free(here, tmp_path, monkeypatch):
     here.reset(integrated=True, memory_bytes=300 << 20)
     monkeypatch.setattr(module, "available_memory_mib", lambda: 2000)
-    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    build(BUNDLE, tmp_path / "out", family="fp32")
     assert sidecar_of(tmp_path / "out")["build"]["workspace_mib"] == 500
 
 
 def test_a_build_in_another_power_mode_than_the_largest_is_warned_of(here, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "power_mode", lambda: "15W")
     lines: list[str] = []
-    build(BUNDLE, tmp_path / "out", wanted="fp32", report=lines.append)
+    build(BUNDLE, tmp_path / "out", family="fp32", report=lines.append)
     assert lines[0].endswith(", power mode 15W") and "chosen and timed in power mode 15W" in lines[1]
 
 
@@ -402,14 +414,14 @@ def test_a_build_in_another_power_mode_than_the_largest_is_warned_of(here, tmp_p
 
 
 def test_every_job_is_a_process_of_its_own(fake_gpu, tmp_path):
-    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    build(BUNDLE, tmp_path / "out", family="fp32")
     assert fake_gpu.device.calls.total() == 0  # none in this one
 
 
 def test_a_child_that_is_killed_is_told_as_such(fake_gpu, tmp_path):
     fake_gpu.become("10.3", "die")
     with pytest.raises(PlanError, match=r"that was to build ee\.plan was killed: memory ran out, most likely"):
-        build(BUNDLE, tmp_path / "out", wanted="fp32")
+        build(BUNDLE, tmp_path / "out", family="fp32")
 
 
 def test_an_error_of_a_child_keeps_its_kind(fake_gpu, tmp_path):
@@ -430,16 +442,16 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(fake_gpu, copy, monkeypa
             killed.append(self.poll())
             return super().wait()
 
-    monkeypatch.setattr(module.subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(child.subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        build(copy, wanted="fp32")
+        build(copy, family="fp32")
     assert killed and {path.name for path in copy.iterdir()} == before
 
 
 def test_a_file_in_the_current_folder_is_not_run_by_the_child(fake_gpu, tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('run from the current folder')")
     monkeypatch.chdir(tmp_path)
-    build(BUNDLE, tmp_path / "out", wanted="fp32")
+    build(BUNDLE, tmp_path / "out", family="fp32")
 
 
 def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, tmp_path, monkeypatch):
@@ -514,7 +526,7 @@ def test_the_export_goes_on_without_a_gpu(fake_gpu, tiny_checkpoint, tmp_path, c
 
     fake_gpu.reset(count=0)
     assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]) == 0
-    assert "no plans: no GPU that CUDA can use" in capsys.readouterr().err
+    assert "no GPU that CUDA can use" in capsys.readouterr().err
 
 
 def test_a_new_export_removes_the_plans_of_the_one_before(fake_gpu, tiny_checkpoint, tmp_path):
@@ -524,3 +536,20 @@ def test_a_new_export_removes_the_plans_of_the_one_before(fake_gpu, tiny_checkpo
     assert export_main(arguments) == 0
     assert export_main([*arguments, "--no-build"]) == 0
     assert not NAMES & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_plan_that_flags_made_coarser_is_recorded_as_what_it_computes_in(here, tmp_path, monkeypatch):
+    by_flags = Rung("FP16, types chosen by TensorRT", "fp32", "weak")
+    monkeypatch.setattr(module, "ladder", lambda *_: [by_flags])
+    plans = build(BUNDLE, tmp_path / "out", family="fp16")
+    assert rungs(plans) == ["FP16, types chosen by TensorRT"] * 2
+    assert {read_plan_record(path).record.precision for path in (plans.ee, plans.sac)} == {"fp16"}
+    assert read_plan_record(plans.ee).onnx == "ee.onnx"
+
+
+def test_a_plain_plan_that_fails_costs_the_pair_nothing(here, tmp_path, copy):
+    (copy / "plain.json").write_text("{}")  # the bundle says that it has a plain ViT, and its file is not there
+    lines: list[str] = []
+    plans = build(copy, tmp_path / "out", family="fp32", report=lines.append)
+    assert {path.name for path in plans.ee.parent.iterdir()} == NAMES
+    assert any("no plain.plan" in line and "plain.onnx is missing" in line for line in lines)

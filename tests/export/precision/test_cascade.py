@@ -14,7 +14,7 @@ from onnx import numpy_helper
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import SacvitError
-from sacvit.bundle.manifest import HAND_OFF
+from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Session
 from sacvit.calibration.threshold import match_exit_rate
 from sacvit.export.precision import cascade

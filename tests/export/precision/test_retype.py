@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from sacvit.bundle.manifest import HAND_OFF
+from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Pair
-from sacvit.export.precision.retype import LIMIT, retype
+from sacvit.export.precision.request import FP16_LIMIT as LIMIT
+from sacvit.export.precision.retype import retype
 from sacvit.export.precision.rounding import rounded_like_fp16
 
 FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT

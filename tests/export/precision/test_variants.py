@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
-from sacvit.bundle.manifest import StageRecord, read_manifest
+from sacvit.bundle.stage_record import StageRecord
 from sacvit.calibration.decisions import Comparison
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.precision import variants
@@ -51,7 +51,7 @@ def folder(typed_bundle) -> Path:
 
 @pytest.fixture(scope="module")
 def manifest(folder) -> dict[str, Any]:
-    return read_manifest(folder)
+    return json.loads((folder / "sacvit.json").read_text())
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_fp16_alone_needs_no_images_and_says_what_that_is_worth(make_bundle, sai
     bundle = make_bundle(int8=False, fp16=True, calib=None, limits={})
     assert list(bundle.variants) == ["fp16"]
     assert any("FP16 is checked on 64 synthetic images, which says little about yours" in line for line in said)
-    record, manifest = record_of(bundle.variants["fp16"][0]), read_manifest(bundle.folder)
+    record, manifest = record_of(bundle.variants["fp16"][0]), json.loads((bundle.folder / "sacvit.json").read_text())
     assert (record.threshold, record.threshold_source) == (0.302, "option")
     assert manifest["calibration"]["source"] == "synthetic" and manifest["calibration"]["method"] is None
 
@@ -212,7 +212,7 @@ def other_images(calibration_images, tmp_path_factory) -> Path:
 def test_the_threshold_is_fitted_to_the_calibration_images_and_judged_on_others(
     make_bundle, warm_cache, other_images, judged, manifest
 ):
-    found = read_manifest(make_bundle(evaluation=other_images).folder)
+    found = json.loads((make_bundle(evaluation=other_images).folder / "sacvit.json").read_text())
     assert [len(comparison.confidence) for comparison, _ in judged] == [20, 20]
     assert [eta for _, eta in judged] == [
         manifest["variants"][kind]["threshold"]["value"] for kind in found["variants"]
@@ -223,7 +223,7 @@ def test_the_threshold_is_fitted_to_the_calibration_images_and_judged_on_others(
 
 def test_a_threshold_that_is_not_matched_stays_fp32s(make_bundle, warm_cache):
     bundle = make_bundle(match="none")
-    threshold = read_manifest(bundle.folder)["variants"]["int8"]["threshold"]
+    threshold = json.loads((bundle.folder / "sacvit.json").read_text())["variants"]["int8"]["threshold"]
     assert threshold == {"value": 0.302, "source": "unchanged", "fp32": 0.302}
     assert record_of(bundle.variants["int8"][0]).threshold_source == "option"
 
@@ -233,7 +233,7 @@ def test_the_smallest_threshold_that_reaches_the_top1_is_taken(
     make_bundle, warm_cache, calibration_images, said, goal, wanted
 ):
     bundle = make_bundle(min_top1=goal)
-    found = read_manifest(bundle.folder)["variants"]["int8"]["threshold"]
+    found = json.loads((bundle.folder / "sacvit.json").read_text())["variants"]["int8"]["threshold"]
     pipelines = [Pipeline.load(*bundle.variants["int8"], eta) for eta in (found["value"], found["value"] - 0.01)]
     reached, below = (accuracy(chain(calibration_images.images), calibration_images.labels) for chain in pipelines)
     assert found["source"] == "top1" and below < wanted <= reached
@@ -283,8 +283,8 @@ def test_the_limits_of_fp16_are_narrower(manifest):
 
 def test_operators_that_fp16_cannot_hold_are_named_in_report_and_manifest(make_bundle, said, spoil):
     name = "blocks.1.mlp.fc2.matmul"
-    spoil(lambda content: content["largest"].update({name: 600.0}))
-    kept = read_manifest(make_bundle().folder)["variants"]["int8fp16"]["kept_in_fp32"]
+    spoil(lambda content: content["measured"]["largest"].update({name: 600.0}))
+    kept = json.loads((make_bundle().folder / "sacvit.json").read_text())["variants"]["int8fp16"]["kept_in_fp32"]
     assert kept["EE"] == kept["SAC"] == {name: 600.0, "blocks.1.mlp.fc2": 600.0}
     assert f"  EE: {name} stays in FP32: it reaches 600, the limit is 512" in said
 

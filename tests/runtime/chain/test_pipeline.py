@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
-from sacvit.bundle.manifest import HAND_OFF, MANIFEST_NAME
+from sacvit.bundle.manifest import MANIFEST_NAME
+from sacvit.bundle.records import encode_record
+from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.runtime.chain.gate import Gate
 from sacvit.runtime.chain.pipeline import Pipeline, load_pair
 from sacvit.runtime.engines.options import EngineOptions
@@ -197,7 +199,7 @@ def tuned(bundles, tmp_path):
     def store(entry, **changes):
         folder = shutil.copytree(bundles / "bundle", tmp_path / "bundle")
         manifest = json.loads((folder / MANIFEST_NAME).read_text()) | {"tuned": {"fp32": entry}} | changes
-        (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+        (folder / MANIFEST_NAME).write_bytes(encode_record(manifest))
         return folder / "ee.onnx", folder / "sac.onnx"
 
     return store
@@ -233,7 +235,7 @@ def test_engines_without_a_manifest_run_as_they_were_exported(tuned):
 
 
 def test_a_damaged_tuned_gate_is_told(tuned):
-    with pytest.raises(EngineError, match=r"what sacvit-tune stored is damaged \(threshold 7"):
+    with pytest.raises(EngineError, match=r"sacvit\.json is damaged: .*tuned.*threshold"):
         Pipeline.load(*tuned(ENTRY | {"threshold": 7}))
 
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import DeviceError, EngineError, ImageError, SacvitError, UsageError
-from sacvit.bundle.manifest import HAND_OFF
+from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.runtime.chain.overlap import Overlap
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.tensorrt import TensorrtStage

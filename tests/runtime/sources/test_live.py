@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from sacvit.runtime.sources import live
 from sacvit.runtime.sources.frame import OpenOptions
 from sacvit.runtime.sources.live import LiveSource
 from sacvit.runtime.sources.opening import open_source
+
+BACK_S = 2.0  # the promise: a camera that returns is seen again within this
 
 
 @pytest.fixture
@@ -46,7 +49,8 @@ def test_a_stream_that_stalls_comes_back(camera, caplog):
         next(frames)
     next(frames)
     stream.close()
-    assert "no frame for 0.3 s (--stall-timeout-s)" in caplog.text and "back after" in caplog.text
+    lost, back = (record.getMessage() for record in caplog.records)
+    assert "no frame for 0.3 s (--stall-timeout-s)" in lost and "back after" in back
 
 
 def test_a_stream_that_dies_and_returns_comes_back(camera, stream, caplog):
@@ -56,9 +60,16 @@ def test_a_stream_that_dies_and_returns_comes_back(camera, stream, caplog):
         next(frames)
     camera.die()
     served = camera.served
-    threading.Timer(1.2, camera.start).start()
+    returned: list[float] = []
+
+    def come_back() -> None:
+        camera.start()
+        returned.append(time.monotonic())
+
+    threading.Timer(1.2, come_back).start()
     while camera.served == served:
         next(frames)
+    assert time.monotonic() - returned[0] < BACK_S
     assert "back after" in caplog.text
 
 
@@ -161,9 +172,8 @@ def test_of_two_readers_the_first_with_a_frame_counts():
     source.close()
 
 
-def test_an_attempt_is_given_time_and_the_next_one_more(monkeypatch):
+def test_an_attempt_is_given_time_and_the_next_one_more():
     """The sum is what the user allows for the first frame."""
-    monkeypatch.setattr(live, "RETRY_S", 0.01)
     allowed = []
 
     def open_late(allowed_s):
@@ -280,8 +290,9 @@ def test_closing_does_not_wait_for_a_reader_that_hangs(monkeypatch):
     source = live_source(lambda allowed_s: capture)
     capture.give(1)
     next(iter(source))
+    began = time.monotonic()
     source.close()
-    assert not capture.released
+    assert time.monotonic() - began < 1
     capture.give(None)
 
 

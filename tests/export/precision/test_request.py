@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import SacvitError, UsageError
-from sacvit.export.precision.options import PrecisionOptions, default_cache
+from sacvit.export.precision.options import default_cache
+from sacvit.export.precision.request import PrecisionOptions
 
 CALIB = Path("calib")
 
@@ -33,8 +34,6 @@ def test_options_that_can_be_meant_pass(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"int8": True}, "--int8 needs --calib: the folder, list or .npz of images"),
-        ({"int8": True, "evaluation": CALIB}, "--int8 needs --calib"),
         ({"calib": CALIB}, "--calib goes with --int8 or --fp16; without them it would have no effect"),
         ({"evaluation": CALIB}, "--eval goes with --int8 or --fp16"),
         ({"sensitivity": Path("s.csv")}, "--sensitivity goes with --int8 or --fp16"),

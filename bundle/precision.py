@@ -1,0 +1,106 @@
+"""The table of precisions: one row holds everything that the export, the plans, the guards and the estimates ask of one.
+
+docs/extending.md shows how to add a row. docs/precision.md has the reasons for the limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from .errors import ConfigError, nearest
+
+Precision = str  # the name of a row
+Family = str  # what a user asks for: the rows that --fp16 or --int8 writes
+Units = Literal["fp32", "fp16", "int8"]  # what the products run on
+
+
+def limit(meaning: str, flag: str) -> Any:
+    """A field that commands/options.py makes an option of."""
+    return field(metadata={"help": meaning, "flag": flag})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a variant may cost. Shares in [0, 1]; logit_error in logits; top1_drop in points (of 100)."""
+
+    exit_agreement: float = limit("Least share of images with FP32's gate decision", "--min-exit-agreement")
+    band_flips: float = limit("Largest share of gate flips among images within 0.05 of eta", "--max-band-flips")
+    far_flips: float = limit("Largest share of images whose gate flips 0.05 or more from eta", "--max-far-flips")
+    top1_agreement: float = limit("Least share of images with FP32's class, on either path", "--min-top1-agreement")
+    target_overlap: float = limit("Least share of FP32's target blocks that are kept", "--min-target-overlap")
+    logit_error: float = limit("Largest mean |logit difference|", "--max-logit-error")
+    top1_drop: float = limit("Most points of top-1 that the chain may lose, with labels", "--max-top1-drop")
+
+    def but(self, **given: float | None) -> Limits:
+        """These limits with others in the place of those that are given."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One precision.
+
+    family: the option that writes it. body: the type of what is not quantised. quantizer: what makes its Q/DQ pairs; None for
+    none. opset: of the graph. limits: what its answers may cost against FP32's. weight_bytes: of a weight. units: what its
+    products run on. is_typed: the graph says every type, for a strongly typed TensorRT. weak_flags: TensorRT's builder flags
+    where types are left to it; empty where that is no way to build this row.
+    """
+
+    name: Precision
+    family: Family
+    body: Literal["fp32", "fp16"]
+    quantizer: Literal["int8"] | None
+    opset: int
+    limits: Limits
+    weight_bytes: int
+    units: Units
+    is_typed: bool
+    weak_flags: tuple[str, ...]
+
+    @property
+    def suffix(self) -> str:
+        """Between a file's stem and .onnx."""
+        return "" if self.name == "fp32" else f".{self.name}"
+
+
+# Wide enough that one image more or less among the hundred that reach SAC in a usual run decides nothing.
+FP16_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.01, 0.5)
+FP32_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.001, 0.5)  # of another backend: sums in another order
+INT8_LIMITS = Limits(0.98, 0.25, 0.005, 0.95, 0.9, 0.25, 1.0)
+
+OPSET = 17  # the newest that TensorRT 8.6 parses, the oldest with LayerNormalization
+FP16_SCALES_OPSET = 19  # the first in which QuantizeLinear takes an FP16 scale
+
+# From the finest to the coarsest.
+PRECISIONS: tuple[Row, ...] = (
+    Row("fp32", "fp32", "fp32", None, OPSET, FP32_LIMITS, 4, "fp32", True, ()),
+    Row("fp16", "fp16", "fp16", None, OPSET, FP16_LIMITS, 2, "fp16", True, ("FP16",)),
+    Row("int8fp16", "int8", "fp16", "int8", FP16_SCALES_OPSET, INT8_LIMITS, 1, "int8", True, ()),
+    Row("int8", "int8", "fp32", "int8", OPSET, INT8_LIMITS, 1, "int8", False, ("FP16", "INT8")),
+)
+
+
+def row_of(name: Precision) -> Row:
+    """Raises ConfigError for a name that no row has."""
+    for row in PRECISIONS:
+        if row.name == name:
+            return row
+    known = [row.name for row in PRECISIONS]
+    raise ConfigError(f"no precision {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+def families() -> list[Family]:
+    """What can be asked for, from the finest to the coarsest."""
+    return list(dict.fromkeys(row.family for row in PRECISIONS))
+
+
+def coarsest(names: Collection[Precision]) -> Row:
+    """The row of several whose answers are to be judged most mildly."""
+    return [row for row in PRECISIONS if row.name in names][-1]
+
+
+def file_name(stage: str, precision: Precision) -> str:
+    """ee.onnx, sac.int8.onnx and so on."""
+    return f"{stage.lower()}{row_of(precision).suffix}.onnx"

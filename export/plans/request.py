@@ -1,0 +1,75 @@
+"""How a bundle's plans are to be built: what sacvit-build is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...bundle.errors import UsageError
+from ...bundle.precision import Family, families
+
+Report = Callable[[str], None]
+MOST_BATCH = 256
+
+
+def read_batches(text: str) -> tuple[int, ...]:
+    """The numbers of a text like 1,8,32. Raises UsageError."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--batch takes numbers with commas between them, as in 1,8,32; found {text!r}") from None
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """How a bundle's plans are built.
+
+    family: the precision; None takes the coarsest that was exported. batches: images per pass; None is 1, or the number that
+    the graphs are fixed to. workspace_mib: TensorRT's scratch while building; None is a quarter of the free memory, at most
+    1024. report: gets lines about the progress.
+    """
+
+    family: Family | None = field(
+        default=None,
+        metadata={
+            "help": "Precision (default: the lowest that the bundle was exported in).",
+            "flag": "--precision",
+            "choices": families(),
+        },
+    )
+    batches: tuple[int, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "Images per pass, as in 1,8,32 (default: 1, or what the graphs are fixed to).",
+            "flag": "--batch",
+            "metavar": "N[,N...]",
+            "parse": read_batches,
+        },
+    )
+    workspace_mib: int | None = field(
+        default=None,
+        metadata={"help": "TensorRT's scratch memory while it builds (default: a quarter of what is free, <= 1024)."},
+    )
+    builder_optimization_level: int | None = field(
+        default=None, metadata={"help": "TensorRT's level; a higher one takes longer (default: 3).", "metavar": "0..5"}
+    )
+    timing_cache: Path | None = field(
+        default=None, metadata={"help": "Keep kernel times of earlier builds in FILE.", "metavar": "FILE"}
+    )
+    report: Report = lambda line: None
+
+    def require_sound(self) -> None:
+        """Raises UsageError for numbers that cannot be."""
+        level, sizes = self.builder_optimization_level, self.batches
+        if level is not None and not 0 <= level <= 5:
+            raise UsageError(f"--builder-optimization-level must lie in 0 .. 5, found {level}")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise UsageError(f"--workspace-mib must be at least 1, found {self.workspace_mib}")
+        if sizes is not None and (not sizes or not all(1 <= size <= MOST_BATCH for size in sizes)):
+            raise UsageError(f"--batch takes sizes in 1 .. {MOST_BATCH}, found {', '.join(map(str, sizes)) or 'none'}")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes, rising, each once."""
+        return tuple(sorted(set(self.batches or (1,))))

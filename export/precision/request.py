@@ -1,0 +1,92 @@
+"""Which typed variants an export is asked for: what sacvit-export's precision options say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ...bundle.errors import UsageError
+from ...bundle.files import require_writable
+from ...calibration.methods import Method
+
+GROUP = "precision: typed variants, each compared with FP32 and given a threshold of its own"
+FP16_LIMIT = 512.0  # NVIDIA's AutoCast keeps what is larger in FP32 too (data_max)
+LARGEST_FP16 = 65504.0
+
+
+def option(default: Any, meaning: str, **more: Any) -> Any:
+    """A field that commands/options.py makes an option of."""
+    return field(default=default, metadata={"help": meaning, "group": GROUP, **more})
+
+
+def percent(text: str) -> float | str:
+    return text if text == "fp32" else float(text)
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """Which variants to make, from which images, and what they may cost."""
+
+    fp16: bool = option(False, "Also write *.fp16.onnx.")
+    int8: bool = option(False, "Also write *.int8.onnx and *.int8fp16.onnx.")
+    calib: Path | None = option(
+        None,
+        "Measure ranges on these images: a folder, a list (.txt) or arrays (.npz). Without it: the set that sacvit-train left"
+        " beside the checkpoint, else a folder calib/ beside it, else built-in photographs.",
+        metavar="PATH",
+    )
+    calib_count: int = option(512, "Number of images to measure ranges on.")
+    calib_method: Method = option("mse", "How a range is chosen.")
+    calib_cache: Path | None = option(None, "Folder of measured ranges (default: ~/.cache/sacvit).", metavar="DIR")
+    evaluation: Path | None = option(
+        None, "Judge the variants on these labelled images (default: --calib's).", flag="--eval", metavar="PATH"
+    )
+    match: Literal["exit-rate", "none"] = option(
+        "exit-rate",
+        "exit-rate: choose the threshold so that as many images exit as in FP32. none: keep FP32's threshold.",
+    )
+    min_top1: float | Literal["fp32"] | None = option(
+        None,
+        "Choose the smallest threshold with this top-1 on labelled images instead; without a number, FP32's top-1.",
+        metavar="PERCENT",
+        nargs="?",
+        const="fp32",
+        parse=percent,
+    )
+    auto: bool = option(False, "Leave the worst layers out of INT8 until every guard holds.")
+    sensitivity: Path | None = option(
+        None, "Write each layer's effect to FILE.csv, and a plot beside it.", metavar="FILE.csv"
+    )
+    fp16_limit: float = option(FP16_LIMIT, "Keep tensors with larger values in FP32.")
+    limits: dict[str, float] = field(default_factory=dict)  # fields of Limits
+
+    def require_sound(self) -> None:
+        """Raises UsageError for options that cannot be meant together."""
+        if not (self.int8 or self.fp16):
+            untouched = PrecisionOptions()
+            for entry in fields(self):
+                if getattr(self, entry.name) != getattr(untouched, entry.name):
+                    name = entry.metadata.get("flag", f"--{entry.name.replace('_', '-')}")
+                    flag = "a guard's limit" if entry.name == "limits" else name
+                    raise UsageError(f"{flag} goes with --int8 or --fp16; without them it would have no effect")
+        if self.auto and not self.int8:
+            raise UsageError("--auto goes with --int8: it leaves the worst layers in higher precision")
+        if self.min_top1 is not None and self.min_top1 != "fp32" and not 0 <= self.min_top1 <= 100:
+            raise UsageError(f"--min-top1 is a percentage in [0, 100], found {self.min_top1:g}")
+        if self.min_top1 is not None and self.match == "none":
+            raise UsageError("--match none keeps the threshold, --min-top1 fits it: give one of them")
+        for name, limit in self.limits.items():
+            if not 0 <= limit < math.inf:
+                raise UsageError(f"the limit of {name.replace('_', ' ')} must be 0 or more, found {limit:g}")
+        if not 0 < self.fp16_limit <= LARGEST_FP16:
+            raise UsageError(f"--fp16-limit must lie in (0, {LARGEST_FP16:g}], found {self.fp16_limit:g}")
+        if self.sensitivity is not None:
+            require_writable(self.sensitivity, "--sensitivity", ".csv")
+            for name, images in (("--calib", self.calib), ("--eval", self.evaluation)):
+                home = images and (images if images.is_dir() else images.parent if images.suffix == ".txt" else None)
+                if home and self.sensitivity.resolve().is_relative_to(home.resolve()):
+                    raise UsageError(
+                        f"--sensitivity {self.sensitivity} lies among the images of {name}; write elsewhere"
+                    )

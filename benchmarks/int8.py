@@ -72,8 +72,8 @@ def calibrate(folder: Path) -> dict[str, float]:
     images, _ = open_both(checkpoint, None, options, tell)
     cascade = Cascade(ee, sac, images, 0.7, options, tell)
     cascade.calibrate_ee()
-    cascade.calibrate_sac(cascade.int8("EE"))
-    cascade.int8("SAC")
+    cascade.calibrate_sac(cascade.quantised("EE"))
+    cascade.quantised("SAC")
     seconds = time.perf_counter() - began
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"images": images.count, "seconds": round(seconds, 1), "peak_mib": round(peak_mib)}

@@ -42,16 +42,16 @@ class Limits:
 class Row:
     """One precision.
 
-    family: the option that writes it. body: the type of what is not quantised. quantizer: what makes its Q/DQ pairs; None for
-    none. opset: of the graph. limits: what its answers may cost against FP32's. weight_bytes: of a weight. units: what its
-    products run on. is_typed: the graph says every type, for a strongly typed TensorRT. weak_flags: TensorRT's builder flags
-    where types are left to it; empty where that is no way to build this row.
+    family: the option that writes it. body: the type of what is not quantised. quantizer: a name in
+    calibration/quantizers.py; None where nothing is quantised. opset: of the graph. limits: what its answers may cost against
+    FP32's. weight_bytes: of a weight. units: what its products run on. is_typed: the graph says every type, for a strongly
+    typed TensorRT. weak_flags: TensorRT's builder flags where types are left to it; empty where that is no way to build it.
     """
 
     name: Precision
     family: Family
     body: Literal["fp32", "fp16"]
-    quantizer: Literal["int8"] | None
+    quantizer: str | None
     opset: int
     limits: Limits
     weight_bytes: int
@@ -74,12 +74,12 @@ OPSET = 17  # the newest that TensorRT 8.6 parses, the oldest with LayerNormaliz
 FP16_SCALES_OPSET = 19  # the first in which QuantizeLinear takes an FP16 scale
 
 # From the finest to the coarsest.
-PRECISIONS: tuple[Row, ...] = (
+PRECISIONS: list[Row] = [
     Row("fp32", "fp32", "fp32", None, OPSET, FP32_LIMITS, 4, "fp32", True, ()),
     Row("fp16", "fp16", "fp16", None, OPSET, FP16_LIMITS, 2, "fp16", True, ("FP16",)),
     Row("int8fp16", "int8", "fp16", "int8", FP16_SCALES_OPSET, INT8_LIMITS, 1, "int8", True, ()),
     Row("int8", "int8", "fp32", "int8", OPSET, INT8_LIMITS, 1, "int8", False, ("FP16", "INT8")),
-)
+]
 
 
 def row_of(name: Precision) -> Row:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..bundle.errors import SacvitError
-from ..bundle.precision import PRECISIONS, Limits
+from ..bundle.precision import PRECISIONS, Limits, families
 from ..export.plans.request import BuildRequest
 from ..export.precision.request import PrecisionOptions
 from ..model.config import SWITCHES
@@ -51,8 +51,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--no-build", action="store_true", help="no TensorRT plans, where TensorRT is: for another device"
     )
     add_options(parser, PrecisionOptions)
+    for family in further_families():
+        parser.add_argument(f"--{family}", action="store_true", help=f"Also write the {family.upper()} files.")
     add_limits(parser)
     return parser
+
+
+def further_families() -> list[str]:
+    """Those of the table of precisions that have no option of their own in PrecisionOptions; FP32 is always written."""
+    known = {entry.name for entry in fields(PrecisionOptions)}
+    return [family for family in families() if family not in known and family != "fp32"]
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +84,8 @@ def export_command(options: argparse.Namespace) -> int:
 
     given = {entry.name: getattr(options, entry.name) for entry in fields(Limits)}
     limits = {name: value for name, value in given.items() if value is not None}
-    precision = read_options(PrecisionOptions, options, limits=limits)
+    further = tuple(family for family in further_families() if getattr(options, family))
+    precision = read_options(PrecisionOptions, options, limits=limits, families=further)
     bundle = export(
         options.ckpt,
         options.out,

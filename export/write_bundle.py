@@ -86,7 +86,7 @@ def export(
         made = _make(checkpoint, names, choose_threshold(threshold, checkpoint), batch, wanted, report)
         if plain:
             made.add_plain(report)
-        with replaced_files(home, BUNDLE_NAMES) as folder:
+        with replaced_files(home, bundle_names()) as folder:
             made.write(folder)
     written = {kind: (home / file_name("EE", kind), home / file_name("SAC", kind)) for kind in made.pairs}
     return Bundle(home, *written.pop("fp32"), made.threshold.value, made.checks, written, time.monotonic() - began)
@@ -180,7 +180,7 @@ def _make(
     require_held(checks)
     pairs: dict[Precision, tuple[onnx.ModelProto, onnx.ModelProto]] = {"fp32": (ee, sac)}
     variants = None
-    if wanted.int8 or wanted.fp16:
+    if any(wanted.wants(row.family) for row in PRECISIONS):
         variants = make_variants(ee, sac, checkpoint, labels, threshold.value, wanted, report)
         pairs |= {variant.precision: (variant.ee, variant.sac) for variant in variants.made}
     verdicts = [
@@ -198,11 +198,10 @@ def _make(
     )
 
 
-# The manifest comes last: it holds the hashes that the others are trusted by.
-BUNDLE_NAMES = (
-    *(file_name(stage, row.name) for row in PRECISIONS for stage in ("EE", "SAC", "plain")),
-    *(PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME),
-)
+def bundle_names() -> tuple[str, ...]:
+    """Every file that an export may write. The manifest comes last: it holds the hashes that the others are trusted by."""
+    graphs = (file_name(stage, row.name) for row in PRECISIONS for stage in ("EE", "SAC", "plain"))
+    return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)
 
 
 def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:

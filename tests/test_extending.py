@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sacvit.bundle.goldens import read_goldens
+
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
 
 
@@ -34,6 +36,62 @@ def add_module(tmp_path, monkeypatch):
         return module
 
     return add
+
+
+def test_a_backend_is_a_file_and_a_row(add_module, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    import shutil
+
+    from sacvit.runtime.chain.pipeline import Pipeline
+    from sacvit.runtime.engines import backends
+
+    file, row = blocks("A backend")
+    module = add_module("sacvit.runtime.engines.reference", file)
+    added = eval(row, {**vars(backends), **vars(module)})  # of our own page
+    monkeypatch.setattr(backends, "BACKENDS", (*backends.BACKENDS, added))
+
+    bundle = PAGE.parent.parent / "tests/runtime/bundles/bundle"
+    for stage in ("ee", "sac"):
+        shutil.copy(bundle / f"{stage}.onnx", tmp_path / f"{stage}.reference")
+    images = read_goldens(bundle).images[:6]
+    found = Pipeline.load(tmp_path / "ee.reference", tmp_path / "sac.reference")(images)
+    expected = Pipeline.load(bundle / "ee.onnx", bundle / "sac.onnx")(images)
+    assert [(one.index, one.stage) for one in found] == [(one.index, one.stage) for one in expected]
+    assert {one.stage for one in found} == {"EE", "SAC"}
+
+
+def test_a_precision_is_a_file_and_a_row(add_module, tiny_checkpoint, calibration_images, tmp_path):
+    pytest.importorskip("onnx")
+    from sacvit.bundle import precision
+    from sacvit.bundle.manifest import read_manifest
+    from sacvit.calibration import quantizers
+    from sacvit.commands.export import main
+    from sacvit.runtime.chain.pipeline import Pipeline
+
+    file, rows = blocks("A precision")
+    module = add_module("sacvit.calibration.weights8", file)
+    try:
+        exec(rows, {**vars(precision), **vars(quantizers), **vars(module)})  # of our own page
+        words = ["--w8", "--calib", calibration_images.path, "--calib-cache", tmp_path / "cache"]
+        limits = [
+            "--max-logit-error",
+            "10",
+            "--min-top1-agreement",
+            "0",
+            "--min-exit-agreement",
+            "0",
+            "--max-far-flips",
+            "1",
+        ]
+        limits += ["--max-band-flips", "1", "--min-target-overlap", "0", "--max-top1-drop", "100"]
+        command = ["--ckpt", tiny_checkpoint, "--out", tmp_path / "build", "--threshold", calibration_images.threshold]
+        assert main([str(word) for word in (*command, *words, *limits)]) == 0
+        assert read_manifest(tmp_path / "build").precisions() == ["fp32", "w8"]
+        pipeline = Pipeline.load(tmp_path / "build" / "ee.w8.onnx", tmp_path / "build" / "sac.w8.onnx")
+        assert pipeline.ee.record.precision == "w8" and len(pipeline(calibration_images.images[:4])) == 4
+    finally:
+        precision.PRECISIONS[:] = [row for row in precision.PRECISIONS if row.name != "w8"]
+        quantizers.QUANTIZERS.pop("weights8", None)
 
 
 def test_a_power_sensor_is_a_file_and_a_row(add_module, tmp_path, monkeypatch):

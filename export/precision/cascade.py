@@ -20,11 +20,11 @@ from ...bundle.gating import may_exit
 from ...bundle.preprocess import ImageU8
 from ...calibration.activations import observe
 from ...calibration.onnx_session import Arrays, Pair
-from ...calibration.qdq_placement import PIXEL_LAYER, insert_qdq, weighted_layers
+from ...calibration.qdq_placement import PIXEL_LAYER, weighted_layers
+from ...calibration.quantizers import QUANTIZERS
 from ...calibration.range_cache import CacheKey, Ranges, read_ranges, write_ranges
 from ...calibration.threshold import match_exit_rate
 from ...images.calibration_set import ImageSet
-from ..checks.lint import require_clean
 from .options import STAGES, Models, Report, Stage, default_cache
 from .request import PrecisionOptions
 
@@ -91,12 +91,10 @@ class Cascade:
 
         self.ranges["SAC"] = self._measure("SAC", digest.hexdigest(), feed)
 
-    def int8(self, stage: Stage) -> onnx.ModelProto:
-        """A stage in INT8, but for what --auto left out and layers whose input is always 0."""
+    def quantised(self, stage: Stage, quantizer: str = "int8") -> onnx.ModelProto:
+        """A stage with its layers quantised, but for what --auto left out and layers whose input is always 0."""
         left = [*self.dead(stage), *self.left[stage]]
-        model = insert_qdq(self.fp32[stage], self.ranges[stage].ranges, left)
-        require_clean(f"{stage.lower()}.int8.onnx", model, "int8")
-        return model
+        return QUANTIZERS[quantizer](self.fp32[stage], self.ranges[stage].ranges, left)
 
     def dead(self, stage: Stage) -> list[str]:
         """Layers whose input was 0 on every image: nobody knows their range."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ...bundle.errors import UsageError
 from ...bundle.files import require_writable
+from ...bundle.precision import Family
 from ...calibration.methods import Method
 
 GROUP = "precision: typed variants, each compared with FP32 and given a threshold of its own"
@@ -61,10 +62,15 @@ class PrecisionOptions:
     )
     fp16_limit: float = option(FP16_LIMIT, "Keep tensors with larger values in FP32.")
     limits: dict[str, float] = field(default_factory=dict)  # fields of Limits
+    families: tuple[Family, ...] = ()  # further ones of the table of precisions
+
+    def wants(self, family: Family) -> bool:
+        """Whether the rows of this family are to be written."""
+        return family in self.families or bool(getattr(self, family, False))
 
     def require_sound(self) -> None:
         """Raises UsageError for options that cannot be meant together."""
-        if not (self.int8 or self.fp16):
+        if not (self.int8 or self.fp16 or self.families):
             untouched = PrecisionOptions()
             for entry in fields(self):
                 if getattr(self, entry.name) != getattr(untouched, entry.name):

@@ -59,8 +59,9 @@ def open_both(
         with progress(None, f"reading {flag}") as bar:
             return open_images(path, checkpoint.preprocessing, count, config.classes, labels, flag, bar.update)
 
-    given = options.calib or (find_images(checkpoint) if options.int8 else None)
-    if given is None and not options.int8:
+    measures = any(row.quantizer and options.wants(row.family) for row in PRECISIONS)
+    given = options.calib or (find_images(checkpoint) if measures else None)
+    if given is None and not measures:
         images = synthetic_images(check_images(config, SYNTHETIC_COUNT))
         report(f"no --calib: FP16 is checked on {images.count} synthetic images, which says little about yours")
     else:
@@ -97,30 +98,30 @@ class _Maker:
 
     def make(self) -> Variants:
         options = self.options
+        rows = [row for row in reversed(PRECISIONS) if options.wants(row.family)]
+        quantizers = list(dict.fromkeys(row.quantizer for row in rows if row.quantizer))
         self.cascade.calibrate_ee()
-        if options.int8 and options.auto:
+        if quantizers and options.auto:
             self._settle("EE")
-        handing = self.cascade.int8("EE") if options.int8 else self.cascade.fp32["EE"]
+        handing = self.cascade.quantised("EE", quantizers[0]) if quantizers else self.cascade.fp32["EE"]
         self.cascade.calibrate_sac(handing)
         self.cascade.reference.sac = Session(self.cascade.fp32["SAC"])
-        if options.int8 and options.auto:
+        if quantizers and options.auto:
             self._settle("SAC")
         pairs: dict[Precision, Models] = {}
         retypings: dict[Precision, dict[Stage, Retyping]] = {}
-        if options.int8:
+        if quantizers:
             for stage in STAGES:
                 if dead := self.cascade.dead(stage):
                     self.report(f"warning: {stage} keeps {', '.join(dead)} out of INT8: their input is always 0")
-            int8: Models = {stage: self.cascade.int8(stage) for stage in STAGES}
-        for row in reversed(PRECISIONS[1:]):
-            if getattr(options, row.family):
-                source = int8 if row.quantizer else self.cascade.fp32
-                pairs[row.name] = source
-                if row.body == "fp16":
-                    pairs[row.name], retypings[row.name] = self._retyped(source)
+        made_by = {name: {stage: self.cascade.quantised(stage, name) for stage in STAGES} for name in quantizers}
+        for row in rows:
+            pairs[row.name] = made_by[row.quantizer] if row.quantizer else self.cascade.fp32
+            if row.body == "fp16":
+                pairs[row.name], retypings[row.name] = self._retyped(pairs[row.name])
         gc.collect()  # graphsurgeon's graphs are circular: 0.2 GB for DeiT-S
-        for precision in retypings:
-            for stage, model in pairs[precision].items():
+        for precision, models in pairs.items():
+            for stage, model in models.items():
                 require_clean(f"{stage.lower()}.{precision}.onnx", model, precision)
         runnable = {name: self._runnable(name, models) for name, models in pairs.items()}
         comparisons = self._compare(self.cascade.reference, runnable, self.evaluation)
@@ -139,7 +140,7 @@ class _Maker:
             made,
             {
                 **_describe_images(self.cascade.images),
-                "method": options.calib_method if options.int8 else None,
+                "method": options.calib_method if quantizers else None,
                 **self.cascade.sac_images,
             },
             _describe_images(self.evaluation),
@@ -258,11 +259,11 @@ class _Maker:
         """The guards of a stage that fail while these of its layers stay out of INT8."""
         self.cascade.left[stage] = left
         stages = STAGES if self.cascade.reference.sac is not None else STAGES[:1]
-        int8 = {name: self.cascade.int8(name) for name in stages}
+        int8 = {name: self.cascade.quantised(name) for name in stages}
         pairs: dict[Precision, Pair] = {
             row.name: self._runnable(row.name, self._retyped(int8)[0] if row.body == "fp16" else int8)
             for row in PRECISIONS
-            if row.quantizer
+            if row.quantizer == "int8"
         }
         failing = []
         comparisons = compare(self.cascade.reference, pairs, self.evaluation)

@@ -76,7 +76,9 @@ def kept_in(folder: Path) -> list[str]:
 
 def confidences(done: Cascade, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """FP32's and INT8's, from graphs that nobody else has run."""
-    fp32, int8 = (Session(model).run({"image": images})["confidence"] for model in (done.fp32["EE"], done.int8("EE")))
+    fp32, int8 = (
+        Session(model).run({"image": images})["confidence"] for model in (done.fp32["EE"], done.quantised("EE"))
+    )
     return fp32, int8
 
 
@@ -112,7 +114,7 @@ def test_sac_is_calibrated_on_what_the_quantized_ee_hands_over(calibrate, fed):
     done = calibrate()
     shown = joined(fed["sac.onnx"], "image")
     found = {name: joined(fed["sac.onnx"], name) for name in HAND_OFF}
-    by_int8, by_fp32 = (Session(model).run({"image": shown}) for model in (done.int8("EE"), done.fp32["EE"]))
+    by_int8, by_fp32 = (Session(model).run({"image": shown}) for model in (done.quantised("EE"), done.fp32["EE"]))
     assert (found["target_index"] == by_int8["target_index"]).all()
     for name in HAND_OFF[1:]:
         assert np.abs(found[name] - by_int8[name]).max() < 1e-4  # passes of another size sum in another order
@@ -196,7 +198,7 @@ def test_another_quantized_ee_measures_sac_anew(calibrate, forbid):
     done.left["EE"] = ["blocks.0.mlp.fc2"]
     forbid("SAC", MeasuredAgainError())
     with pytest.raises(MeasuredAgainError):
-        done.calibrate_sac(done.int8("EE"))
+        done.calibrate_sac(done.quantised("EE"))
 
 
 def test_ranges_are_kept_in_the_users_cache_where_nobody_says_otherwise(calibrate, tmp_path, monkeypatch):
@@ -259,7 +261,7 @@ def test_an_export_from_the_cache_gives_the_same_files(make_bundle, warm_cache, 
 def test_a_layer_whose_input_is_always_zero_stays_out_of_int8(calibrate, dead_checkpoint):
     done = calibrate(dead_checkpoint)
     for stage in ("EE", "SAC"):
-        nodes = {node.name: node for node in done.int8(stage).graph.node}
+        nodes = {node.name: node for node in done.quantised(stage).graph.node}
         assert nodes["blocks.2.mlp.fc2.matmul"].input[0] == "blocks.2.mlp.gelu"
         assert nodes["blocks.1.mlp.fc2.matmul"].input[0] == "blocks.1.mlp.gelu.dequantized"
 
@@ -274,7 +276,7 @@ def test_a_fixed_batch_gives_the_symbolic_ones_scales(calibrate):
     done = {batch: calibrate(batch=batch, calib_method="minmax") for batch in (None, 4)}
     for stage in ("EE", "SAC"):
         expected, found = (
-            {tensor.name: numpy_helper.to_array(tensor) for tensor in made.int8(stage).graph.initializer}
+            {tensor.name: numpy_helper.to_array(tensor) for tensor in made.quantised(stage).graph.initializer}
             for made in done.values()
         )
         steps = [name for name in expected if name.endswith(".step")]

@@ -277,23 +277,29 @@ def test_a_gain_in_accuracy_is_no_loss() -> None:
 # Paths that no image took
 
 
-def test_an_exit_path_without_images_is_left_out() -> None:
+@pytest.mark.parametrize(("confidence", "path"), [(0.1, TOP1_EXIT), (0.9, TOP1_FULL)])
+def test_a_path_that_no_image_took_is_judged_by_the_answers_to_all_images(confidence: float, path: str) -> None:
     comparison = identical()
-    comparison.variant_confidence[:] = comparison.confidence[:] = 0.1
-    assert [name for name in ALL if name not in judged(comparison)] == [NEAR, TOP1_EXIT]
+    comparison.variant_confidence[:] = comparison.confidence[:] = confidence
+    guards = judged(comparison)
+    assert [name for name in ALL if name not in guards] == [NEAR]
+    assert guards[path].note == f"  over all {len(comparison.confidence)} images: only 0 took the {path.split(', ')[1]}"
 
 
-def test_a_full_path_without_images_is_left_out() -> None:
+def test_a_wrong_sac_fails_although_no_image_reached_it() -> None:
     comparison = identical()
     comparison.variant_confidence[:] = comparison.confidence[:] = 0.9
-    assert [name for name in ALL if name not in judged(comparison)] == [NEAR, TOP1_FULL, ERROR_SAC]
+    assert comparison.sac is not None
+    comparison.sac.variant_top1[:] = comparison.sac.top1 + 1
+    assert not judged(comparison)[TOP1_FULL].holds
 
 
-def test_sac_s_logits_are_judged_even_where_the_two_never_agree_to_go_on() -> None:
-    comparison = identical()
-    comparison.confidence[:], comparison.variant_confidence[:] = 0.9, 0.1
-    guards = judged(comparison)
-    assert (TOP1_FULL in guards, ERROR_SAC in guards) == (False, True)
+def test_three_images_pass_no_guard() -> None:
+    whole = identical()
+    few = {name: value[:3] for name, value in vars(whole).items() if isinstance(value, np.ndarray)}
+    stages = {name: StageAnswers(*(part[:3] for part in vars(getattr(whole, name)).values())) for name in ("ee", "sac")}
+    guard = judged(replace(whole, **few, **stages))["images to judge on"]
+    assert not guard.holds and (guard.value, guard.limit) == (3, 8)
 
 
 def test_without_sac_its_guards_and_the_chain_s_are_left_out() -> None:

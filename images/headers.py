@@ -14,9 +14,11 @@ Size = tuple[int, int]
 
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that give the size: SOF0 .. SOF15
 JPEG_WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD8)])  # TEM, RST0 .. RST7
+JPEG_CODE = re.compile(rb"[^\xff]")  # of a marker, behind one or more FF
 SOS, EOI = 0xDA, 0xD9
 TIFF_WIDTH, TIFF_HEIGHT = 256, 257
 TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}  # of whole numbers: SHORT, LONG, LONG8
+MOST_PARTS = 1 << 16  # segments, chunks or tags of a header: a file of 64 MB could hold 32 million, which take a minute
 PNM_FIELD = rb"(?:\s|#[^\n]*\n)+"
 PNM = re.compile(rb"P[1-6]" + PNM_FIELD + rb"(\d{1,9})" + PNM_FIELD + rb"(\d{1,9})\s")
 
@@ -27,20 +29,19 @@ def jpeg_markers(file: bytes) -> Iterator[tuple[int, int]]:
     Bytes between two segments that are no marker are skipped. What another rule would skip could hide another size.
     """
     place = 2
-    while True:
+    for _ in range(MOST_PARTS):
         place = file.find(b"\xff", place)
-        while place >= 0 and file[place : place + 1] == b"\xff":
-            place += 1
-        if place < 0 or place >= len(file):
+        code = JPEG_CODE.search(file, place) if place >= 0 else None
+        if code is None:
             return
-        marker = file[place]
-        place += 1
+        marker, place = file[code.start()], code.end()
         if marker == 0 or marker in JPEG_WITHOUT_LENGTH:
             continue
         yield marker, place
         if marker in (SOS, EOI):
             return
         place += int.from_bytes(file[place : place + 2], "big")
+    raise ValueError(f"is a JPEG with more than {MOST_PARTS} segments before its picture")
 
 
 def jpeg_size(file: bytes) -> Size:
@@ -61,7 +62,9 @@ def jpeg_size(file: bytes) -> Size:
 def png_size(file: bytes) -> Size:
     """Also checks the lengths of all chunks: a decoder makes room for what a chunk claims before it reads it."""
     place, size = 8, None
-    while place + 12 <= len(file):
+    for _ in range(MOST_PARTS):
+        if place + 12 > len(file):
+            raise ValueError("is a PNG that was cut short: a chunk is longer than the file, or the last one is missing")
         length, kind = struct.unpack_from(">I4s", file, place)
         if size is None:
             if kind != b"IHDR" or length != 13:
@@ -70,7 +73,7 @@ def png_size(file: bytes) -> Size:
         place += 12 + length
         if kind == b"IEND" and place <= len(file):
             return size[0], size[1]
-    raise ValueError("is a PNG that was cut short: a chunk is longer than the file, or the last one is missing")
+    raise ValueError(f"is a PNG of more than {MOST_PARTS} chunks")
 
 
 def bmp_size(file: bytes) -> Size:
@@ -110,6 +113,8 @@ def tiff_size(file: bytes) -> Size:
         (count,) = struct.unpack_from(order + "H", file, start)
         start, entry, value = start + 2, 12, 8
     found: dict[int, int] = {}
+    if count > MOST_PARTS:
+        raise ValueError(f"is a TIFF with more than {MOST_PARTS} tags")
     for place in range(start, min(start + count * entry, len(file) - entry + 1), entry):
         tag, kind = struct.unpack_from(order + "HH", file, place)
         if tag in (TIFF_WIDTH, TIFF_HEIGHT) and kind in TIFF_TYPES:
@@ -121,7 +126,7 @@ def tiff_size(file: bytes) -> Size:
 
 
 def pnm_size(file: bytes) -> Size:
-    header = PNM.match(file)
+    header = PNM.match(file, 0, MOST_PARTS)  # comments may be of any length
     if header is None:
         raise ValueError("is a PNM file whose header gives no size")
     return int(header[1]), int(header[2])
@@ -130,13 +135,15 @@ def pnm_size(file: bytes) -> Size:
 def avif_size(file: bytes) -> Size:
     """The largest of the sizes that the file gives: of the picture, its tiles and its thumbnail."""
     place = 0
-    while place + 8 <= len(file):
+    for _ in range(MOST_PARTS):
+        if place + 8 > len(file):
+            break
         length, kind = struct.unpack_from(">I4s", file, place)
         if kind == b"meta":
-            sizes = [
-                struct.unpack_from(">II", file, place + found.end() + 4)
-                for found in re.finditer(b"ispe", file[place : place + length])
-            ]
+            meta = file[place : place + length]
+            if meta.count(b"ispe") > MOST_PARTS:
+                raise ValueError(f"is an AVIF picture with more than {MOST_PARTS} sizes")
+            sizes = [struct.unpack_from(">II", file, place + found.end() + 4) for found in re.finditer(b"ispe", meta)]
             if sizes:
                 return max(sizes, key=lambda size: size[0] * size[1])
         if length < 8:  # 1: a length of 64 bits, which no meta box needs; 0: up to the end of the file

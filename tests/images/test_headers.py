@@ -107,3 +107,29 @@ def test_a_png_chunk_that_is_longer_than_the_file_is_refused(claim: int) -> None
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
     with pytest.raises(ValueError, match="a chunk is longer than the file"):
         png_size(b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", claim) + b"IDAT" + b"x" * 20)
+
+
+PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0) + bytes(4)
+BIG_TIFF = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 1 << 40)
+MANY = 70_000
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        PNG_START + b"\0\0\0\0tEXt\0\0\0\0" * MANY,
+        b"\xff\xd8\xff" + b"\xd0\xff" * MANY,
+        BIG_TIFF + bytes(20 * MANY),
+        b"\0\0\0\x0cftypavif" + struct.pack(">I", 8 * MANY) + b"meta" + b"ispe" * MANY,
+    ],
+)
+def test_a_header_of_more_parts_than_any_picture_has_is_given_up(file: bytes) -> None:
+    """A file of 64 MB can hold so many that reading them takes a minute, in which a server answers nobody."""
+    with pytest.raises(ValueError, match="more than 65536"):
+        size_in(file)
+
+
+def test_fill_bytes_before_a_marker_are_skipped_at_once() -> None:
+    """Any number of them is allowed; one by one in Python, 60 million take seconds."""
+    file = encoded(40, 30, ".jpg")
+    assert size_in(b"\xff\xd8" + b"\xff" * 1_000_000 + file[2:]) == (30, 40)

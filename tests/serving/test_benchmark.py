@@ -1,4 +1,4 @@
-"""The load generator of benchmarks/serving.py, small: it runs, and sees no wrong and no lost answer."""
+"""Small runs of benchmarks/serving.py and benchmarks/fuzz_serving.py against a real server."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def test_the_benchmark_finds_every_answer_right(
     assert all(run["right"] > 0 and not run.get("wrong") and not run.get("lost") for run in runs)
     assert found["overload"]["bad_told"] > 0 and not found["overload"].get("bad_answered")
     assert [run["exit_rate"] for run in found["exit_rates"]][:3] == [1.0, 0.708, 0.0]
+
+
+def test_damaged_requests_end_no_server_and_change_no_good_answer(triton: Path) -> None:
+    """A small run of benchmarks/fuzz_serving.py."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "fuzz_serving.py"), "--environment", str(triton)]
+    done = subprocess.run([*command, "--requests", "400"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["requests"] >= 400 and found["outcomes"]["good 200"] > 20

@@ -111,7 +111,7 @@ def run_command(
     try:
         options = parser.parse_args(arguments)
     except SacvitError as fault:  # of a value that has a form of its own, as --batch 1,8,32
-        print(terminal_safe(f"{parser.prog}: {fault}"), file=sys.stderr)
+        print_safe(f"{parser.prog}: {fault}")
         return fault.exit_code
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -130,12 +130,15 @@ def run_command(
         if isinstance(fault, SystemExit | GeneratorExit):
             raise
         if options.traceback:
-            for line in traceback.format_exception(fault):
-                for part in line.splitlines():
-                    print(terminal_safe(part), file=sys.stderr)
+            print_safe("".join(traceback.format_exception(fault)))
         code, message = explain(fault)
-        print(terminal_safe(f"{parser.prog}: {message}"), file=sys.stderr)
+        print_safe(f"{parser.prog}: {message}")
         return code
+
+
+def print_safe(text: str) -> None:
+    """Prints text on stderr, line by line, without what could steer a terminal."""
+    print("\n".join(map(terminal_safe, text.splitlines())), file=sys.stderr)
 
 
 def explain(fault: BaseException) -> tuple[int, str]:

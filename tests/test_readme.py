@@ -23,7 +23,6 @@ SHORTENED = {
     "python benchmarks/startup.py": " --runs 1",
     "python benchmarks/profiler.py": " --rounds 2 --window-s 0.1 --out cost.json",
     "sacvit-profile --engine build/measured/ee.onnx build/measured/sac.onnx --plain": " --duration-s 0.3 --warmup-ms 20",
-    "python examples/digits/make_scenes.py --out data/calib": " --val 256",
     "python examples/digits/make_scenes.py --out data/tune": " --val 400",
     "python benchmarks/int8.py": " --preset demo --rounds 1 --images 2 --calib-count 4 --batch 1",
 }

@@ -108,6 +108,11 @@ def test_an_escape_code_in_an_error_does_not_reach_the_terminal(capsys: pytest.C
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_the_lines_of_a_long_message_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    run_raising(errors.GuardError("two guards failed:\n  one\n  two"))
+    assert capsys.readouterr().err == "sacvit-test: two guards failed:\n  one\n  two\n"
+
+
 def logging_command(options: argparse.Namespace) -> int:
     logger = logging.getLogger("sacvit.somewhere")
     logger.debug("a detail")

@@ -1,25 +1,35 @@
-"""The sensitivity table as a picture: one line a kind of layer, block by block."""
+"""The sensitivity table as a picture: one line per kind of layer, block by block."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..bundle.figure_style import LIGHT, MATPLOTLIB, SERIES
 from ..bundle.files import written_whole
 from .sensitivity import Effect
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 IN_BLOCK = re.compile(r"blocks\.(\d+)(?:\.\w+)?\.?(\w*)$")
 LOWEST, HIGHEST = 1e-9, 1e6  # where a logarithmic axis ends: no error at all, and NaN
-KINDS = {"qkv": "#1f77b4", "proj": "#ff7f0e", "fc1": "#2ca02c", "fc2": "#d62728", "": "#1f77b4"}
+KINDS = dict(zip(("qkv", "proj", "fc1", "fc2"), SERIES, strict=False)) | {"": SERIES[0]}
 
 
 def draw_sensitivity(path: Path, effects: Sequence[Effect], title: str) -> None:
-    """Writes a PNG: a panel a stage, mean logit error of each layer changed alone."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Writes a PNG with a panel per stage: mean logit error of each layer changed alone."""
+    from matplotlib import style
+
+    with style.context(["default", MATPLOTLIB | {"font.size": 9}]), written_whole(path) as partial:
+        _draw(effects, title).savefig(partial, dpi=110, format="png")
+
+
+def _draw(effects: Sequence[Effect], title: str) -> Figure:
     from matplotlib.figure import Figure
 
     stages = list(dict.fromkeys(effect.stage for effect in effects))
@@ -40,7 +50,7 @@ def draw_sensitivity(path: Path, effects: Sequence[Effect], title: str) -> None:
             blocks, errors = zip(*sorted(points), strict=True)
             panel.plot(blocks, errors, "o-", ms=4, lw=1.2, color=KINDS[kind], label=kind or "whole block")
         for place, (_, height) in enumerate(outside):
-            panel.plot(-1 - place, height, "s", ms=6, color="0.3")
+            panel.plot(-1 - place, height, "s", ms=6, color=LIGHT["muted"])
         last = max((block for points in lines.values() for block, _ in points), default=0)
         ticks = [*range(-len(outside), 0), *range(0, last + 1)]
         names = [layer for layer, _ in reversed(outside)] + [str(block) for block in range(last + 1)]
@@ -49,11 +59,9 @@ def draw_sensitivity(path: Path, effects: Sequence[Effect], title: str) -> None:
             if tick < 0:
                 label.set(rotation=35, ha="right")
         panel.set(title=stage, xlabel="block", yscale="log")
-        panel.grid(alpha=0.3, which="both")
+        panel.yaxis.set_major_formatter("{x:g}")  # matplotlib's own labels of powers are formulas
     panels[0].set_ylabel("mean logit error, this layer alone")
     if panels[-1].get_legend_handles_labels()[0]:
-        panels[-1].legend(frameon=False)
+        panels[-1].legend()
     figure.suptitle(title)
-    FigureCanvasAgg(figure)
-    with written_whole(path) as partial, mpl.rc_context({"font.size": 9}):
-        figure.savefig(partial, dpi=110, format="png")
+    return figure

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sacvit.bundle.figure_style import SERIES
 from sacvit.calibration.qdq_placement import insert_qdq, weighted_layers
 from sacvit.calibration.sensitivity import COLUMNS, Effect, measure_sensitivity, write_table
 from sacvit.calibration.sensitivity_plot import draw_sensitivity
@@ -164,14 +165,14 @@ def test_the_picture_has_a_panel_a_stage(tmp_path: Path, effects: list[Effect], 
 
 def test_the_picture_has_a_colour_a_kind_of_layer(tmp_path: Path) -> None:
     picture = drawn(tmp_path, EFFECTS)[..., ::-1].reshape(-1, 3)
-    colours = {"qkv": (31, 119, 180), "proj": (255, 127, 14), "fc1": (44, 160, 44), "fc2": (214, 39, 40)}
-    assert all((picture == colour).all(1).any() for colour in colours.values())
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in SERIES[:4]]  # qkv, proj, fc1, fc2
+    assert all((picture == colour).all(1).any() for colour in colours)
 
 
 def test_groups_of_a_whole_block_can_be_drawn_too(tmp_path: Path) -> None:
     groups = [Effect("EE", f"blocks.{block}", 0.1 + block, 1.0, 0.1, 0, 8) for block in range(3)]
     picture = drawn(tmp_path, [*groups, Effect("EE", "patch_embed", 0.2, 1.0, 0.1, 0, 8)])
-    assert (picture[..., ::-1] == (31, 119, 180)).all(2).any()
+    assert (picture[..., ::-1] == tuple(bytes.fromhex(SERIES[0][1:]))).all(2).any()
 
 
 def test_another_error_gives_another_picture(tmp_path: Path) -> None:

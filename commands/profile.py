@@ -1,10 +1,11 @@
-"""sacvit-profile: what a run costs in time and energy, on which machine in which state; logs, comparisons, estimates."""
+"""sacvit-profile: what a run costs in time and energy, on which machine in which state; estimates for other boards."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import platform
 import re
 import shlex
 import shutil
@@ -13,13 +14,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ..bundle.errors import EXIT_INTERRUPTED, ConfigError, EngineError, UsageError
+from ..machine.terminal import terminal_safe
 from ..profiles.power.open import AUTO, choices, choices_help
 from .frame import new_parser, run_command, stop_on_signals
 
 if TYPE_CHECKING:
+    from ..profiles.results.profile_shape import Profile
     from ..profiles.timing.subject import Request
 
 MOST_THRESHOLDS = 101
@@ -58,41 +61,26 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--power-modes", metavar="IDS", help="sweep nvpmodel modes, as in 0,1,2, and restore the old one")
     how.add_argument("--layers", action="store_true", help="times by layer too, from passes of their own")
     out = parser.add_argument_group("what comes out")
-    out.add_argument("--out", type=Path, metavar="DIR", help="profile.json, report.html; called again, goes on there")
+    out.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write profile.json, its samples and, where sacvit[report] is installed, report.html here; a second call goes on",
+    )
     out.add_argument("--json", action="store_true", help="the result as JSON on stdout instead of the summary")
     out.add_argument("--export-times", "--exportTimes", type=Path, metavar="FILE.json", help="trtexec's file of passes")
     other = parser.add_argument_group("without measuring")
-    other.add_argument(
-        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="two --out folders or their profile.json"
-    )
     other.add_argument(
         "--estimate",
         metavar="BOARD",
         help="a bound for a board that is not here: orin-nano-8gb, or with its mode orin-nano-8gb:15W",
     )
-    other.add_argument("--tegrastats-log", type=Path, metavar="FILE", help="what tegrastats printed, JetPack 3 to 7.2")
-    other.add_argument(
-        "--report", type=Path, metavar="FILE.html", help="of --compare and --tegrastats-log: as a page too"
-    )
     return parser
 
 
 def profile(options: argparse.Namespace) -> int:
-    chosen = [name for name in ("compare", "estimate", "tegrastats_log") if getattr(options, name) is not None]
-    if len(chosen) > 1:
-        raise UsageError(f"one at a time: {', '.join('--' + name.replace('_', '-') for name in chosen)}")
-    if options.report is not None and chosen not in (["compare"], ["tegrastats_log"]):
-        raise UsageError("--report is for --compare and --tegrastats-log; a measurement writes its own into --out DIR")
-    if options.report is not None:
-        from ..bundle.files import require_writable
-
-        require_writable(options.report, "--report", ".html")
-    if options.tegrastats_log is not None:
-        return tegrastats_log(options)
-    if options.compare is not None:
-        return compare(options)
     if options.engine is None:
-        raise UsageError("give --engine EE SAC to measure, or --compare, --estimate or --tegrastats-log; see --help")
+        raise UsageError("give --engine EE SAC; see --help")
     return estimate(options) if options.estimate is not None else measure(options)
 
 
@@ -106,6 +94,7 @@ def measure(options: argparse.Namespace) -> int:
     from ..profiles.profile import profile_pair
     from ..profiles.reports.text import summary_lines
     from ..profiles.results.result import summarise
+    from ..profiles.results.result_files import PROFILE_NAME, write_result
 
     stop_on_signals()
     progress = Progress()
@@ -128,16 +117,43 @@ def measure(options: argparse.Namespace) -> int:
         finally:
             progress.close()
         result = summarise(store)
+        result |= {"host": platform.node(), "top1": tuned_top1(options.engine[0], result["stored_threshold"])}
         if options.out is not None:
-            from ..profiles.reports.profile_page import write_report
-
-            write_report(store, result)
-            progress.tell(f"written: {folder / 'profile.json'}, {folder / 'report.html'}")
-        if options.json:
-            print(json.dumps(result, indent=1))
-        else:
-            show(summary_lines(result))
+            write_result(result, folder / PROFILE_NAME)
+            progress.tell(f"written: {folder / PROFILE_NAME}")
+            progress.tell(write_page(folder))
+        print(
+            json.dumps(result, indent=1)
+            if options.json
+            else "\n".join(map(terminal_safe, summary_lines(cast("Profile", result))))
+        )
     return EXIT_INTERRUPTED if interrupted else 0
+
+
+def write_page(folder: Path) -> str:
+    """The page of the run, where this machine can make one; what to tell the user."""
+    from ..profiles.reports.page import missing_extra
+    from ..profiles.reports.profile_page import REPORT_NAME, write_profile_page
+
+    if missing_extra() is not None:
+        return f"for the page, on any machine with sacvit[report]: sacvit-report {shlex.quote(str(folder))}"
+    write_profile_page(folder, folder / REPORT_NAME)
+    return f"written: {folder / REPORT_NAME}"
+
+
+def tuned_top1(engine: Path, threshold: float) -> dict[str, Any] | None:
+    """What sacvit-tune found for this engine at this threshold, from the manifest beside it; None where it was not tuned."""
+    from ..bundle.stored_gate import own_manifest
+    from ..runtime.engines.backends import read_record
+
+    record = read_record(engine)
+    try:
+        entry = own_manifest(engine, record).get("tuned", {}).get(record.precision)
+    except UsageError:
+        return None
+    if not isinstance(entry, dict) or entry.get("threshold") != threshold or "report" not in entry:
+        return None
+    return {"value": entry["report"]["top1"], "threshold": threshold, "data": entry["data"]["report"]}
 
 
 def request_of(options: argparse.Namespace) -> Request:
@@ -203,22 +219,6 @@ def parse_thresholds(text: str) -> list[float]:
     return values
 
 
-def compare(options: argparse.Namespace) -> int:
-    from ..profiles.reports.comparison import compare_lines, read_result, write_comparison
-
-    first, second = (read_result(path) for path in options.compare)
-    show(compare_lines(first, second))
-    if options.report is not None:
-        write_comparison(first, second, options.report)
-    return 0
-
-
-def show(lines: Sequence[str]) -> None:
-    """Prints lines that may hold words of others: without what would steer a terminal."""
-    for line in lines:
-        print("".join(letter if letter.isprintable() else "?" for letter in line))
-
-
 def estimate(options: argparse.Namespace) -> int:
     from ..model.config import ModelConfig
     from ..model.cost import DERIVED_EXIT_RATE, count_cost
@@ -238,17 +238,6 @@ def estimate(options: argparse.Namespace) -> int:
         count_cost(config), board, board.mode(mode or None), record.precision, options.batch or 1, DERIVED_EXIT_RATE
     )
     print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(estimate_lines(found)))
-    return 0
-
-
-def tegrastats_log(options: argparse.Namespace) -> int:
-    from ..profiles.reports.tegrastats_log import json_lines, read_log, summary_lines, write_log_report
-
-    samples = read_log(options.tegrastats_log)
-    for line in json_lines(options.tegrastats_log, samples) if options.json else summary_lines(samples):
-        print(line)
-    if options.report is not None:
-        write_log_report(options.tegrastats_log, samples, options.report)
     return 0
 
 

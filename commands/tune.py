@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import platform
+import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from ..bundle.errors import SacvitError, UsageError
-from .frame import new_parser, run_command, stop_on_signals
+from ..machine.terminal import terminal_safe
+from .frame import new_parser, run_command
+
+if TYPE_CHECKING:
+    from ..profiles.results.tune_shape import Tune
+    from ..profiles.tuning.tune import Tuning
+    from ..runtime.chain.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,27 +61,30 @@ def build_parser() -> argparse.ArgumentParser:
     rule.add_argument("--min-top1", type=float, metavar="PERCENT", help="the most exits with this top-1")
     rule.add_argument("--max-ms", type=float, metavar="MS", help="the best top-1 within this mean time")
     rule.add_argument("--exit-rate", type=float, metavar="SHARE", help="this share of exits, 0 to 1")
-    parser.add_argument("--out", type=Path, default=Path("tuned"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("tuned"),
+        metavar="DIR",
+        help="write tune.json, the answers and, where sacvit[report] is installed, tune.html here (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout instead of the table")
     return parser
 
 
 def tune_command(options: argparse.Namespace) -> int:
-    from msgspec.structs import replace
     from tqdm import tqdm
 
-    from ..bundle.manifest import MANIFEST_NAME
-    from ..bundle.stored_gate import own_manifest, write_tuned
+    from ..bundle.stored_gate import own_manifest
     from ..images.class_names import read_class_names
-    from ..profiles.tuning.report import promise_line, summary_lines, write_picture, write_report
+    from ..profiles.reports.tune_text import summary_lines
     from ..profiles.tuning.rules import rule_of
-    from ..profiles.tuning.tune import tune, write_result
+    from ..profiles.tuning.tune import tune
     from ..runtime.chain.pipeline import CHUNK, Pipeline
 
     rule = rule_of(options.point, options.min_top1, options.max_ms, options.exit_rate)
     if options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out {options.out} is a file; give a folder")
-    stop_on_signals()
     pipeline = Pipeline.load(options.engine[0], options.engine[1], provider=options.provider)
     most = pipeline.ee.capacity or CHUNK
     if not 1 <= options.batch <= most:
@@ -95,37 +111,65 @@ def tune_command(options: argparse.Namespace) -> int:
             provider=options.provider,
             rule=rule,
             progress=progress,
-            tell=lambda line: print(printable(line), file=sys.stderr),
+            tell=logger.info,
         )
-    with told_when_full(options.out / "tune.json", options.out):
-        write_result(found.result, options.out / "tune.json")
-    with told_when_full(options.out / "tune.html", options.out):
-        write_report(found.result, options.out / "tune.html")
-    with told_when_full(options.out / "tune.png", options.out):
-        pictures = write_picture(found.result, options.out / "tune.png")
-    if found.chosen is not None:
-        point = found.result["points"][found.chosen.point]
-        if point["promise"] is not None and not point["promise"]["is_kept"]:
-            print(promise_line(found.chosen.point, point["promise"]), file=sys.stderr)
-        with told_when_full(options.engine[0].parent / MANIFEST_NAME, options.out):
-            path = write_tuned(
-                options.engine[0],
-                pipeline.ee.record,
-                replace(found.chosen, data=found.result["data"], report=point["report"], promise=point["promise"]),
-            )
-        print(
-            f"stored in {path}: eta {found.chosen.threshold:g}, temperature {found.chosen.temperature:g}",
-            file=sys.stderr,
-        )
-    else:
-        print("nothing was stored: choose with --point, --min-top1, --max-ms or --exit-rate", file=sys.stderr)
-    written = ["tune.json", "tune.html", *(["tune.png"] if pictures else [])]
-    print(f"written: {', '.join(str(options.out / name) for name in written)}", file=sys.stderr)
-    if not pictures:
-        print("no tune.png: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
-    lines = [json.dumps(found.result, indent=1)] if options.json else map(printable, summary_lines(found.result))
+    found.result.update(
+        model=dict(pipeline.ee.record.config), date=time.strftime("%Y-%m-%dT%H:%M:%S%z"), host=platform.node()
+    )
+    write_files(pipeline, found, options.out)
+    store_gate(pipeline, found, options)
+    logger.info(write_page(options.out))
+    lines = (
+        [json.dumps(found.result, indent=1)]
+        if options.json
+        else map(terminal_safe, summary_lines(cast("Tune", found.result)))
+    )
     print("\n".join(lines))
     return 0
+
+
+def write_files(pipeline: Pipeline, found: Tuning, out: Path) -> None:
+    from ..profiles.results.result_files import THUMBNAILS_NAME, TUNE_NAME, write_result
+    from ..profiles.tuning.mistakes import write_thumbnails
+
+    with told_when_full(out / TUNE_NAME, out):
+        write_result(found.result, out / TUNE_NAME)
+    with told_when_full(out / THUMBNAILS_NAME, out):
+        write_thumbnails(pipeline, found.mistakes, out / THUMBNAILS_NAME)
+    logger.info("written: %s, %s", out / TUNE_NAME, out / THUMBNAILS_NAME)
+
+
+def store_gate(pipeline: Pipeline, found: Tuning, options: argparse.Namespace) -> None:
+    """The chosen threshold and temperature go into the manifest beside the engines."""
+    from msgspec.structs import replace
+
+    from ..bundle.manifest import MANIFEST_NAME
+    from ..bundle.stored_gate import write_tuned
+    from ..profiles.reports.tune_text import promise_line
+
+    if found.chosen is None:
+        logger.info("nothing was stored: choose with --point, --min-top1, --max-ms or --exit-rate")
+        return
+    point = found.result["points"][found.chosen.point]
+    if point["promise"] is not None and not point["promise"]["is_kept"]:
+        logger.warning(promise_line(found.chosen.point, point["promise"]))
+    with told_when_full(options.engine[0].parent / MANIFEST_NAME, options.out):
+        entry = replace(found.chosen, data=found.result["data"], report=point["report"], promise=point["promise"])
+        path = write_tuned(options.engine[0], pipeline.ee.record, entry)
+    gate = found.chosen
+    logger.info("stored in %s: threshold %g, temperature %g", path, gate.threshold, gate.temperature)
+
+
+def write_page(out: Path) -> str:
+    """The page of the run, where this machine can make one; what to tell the user."""
+    from ..profiles.reports.page import missing_extra
+    from ..profiles.reports.tune_page import PAGE_NAME, write_tune_page
+
+    if missing_extra() is not None:
+        return f"for the page, on any machine with sacvit[report]: sacvit-report {shlex.quote(str(out))}"
+    with told_when_full(out / PAGE_NAME, out):
+        write_tune_page(out, out / PAGE_NAME)
+    return f"written: {out / PAGE_NAME}"
 
 
 @contextmanager
@@ -138,11 +182,6 @@ def told_when_full(path: Path, out: Path) -> Iterator[None]:
             f"{path} cannot be written: {reason.strerror or reason}. What stood there before still does, and the answers"
             f" are kept in {out / 'answers'}: make room, and call it again"
         ) from None
-
-
-def printable(line: str) -> str:
-    """A line that holds names of files, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

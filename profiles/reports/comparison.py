@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ...bundle.errors import SacvitError
+from ..results.profile_shape import Amount, Contender, Mode, Profile
+from ..results.result_files import read_profile, read_tune
+from .about import about_engines, day_of
+from .amounts import NOT_MEASURABLE, is_measurable
+from .figures import Bar, bars
+from .page import write_page
 from .text import mode_label
+from .tune_page import HEAD, draw_trade_off, point_rows
+from .tune_text import main_point
+from .verdict import profile_verdict, tune_verdict
 
-MAX_BYTES = 64 << 20
-RESULT_NAME = "profile.json"
 SAME = ("engines", "batch", "images", "scenario", "machine", "backend", "versions", "model")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity in both; None where one did not measure it."""
+    """One quantity in both; None where one did not measure it. reason: what stands there instead."""
 
     name: str
     unit: str
     first: float | None
     second: float | None
+    reason: str = "null"
 
     @property
     def ratio(self) -> float | None:
         return self.second / self.first if self.first and self.second is not None else None
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """A profile.json, or the folder that holds it. Raises SacvitError for anything else."""
-    file = path / RESULT_NAME if path.is_dir() else path
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise SacvitError(f"{file} has {file.stat().st_size} bytes; the limit is {MAX_BYTES}")
-        content = json.loads(file.read_text("utf-8"))
-    except OSError as reason:
-        raise SacvitError(f"{file} cannot be read: {reason.strerror}") from None
-    except (ValueError, RecursionError) as reason:
-        raise SacvitError(f"{file} is no JSON: {reason}") from None
-    if not isinstance(content, dict) or content.get("format") != 1 or not content.get("modes"):
-        raise SacvitError(f"{file} is no profile.json: sacvit-profile --engine ... --out DIR writes one")
-    try:
-        compare_lines(content, content)  # reads all that a comparison reads
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as reason:
-        raise SacvitError(f"{file} is a damaged profile.json: {reason!r}. Write it again: sacvit-profile") from None
-    return content
-
-
-def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+def differences(first: Profile, second: Profile) -> list[str]:
     """What was not the same in the two runs, besides their numbers."""
     lines = []
     for name in SAME:
@@ -81,7 +66,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 48 else f"{text[:45]}..."
 
 
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, list[Line]]]:
+def compare(first: Profile, second: Profile) -> list[tuple[str, list[Line]]]:
     """By power mode that both have: the quantities of every contender that both have.
 
     Two runs with one threshold each are compared by it, whatever it is: INT8's is another than FP32's.
@@ -95,7 +80,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[s
     return groups
 
 
-def _modes_of_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+def _modes_of_both(first: Profile, second: Profile) -> list[tuple[Mode, Mode]]:
     """By label; where no label is in both, one against the other if each has only one."""
     others = {mode_label(mode): mode for mode in second["modes"]}
     pairs = [(mode, others[mode_label(mode)]) for mode in first["modes"] if mode_label(mode) in others]
@@ -104,7 +89,7 @@ def _modes_of_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
     return pairs
 
 
-def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _pairs(one: Mode, other: Mode) -> Iterator[tuple[str, Contender, Contender]]:
     ours, theirs = one["contenders"], other["contenders"]
     chains = [[name for name, value in table.items() if value["threshold"] is not None] for table in (ours, theirs)]
     for name, contender in ours.items():
@@ -114,67 +99,112 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[s
             yield f"{name} | {chains[1][0]}", contender, theirs[chains[1][0]]
 
 
-def _lines(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Line]:
+def _lines(name: str, a: Contender, b: Contender) -> Iterator[Line]:
     yield Line(f"{name}: throughput", "images/s", a["throughput"], b["throughput"])
-    for key in ("median_ms", "mean_ms", "p99_ms"):
-        words = key.removesuffix("_ms")
-        yield Line(f"{name}: {words}", "ms", a["paths_ms"]["all"].get(key), b["paths_ms"]["all"].get(key))
+    ours, theirs = a["paths_ms"]["all"], b["paths_ms"]["all"]
+    yield Line(f"{name}: median", "ms", ours.get("median_ms"), theirs.get("median_ms"))
+    yield Line(f"{name}: mean", "ms", ours.get("mean_ms"), theirs.get("mean_ms"))
+    yield Line(f"{name}: p99", "ms", ours.get("p99_ms"), theirs.get("p99_ms"))
     if a["exit_rate"] is not None and a["threshold"] is not None:
         yield Line(f"{name}: exit rate", "", a["exit_rate"], b["exit_rate"])
     tables = [one["energy"]["mj_per_image"] or {} for one in (a, b)]
     for rail in tables[0]:
         if rail in tables[1]:
-            for kind in ("gross", "above_idle"):
-                amounts = [table[rail][kind] for table in tables]
-                values = [None if amount is None else amount["value"] for amount in amounts]
-                yield Line(f"{name}: {rail}, {kind.replace('_', ' ')}", "mJ", values[0], values[1])
+            first, second = tables[0][rail], tables[1][rail]
+            yield _energy(f"{name}: {rail}, gross", first["gross"], second["gross"])
+            yield _energy(f"{name}: {rail}, above idle", first["above_idle"], second["above_idle"])
 
 
-def _path_lines(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Line]:
-    tables = [(mode["paths_mj"] or {}).get("mj", {}) for mode in (one, other)]
+def _path_lines(one: Mode, other: Mode) -> Iterator[Line]:
+    tables = [mode["paths_mj"]["mj"] if mode["paths_mj"] else {} for mode in (one, other)]
     for path in tables[0]:
         if path in tables[1]:
-            yield Line(f"one image, {path} path", "mJ", tables[0][path]["value"], tables[1][path]["value"])
+            yield _energy(f"one image, {path} path", tables[0][path], tables[1][path])
 
 
-def compare_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+def _energy(name: str, *amounts: Amount | None) -> Line:
+    """One that is smaller than its error is no number to compare."""
+    first, second = (one["value"] if one is not None and is_measurable(one) else None for one in amounts)
+    vague = any(one is not None and not is_measurable(one) for one in amounts)
+    return Line(name, "mJ", first, second, NOT_MEASURABLE if vague else "null")
+
+
+def compare_lines(first: Profile, second: Profile) -> list[str]:
     """The comparison as a table for a terminal."""
     lines = [f"different: {text}" for text in differences(first, second)]
     for label, quantities in compare(first, second):
         head = f"power mode {label}" if label else "quantity"
-        lines.append(f"{head:<38}{'A':>12}{'B':>12}{'B / A':>9}")
+        lines.append(f"{head:<38}{'A':>15}{'B':>15}{'B / A':>9}")
         for line in quantities:
-            numbers = f"{_number(line.first):>12}{_number(line.second):>12}{_ratio_text(line):>9}"
-            lines.append(f"{line.name:<38}{numbers}  {line.unit}")
+            values = "".join(f"{_number(value, line.reason):>15}" for value in (line.first, line.second))
+            lines.append(f"{line.name:<38}{values}{_ratio_text(line):>9}  {line.unit}")
     return lines
 
 
-def write_comparison(first: Mapping[str, Any], second: Mapping[str, Any], path: Path) -> None:
-    """The comparison as a page: what differs, the table, and the ratios as bars."""
-    from .charts import Bar, bars
-    from .html import figure, heading, table, verdict, write_page
-
-    told = differences(first, second)
-    is_fair = not any("INVALID" in text for text in told)
-    parts = [heading("Two profiles side by side", 1)]
-    parts.append(verdict(is_fair, "Besides their numbers, these differ:" if told else "Nothing else differs.", told))
-    for label, quantities in compare(first, second):
-        if label:
-            parts.append(heading(f"Power mode {label}"))
+def write_comparison(first: Path, second: Path, out: Path) -> None:
+    """The page of two profiles: what differs besides the numbers, the ratios as bars, the numbers. Raises SacvitError."""
+    one, other = read_profile(first), read_profile(second)
+    told = differences(one, other)
+    groups = []
+    for label, quantities in compare(one, other):
+        ratios = [
+            Bar(line.name, line.ratio, None, _ratio_text(line))
+            for line in quantities
+            if line.ratio is not None and line.unit
+        ]
         rows = [
-            (line.name, line.unit, _number(line.first), _number(line.second), _ratio_text(line)) for line in quantities
+            (
+                line.name,
+                line.unit,
+                _number(line.first, line.reason),
+                _number(line.second, line.reason),
+                _ratio_text(line),
+            )
+            for line in quantities
         ]
-        ratios = [Bar(line.name, line.ratio) for line in quantities if line.ratio is not None and line.unit != ""]
-        parts += [
-            table(("", "unit", "A", "B", "B / A"), rows),
-            figure("B over A; more is better for images a second alone", bars(ratios, "x", "Ratios")),
-        ]
-    write_page(path, "sacvit-profile --compare", parts)
+        caption = "B over A: above 1 B has more (better for images per second, worse for time and energy)"
+        groups.append(
+            {"label": label, "figure": (caption, bars("B over A", ratios, "B / A", reference=1.0)), "rows": rows}
+        )
+    content = {
+        "title": "Two profiles side by side",
+        "about": [(letter, _named(path, result)) for letter, path, result in (("A", first, one), ("B", second, other))],
+        "verdicts": [(letter, profile_verdict(result["modes"][0])[1]) for letter, result in (("A", one), ("B", other))],
+        "is_fair": not any("INVALID" in text for text in told),
+        "summary": "Besides their numbers, these differ:" if told else "Nothing but the numbers differs.",
+        "notes": told,
+        "groups": groups,
+    }
+    write_page(out, "comparison", content)
+
+
+def write_tune_comparison(paths: Sequence[Path], out: Path) -> None:
+    """The page of several tune runs, as of one model in several precisions: their curves in one figure. Raises SacvitError."""
+    runs = [(str(path), read_tune(path)) for path in paths]
+    content = {
+        "title": "Accuracy against speed, side by side",
+        "about": [
+            (name, f"{about_engines(result)[1]}; {day_of(result['date'])}, {result['host']}") for name, result in runs
+        ],
+        "trade_off": draw_trade_off(runs),
+        "head": HEAD,
+        "runs": [
+            {"name": name, "verdict": tune_verdict(result, main_point(result))[1], "rows": point_rows(result)}
+            for name, result in runs
+        ],
+    }
+    write_page(out, "tune_comparison", content)
+
+
+def _named(path: Path, result: Profile) -> str:
+    dates = [date for mode in result["modes"] for date in mode["dates"]]
+    host = f", {result['host']}" if result.get("host") else ""
+    return f"{path}: {about_engines(result)[1]}{f'; {day_of(dates[-1])}' if dates else ''}{host}"
 
 
 def _ratio_text(line: Line) -> str:
     return "" if line.ratio is None else f"{line.ratio:.3f}"
 
 
-def _number(value: float | None) -> str:
-    return "null" if value is None else f"{value:.5g}"
+def _number(value: float | None, reason: str) -> str:
+    return reason if value is None else f"{value:.5g}"

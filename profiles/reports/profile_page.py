@@ -1,282 +1,251 @@
-"""report.html and profile.json of a run."""
+"""report.html of sacvit-profile: what a run costs in time and energy, on which machine in which state."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ...bundle.files import written_whole
 from ..power.energy import TOTAL
-from ..results.contender import pooled
+from ..results.profile_shape import Contender, Mode, Profile
+from ..results.result_files import passes_of, read_profile, read_samples
 from ..timing.contenders import PLAIN
 from ..timing.store import Store
-from .charts import Band, Bar, Line, Mark, Series, bars, curves, histogram, timeline
-from .comparison import RESULT_NAME
-from .html import cards, figure, heading, paragraph, quoted, table, verdict, write_page
-from .text import COLUMNS, amount_text, break_even_text, latency_cells, mode_label, said, scenario_lines, slowest_layers
+from .about import About, about_engines, about_model, day_of
+from .amounts import NOT_MEASURABLE, amount_text, is_measurable
+from .drawable import Line
+from .figures import Bar, bars, histogram, lines
+from .page import write_page
+from .power_part import Figure, gross_energy, power_part
+from .svg import PHONE
+from .text import (
+    COLUMNS,
+    KILLED,
+    latency_cells,
+    load_lines,
+    main_contender,
+    mode_label,
+    said,
+    scenario_lines,
+    slowest_layers,
+    spread_text,
+)
+from .verdict import profile_verdict
 
 REPORT_NAME = "report.html"
 MOST_LAYERS = 12
 INDENT = "\u2003"  # an em space: HTML keeps it
 
 
-def write_report(store: Store, result: Mapping[str, Any]) -> None:
-    """Both files into the store's folder."""
-    with written_whole(store.folder / RESULT_NAME) as partial:
-        partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    write_page(store.folder / REPORT_NAME, "sacvit-profile", _parts(store, result))
+def write_profile_page(path: Path, out: Path) -> None:
+    """The page of a folder that sacvit-profile wrote, or of its profile.json alone. Raises SacvitError."""
+    result, samples = read_profile(path), read_samples(path)
+    shown = main_contender(result["modes"][0])
+    content = {
+        "title": "What the chain costs",
+        "about": _about(result, None if shown is None else shown["exit_rate"]),
+        "has_samples": samples is not None,
+        "modes": [_mode(samples, mode, len(result["modes"])) for mode in result["modes"]],
+        "skipped": result["skipped_modes"],
+        "layers": [
+            [(stage, slowest_layers(rows, MOST_LAYERS)) for stage, rows in stages.items()]
+            for stages in result["layers"]
+        ],
+        "parts": [
+            {"switches": [(name, said(value)) for name, value in one["switches"].items()], "summary": one["summary"]}
+            for one in result["parts"]
+        ],
+        "commands": list(dict.fromkeys(result["command"])),
+        "hashes": [(name, one["sha256"]) for name, one in result["engines"].items()],
+        "versions": list(result["versions"].items()),
+    }
+    write_page(out, "profile", content)
 
 
-def _parts(store: Store, result: Mapping[str, Any]) -> Iterator[str]:
-    engines = result["engines"]
-    files = ", ".join(f"{one['file']} ({one['precision']})" for one in engines.values())
-    yield heading("What the chain costs", 1)
-    about = f"{files} on {result['backend']}, batch {result['batch']}. Images: {result['images']}."
-    yield paragraph(about, quiet=True)
-    for mode in result["modes"]:
-        yield from _mode(store, result, mode)
-    for skipped in result["skipped_modes"]:
-        yield verdict(False, f"Power mode {skipped['mode']} was left out", [skipped["reason"]])
-    for layers in result["layers"]:
-        yield from _layers(layers)
-    for parts in result["parts"]:
-        yield heading("One pass in its parts")
-        switches = "; ".join(f"{name}: {said(value)}" for name, value in parts["switches"].items())
-        yield paragraph(f"In trtexec's words, from passes of their own. {switches}.", quiet=True)
-        for stage, summary in parts["summary"].items():
-            yield heading(stage, 3)
-            yield quoted("\n".join(summary))
-    yield heading("To do it again")
-    yield quoted("\n".join(dict.fromkeys(result["command"])))
-    hashes = ", ".join(f"{name} {one['sha256'][:16]}" for name, one in engines.items())
-    yield paragraph(f"SHA-256: {hashes}", quiet=True)
-    yield table(("", ""), result["versions"].items(), "words")
+def _about(result: Profile, exit_rate: float | None) -> About:
+    machine, dates = result["machine"], [date for mode in result["modes"] for date in mode["dates"]]
+    hardware = machine.get("board") or f"{machine.get('processor')}, {machine.get('cores')} cores"
+    host = result.get("host")
+    return [
+        ("Date", day_of(dates[-1]) if dates else "not known"),
+        ("Host", f"{host} ({hardware})" if host else str(hardware)),
+        *about_model(result["model"], exit_rate),
+        ("Top-1", _top1(result)),
+        about_engines(result),
+        ("Images", result["images"]),
+    ]
 
 
-def _mode(store: Store, result: Mapping[str, Any], mode: Mapping[str, Any]) -> Iterator[str]:
-    label = mode_label(mode)
-    if len(result["modes"]) > 1 or label:
-        yield heading(f"Power mode {label}")
-    notes = [change["text"] for change in mode["changes"]] + mode["warnings"]
-    if mode["valid"]:
-        yield verdict(True, "Nothing that was watched spoils these numbers.", notes)
-    elif mode["valid"] is None:
-        yield verdict(False, "A session was killed: nobody looked at the machine after it.", notes)
-    else:
-        yield verdict(False, "Not to be used: the machine changed while it was measured.", notes)
-    yield cards(_figures(mode))
-    yield from _latency(store, mode)
-    yield from _power(store, mode)
-    yield from _sweep(mode)
-    yield from _break_even(mode)
-    yield from _state(mode)
+def _top1(result: Profile) -> str:
+    known = result.get("top1")
+    if known is None:
+        return "not known; sacvit-tune measures it"
+    return f"{100 * known['value']:.2f} % at threshold {known['threshold']:g} (sacvit-tune, {known['data']})"
 
 
-def _figures(mode: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    found = []
-    for name, contender in mode["contenders"].items():
-        if name != mode["main"]:
-            continue
-        rate = contender["exit_rate"]
-        found.append(
-            (
-                f"images a second, {name}",
-                f"{contender['throughput']:.4g}",
-                f"{rate:.1%} exit, n = {contender['images']}",
-            )
+def _mode(samples: Store | None, mode: Mode, modes: int) -> dict[str, Any]:
+    """What the template shows of one power mode."""
+    label, main = mode_label(mode), mode["main"]
+    earns, verdict = profile_verdict(mode)
+    return {
+        "label": label if label or modes == 1 else "not known",
+        "verdict": verdict,
+        "valid": mode["valid"],
+        "validity": _validity(mode["valid"]),
+        "notes": [change["text"] for change in mode["changes"]] + mode["warnings"] + load_lines(mode),
+        "cards": _cards(mode),
+        "speed": _speed(mode),
+        "latency": _latency(samples, mode),
+        "main": main,
+        "latency_rows": _latency_rows(mode),
+        "latency_head": ["ms per pass", "n", *COLUMNS, "CoV", "images/s", "rounds"],
+        "scenarios": [
+            " ".join(scenario_lines(name, one["scenario"]))
+            for name, one in mode["contenders"].items()
+            if one["scenario"] is not None
+        ],
+        "power": power_part(samples, mode),
+        "sweep": _sweep(mode),
+        "break_even": _break_even(mode),
+        "state": _state(mode),
+        "earns": earns,
+    }
+
+
+def _validity(valid: bool | None) -> str:
+    return {
+        True: "No disturbance was detected during the measurement.",
+        None: KILLED,
+        False: "Invalid: the state of the machine changed during the measurement. Do not use these numbers.",
+    }[valid]
+
+
+def _cards(mode: Mode) -> list[tuple[str, str, str]]:
+    """What is seen first: (what, value, under which condition)."""
+    name, contender = mode["main"], main_contender(mode)
+    if name is None or contender is None:
+        return []
+    latency, energy = contender["paths_ms"]["all"], contender["energy"]["mj_per_image"]
+    found = [
+        (
+            f"images per second, {name}",
+            f"{contender['throughput']:.4g}",
+            f"{contender['exit_rate']:.1%} exit, n = {contender['images']}",
         )
-        values = contender["paths_ms"]["all"]
-        found.append(("latency, median", f"{values['median_ms']:.3g} ms", f"p99 {values['p99_ms']:.3g} ms"))
-        energy = contender["energy"]["mj_per_image"]
-        if energy is None or TOTAL not in energy:
-            found.append(("energy an image", "null", "no power was measured" if energy is None else "no total"))
-        else:
-            found.append(("energy an image", f"{amount_text(energy[TOTAL]['gross'])} mJ", "idle power included"))
-        told = ((mode["break_even"]["by_threshold"] or {}).get(name) or {}).get("latency")
-        if told is not None:
-            found.append(
-                ("over the plain ViT", f"{told['gain']:.2f}x", f"pays off from {told['exit_rate']:.0%} exits on")
-            )
+    ]
+    if latency["n"]:
+        found.append(("latency, median", f"{latency['median_ms']:.3g} ms", f"p99 {latency['p99_ms']:.3g} ms"))
+    if energy is None or TOTAL not in energy:
+        found.append(("energy per image", "not measured", "no power sensor was read" if energy is None else "no total"))
+    else:
+        gross = energy[TOTAL]["gross"]
+        how = "idle power included" if is_measurable(gross) else amount_text(gross, "mJ").partition("(")[2].strip(")")
+        found.append(("energy per image", amount_text(gross, "mJ").partition(" (")[0], how))
+    told = (mode["break_even"]["by_threshold"] or {}).get(name, {}).get("latency")
+    if told is not None:
+        found.append(
+            ("speed against the plain ViT", f"{told['gain']:.2f}x", f"break-even at {told['exit_rate']:.0%} exits")
+        )
     return found
 
 
-def _latency(store: Store, mode: Mapping[str, Any]) -> Iterator[str]:
-    yield heading("Latency")
-    windows = [line for line in store.of("window") if line["mode"] == mode["mode"]]
-    main = mode["main"]
-    series = []
-    if main is not None:
-        arrays = pooled(store, [line for line in windows if line["contender"] == main])
-        exits, fulls = arrays["total"][arrays["survivors"] == 0], arrays["total"][arrays["survivors"] > 0]
-        series += [Series("exit path", exits)] if len(exits) else []
-        series += [Series("full path", fulls)] if len(fulls) else []
-    if PLAIN in mode["contenders"]:
-        series.append(Series(PLAIN, pooled(store, [line for line in windows if line["contender"] == PLAIN])["total"]))
-    yield figure(
-        f"Passes{f' at {main}' if main else ''} by path, preprocessing to answer; lines: median, and 99th percentile dashed",
-        histogram(series, "ms", "Latency by path"),
-    )
-    rows = []
-    for name, contender in mode["contenders"].items():
-        rows.append((name, *latency_cells(contender["paths_ms"]["all"]), f"{contender['throughput']:.4g}"))
-        if name == main:
-            rows += [
-                (f"{INDENT}{path} path", *latency_cells(contender["paths_ms"][path]), "") for path in ("exit", "full")
-            ]
-            rows += [
-                (f"{INDENT}{INDENT}{stage}", *latency_cells(values), "")
-                for stage, values in contender["stages_ms"].items()
-            ]
-    yield table(("ms", "n", *COLUMNS, "CoV", "images/s"), rows)
-    for name, contender in mode["contenders"].items():
-        if contender["scenario"] is not None:
-            yield paragraph(" ".join(scenario_lines(name, contender["scenario"])))
-
-
-def _power(store: Store, mode: Mapping[str, Any]) -> Iterator[str]:
-    yield heading("Power and energy")
-    power = mode["power"]
-    if power["source"] is None:
-        yield paragraph(f"null: {power['reason']}")
-        return
-    filters = {sensor["filter_s"] for sensor in power["sensors"].values() if sensor["filter_s"] is not None}
-    rise = f"; rose in {power['rise_s'][0]:.2g} s" if power["rise_s"] and power["rise_s"][0] is not None else ""
-    told = f"filter {', '.join(f'{value:.3g} s' for value in sorted(filters))}" if filters else "filter not told"
-    total = " + ".join(power["total_rails"]) or "none"
-    yield paragraph(f"{power['source']}, {told}{rise}. Total: {total}: {power['scope']}.", quiet=True)
-    for session in [line for line in store.of("session") if line["mode"] == mode["mode"]]:
-        yield from _timeline(store, session["session"], power["total_rails"])
-    reasons = {one["energy"]["reason"] for one in mode["contenders"].values()} - {None}
-    for reason in sorted(reasons):
-        yield paragraph(f"No energy: {reason}")
-    gross: list[Bar] = []
-    above: list[Bar] = []
-    by_rail: list[Bar] = []
-    for name, contender in mode["contenders"].items():
-        amounts = contender["energy"]["mj_per_image"]
-        if amounts is not None and TOTAL in amounts:
-            gross.append(_bar(name, amounts[TOTAL]["gross"]))
-            above.append(_bar(name, amounts[TOTAL]["above_idle"]))
-        if amounts is not None and name == mode["main"]:
-            by_rail = [
-                _bar(rail, amount["gross"]) for rail, amount in amounts.items() if [rail] != power["total_rails"]
-            ]
-    paths = mode["paths_mj"] or {"mj": {}, "reason": None}
-    by_path = [_bar(PLAIN if path == "plain" else f"{path} path", one) for path, one in paths["mj"].items()]
-    drawings = [
-        ("An image, idle power included", gross),
-        ("An image, above idle", above),
-        ("An image by rail, idle power included", by_rail if len(by_rail) > 1 else []),
-        ("One image on each path above idle, by regression over all windows", by_path),
-    ]
-    made = [figure(caption, bars(rows, "mJ", caption)) for caption, rows in drawings if rows]
-    if made:
-        yield f'<div class="pair">{"".join(made)}</div>'
-        yield paragraph(
-            "Bars end where the sensor's steps and filter, and 95 % of what differed between windows, allow.",
-            quiet=True,
-        )
-    if paths["reason"]:
-        yield paragraph(f"Energy by path: {paths['reason']}")
-    for fault in power["faults"]:
-        yield paragraph(f"The power source: {fault}")
-
-
-def _timeline(store: Store, session: int, total_rails: Sequence[str]) -> Iterator[str]:
-    traces = [line for line in store.of("trace") if line["session"] == session]
-    if not traces or not traces[0]["rails"]:
-        return
-    arrays = store.arrays(traces[0])
-    lines = [
-        Line(rail, list(arrays[f"{place}_s"]), [value / 1e3 for value in arrays[f"{place}_mw"]])
-        for place, rail in enumerate(traces[0]["rails"])
-        if [rail] != total_rails  # its total is the same line
-    ]
-    windows = [
-        Band(line["begin_s"], line["begin_s"] + line["duration_s"], line["contender"])
-        for line in store.of("window")
-        if line["session"] == session
-    ]
-    idles = [
-        Band(line["begin_s"], line["begin_s"] + line["power"]["duration_s"], "idle")
-        for line in store.of("idle")
-        if line["session"] == session
-    ]
-    bands = sorted([*windows, *idles], key=lambda band: band.start)
-    yield figure("Power over the run; windows that count are shaded", timeline(lines, bands, "W", "Power over time"))
-
-
-def _bar(name: str, amount: Mapping[str, Any] | None) -> Bar:
-    if amount is None:
-        return Bar(name, None, reason="not measured")
-    value, width = amount["value"], amount["plus_minus"]
-    return Bar(name, value) if width is None else Bar(name, value, value - width, value + width)
-
-
-def _sweep(mode: Mapping[str, Any]) -> Iterator[str]:
-    chains = sorted(
-        (one for one in mode["contenders"].values() if one["threshold"] is not None), key=lambda one: one["threshold"]
-    )
-    if len(chains) < 2:
-        return
-    yield heading("Over the threshold")
-    x = [one["threshold"] for one in chains]
-    plain = mode["contenders"].get(PLAIN)
-    made = [
-        figure("Time an image", curves(
-            [Line("chain", x, [one["ms_per_image"] for one in chains])], "threshold", "ms", "Time against threshold",
-            reference=None if plain is None else Mark(plain["ms_per_image"], PLAIN),
-        )),
-        figure("Exits", curves(
-            [Line("exit rate", x, [100 * one["exit_rate"] for one in chains])], "threshold", "%", "Exits against threshold",
-        )),
-    ]  # fmt: skip
-    energies = [(one["energy"]["mj_per_image"] or {}).get(TOTAL) for one in chains]
-    if all(energy is not None and energy["gross"] is not None for energy in energies):
-        amounts = [energy["gross"] for energy in energies if energy is not None]
-        values, widths = [one["value"] for one in amounts], [one["plus_minus"] or 0.0 for one in amounts]
-        low = [value - width for value, width in zip(values, widths, strict=True)]
-        high = [value + width for value, width in zip(values, widths, strict=True)]
-        told = ((plain or {}).get("energy") or {}).get("mj_per_image") or {}
-        mark = Mark(told[TOTAL]["gross"]["value"], PLAIN) if TOTAL in told else None
-        drawing = curves(
-            [Line("chain", x, values, low, high)], "threshold", "mJ", "Energy against threshold", reference=mark
-        )
-        made.append(figure("Energy an image, idle power included", drawing))
-    yield f'<div class="pair">{"".join(made)}</div>'
-
-
-def _break_even(mode: Mapping[str, Any]) -> Iterator[str]:
-    yield heading("Does the second stage pay off?")
-    if mode["break_even"]["by_threshold"] is None:
-        yield paragraph(f"null: {mode['break_even']['reason']}")
-        return
+def _speed(mode: Mode) -> Figure:
     rows = [
-        (name, unit, break_even_text(told))
-        for name, units in mode["break_even"]["by_threshold"].items()
-        for unit, told in units.items()
-        if told is not None
+        Bar(
+            name,
+            one["throughput"],
+            _relative(one) * one["throughput"],
+            f"{one['throughput']:.4g}" + ("" if one["threshold"] is None else f", {one['exit_rate']:.1%} exit"),
+        )
+        for name, one in mode["contenders"].items()
     ]
-    yield table(("", "cost", "against the plain ViT"), rows, "words")
-    yield paragraph("p* = (EE + SAC - plain) / SAC: the share of exits from which on the chain costs less.", quiet=True)
+    return "Images per second", bars("Images per second", rows, "images per second")
 
 
-def _state(mode: Mapping[str, Any]) -> Iterator[str]:
+def _relative(contender: Contender) -> float:
+    """How far the mean time may lie off by what the rounds differ, as a share of it; 0 where one round does not show it."""
+    return (contender["ms_per_image_plus_minus"] or 0.0) / contender["ms_per_image"]
+
+
+def _latency(samples: Store | None, mode: Mode) -> Figure:
+    main, series = mode["main"], []
+    if samples is None:
+        return "", ""
+    if main is not None:
+        total, went_on = passes_of(samples, mode["mode"], main)
+        series = [("exit path", total[~went_on]), ("full path", total[went_on])]
+    if PLAIN in mode["contenders"]:
+        series.append((PLAIN, passes_of(samples, mode["mode"], PLAIN)[0]))
+    caption = (
+        f"Time of a pass{f' at {main}' if main else ''} by path, from preprocessing to the answer. Solid lines: median;"
+    )
+    caption += " dashed lines: 99th percentile. The slowest 0.5 % lie beyond the right edge"
+    return caption, histogram("Latency by path", series, "ms")
+
+
+def _latency_rows(mode: Mode) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, contender in mode["contenders"].items():
+        cells = latency_cells(contender["paths_ms"]["all"])
+        rows.append((name, *cells, f"{contender['throughput']:.4g}", spread_text(contender)))
+        if name == mode["main"]:
+            inner = [(f"{INDENT}{path} path", contender["paths_ms"][path]) for path in ("exit", "full")]
+            inner += [(f"{INDENT}{INDENT}{stage}", values) for stage, values in contender["stages_ms"].items()]
+            rows += [(label, *latency_cells(values), "", "") for label, values in inner]
+    return rows
+
+
+def _sweep(mode: Mode) -> list[Figure]:
+    found = [(one["threshold"], one) for one in mode["contenders"].values() if one["threshold"] is not None]
+    if len(found) < 2:
+        return []
+    x, chains = zip(*sorted(found, key=lambda entry: entry[0]), strict=True)
+    plain = mode["contenders"].get(PLAIN)
+
+    def swept(
+        caption: str, unit: str, values: Sequence[float], other: float | None = None, errors: Sequence[float] = ()
+    ) -> Figure:
+        mark, line = None if other is None else (other, PLAIN), Line("chain", x, values, "o-", plus_minus=errors)
+        return caption, lines(caption, [line], "threshold", unit, reference=mark, sizes=PHONE)
+
+    times, spreads = [one["ms_per_image"] for one in chains], [one["ms_per_image_plus_minus"] or 0.0 for one in chains]
+    figures = [
+        swept("Time per image over the threshold", "ms", times, plain and plain["ms_per_image"], spreads),
+        swept("Exits over the threshold", "%", [100 * (one["exit_rate"] or 0.0) for one in chains]),
+    ]
+    amounts = [amount for one in chains if is_measurable(amount := gross_energy(one))]
+    if len(amounts) == len(chains):
+        other = None if plain is None else gross_energy(plain)
+        mark = other["value"] if is_measurable(other) else None
+        caption = "Energy per image over the threshold, idle power included"
+        errors = [one["plus_minus"] or 0.0 for one in amounts]
+        figures.append(swept(caption, "mJ", [one["value"] for one in amounts], mark, errors))
+    return figures
+
+
+def _break_even(mode: Mode) -> list[tuple[str, ...]]:
+    """Of every threshold and cost; nothing where it is not known: the verdict gives the reason."""
+    rows: list[tuple[str, ...]] = []
+    for name, units in (mode["break_even"]["by_threshold"] or {}).items():
+        contender = mode["contenders"].get(name)
+        for unit, told in units.items():
+            if told is None:
+                continue
+            if unit == "energy" and (contender is None or not is_measurable(gross_energy(contender))):
+                rows.append((name, unit, NOT_MEASURABLE, "", "", ""))
+                continue
+            needed, low, high = told["exit_rate"], told["gain_low"], told["gain_high"]
+            limit = "never" if needed > 1 else "always" if needed <= 0 else f"{100 * needed:.1f} %"
+            gain = f"{told['gain']:.2f}x" + ("" if low is None or high is None else f" ({low:.2f} to {high:.2f})")
+            rows.append((name, unit, limit, f"{100 * told['measured_exit_rate']:.1f} %", gain, told["verdict"]))
+    return rows
+
+
+def _state(mode: Mode) -> list[tuple[str, str, str]]:
     if mode["state"] is None:
-        return
-    yield heading("The machine")
-    before, after = mode["state"]["rows_before"], dict(mode["state"]["rows_after"])
-    rows = [(name, text, "" if after.get(name) == text else after.get(name, "")) for name, text in before]
-    yield table(("", "before", "after, where it differs"), rows, "words")
-
-
-def _layers(stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
-    if not stages:
-        return
-    yield heading("Time by layer")
-    made = []
-    for stage, rows in stages.items():
-        cells = slowest_layers(rows, MOST_LAYERS)
-        made.append(f"<div>{heading(stage, 3)}{table(('layer', 'median ms', 'share'), cells)}</div>")
-    yield f'<div class="pair">{"".join(made)}</div>'
+        return []
+    after = dict(mode["state"]["rows_after"])
+    return [
+        (name, told, "" if after.get(name) == told else after.get(name, ""))
+        for name, told in mode["state"]["rows_before"]
+    ]

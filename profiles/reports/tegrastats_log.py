@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,13 @@ from ...bundle.errors import SacvitError
 from ..power.rails import Total, total_of
 from ..power.tegrastats_lines import Sample, read_lines
 from ..power.tegrastats_text import log_lines
-from .charts import sparkline
+from .drawable import Line
+from .figures import lines
+from .page import write_page
 
+BLOCKS = "▁▂▃▄▅▆▇█"
 UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
-MOST_LINES = 6  # of a drawing
+MOST_LINES, MOST_GROUPS = 6, 4  # lines of a figure, and figures of a kind
 LONGEST_GAP_S = 3600.0  # between samples of one sitting
 
 
@@ -25,11 +29,9 @@ def read_log(path: Path) -> list[tuple[int, Sample]]:
     try:
         samples = list(read_lines(log_lines(path)))
     except OSError as reason:
-        raise SacvitError(f"--tegrastats-log {path} cannot be read: {reason.strerror}") from None
+        raise SacvitError(f"{path} cannot be read: {reason.strerror}") from None
     if not samples:
-        raise SacvitError(
-            f"--tegrastats-log {path} holds no line of tegrastats: one begins with RAM, or a date and RAM"
-        )
+        raise SacvitError(f"{path} holds no line of tegrastats: such a line begins with RAM, or with a date and RAM")
     return samples
 
 
@@ -91,50 +93,48 @@ def _zones(samples: Sequence[Sample]) -> list[str]:
     return list(seen)
 
 
-def write_log_report(path: Path, samples: Sequence[tuple[int, Sample]], out: Path) -> None:
+def write_log_page(path: Path, out: Path) -> None:
     """A page: the summary, and power, load, temperature and memory over time, or over samples in logs without times."""
-    from .charts import Line, timeline
-    from .html import figure, heading, quoted, write_page
-
-    all_samples = [sample for _, sample in samples]
-    times, unit = _times(all_samples)
-
-    def drawn(caption: str, unit_y: str, values: dict[str, list[float | None]]) -> str:
-        lines = [
-            Line(
-                name,
-                [time for time, value in zip(times, given, strict=True) if value is not None],
-                [value for value in given if value is not None],
-            )
-            for name, given in values.items()
-        ]
-        lines = [line for line in lines if line.x]
-        groups = [lines[start : start + MOST_LINES] for start in range(0, len(lines), MOST_LINES)]
-        return "".join(figure(caption, timeline(group, [], unit_y, caption, unit)) for group in groups)
-
-    rails = {name: [_instant_w(one, name) for one in all_samples] for name in _powers(all_samples)[0]}
-    totals = [total_of({name: float(row[0]) for name, *row in one.rails_mw}) for one in all_samples]
+    numbered = read_log(path)
+    samples = [sample for _, sample in numbered]
+    times, unit = _times(samples)
+    rails = {name: [_instant_w(one, name) for one in samples] for name in _powers(samples)[0]}
+    totals = [total_of({name: float(row[0]) for name, *row in one.rails_mw}) for one in samples]
     if any(totals):
         rails["module"] = [None if total is None else total[0] / 1e3 for total in totals]
-    load = [None if one.gr3d is None else one.gr3d["load_pct"] for one in all_samples]
-    zones: dict[str, list[float | None]] = {
-        zone: [one.temps_c.get(zone) for one in all_samples] for zone in _zones(all_samples)
-    }
+    load = [None if one.gr3d is None else one.gr3d["load_pct"] for one in samples]
     zones = {
-        zone: [None if value is None or value <= UNPOWERED_C else value for value in row] for zone, row in zones.items()
+        zone: [
+            value if (value := one.temps_c.get(zone)) is not None and value > UNPOWERED_C else None for one in samples
+        ]
+        for zone in _zones(samples)
     }
-    memory: dict[str, list[float | None]] = {
-        "RAM used": [None if one.ram is None else float(one.ram["used_mb"]) for one in all_samples]
-    }
-    parts = [
-        heading(f"tegrastats: {path.name}", 1),
-        quoted("\n".join(summary_lines(samples))),
-        drawn("Power", "W", rails),
-        drawn("GPU load", "%", {"GR3D": load}),
-        drawn("Temperature", "C", zones),
-        drawn("Memory", "MB", memory),
-    ]
-    write_page(out, f"tegrastats: {path.name}", parts)
+    figures: list[tuple[str, str]] = []
+    for caption, unit_y, values in (
+        ("Power", "W", rails),
+        ("GPU load", "%", {"GR3D": load}),
+        ("Temperature", "C", zones),
+        ("Memory", "MB", {"RAM used": [None if one.ram is None else one.ram["used_mb"] for one in samples]}),
+    ):
+        drawn = [_line(name, times, row) for name, row in list(values.items())[: MOST_LINES * MOST_GROUPS]]
+        groups = [drawn[start : start + MOST_LINES] for start in range(0, len(drawn), MOST_LINES)]
+        figures += [(caption, lines(caption, group, unit, unit_y)) for group in groups]
+    content = {"title": f"tegrastats: {path.name}", "about": [], "summary": summary_lines(numbered), "figures": figures}
+    write_page(out, "tegrastats", content)
+
+
+def _line(name: str, times: Sequence[float], values: Sequence[float | None]) -> Line:
+    """A line that stops where samples are missing: at a jump in time of over five median intervals."""
+    steps = [after - before for before, after in itertools.pairwise(times)]
+    longest = 5 * statistics.median(steps) if steps else 0.0
+    x, y = [times[0]], [values[0]]
+    for step, time, value in zip(steps, times[1:], values[1:], strict=True):
+        if step > longest:
+            x.append(time)
+            y.append(None)
+        x.append(time)
+        y.append(value)
+    return Line(name, x, [math.nan if value is None else float(value) for value in y])
 
 
 def _times(samples: Sequence[Sample]) -> tuple[list[float], str]:
@@ -167,6 +167,15 @@ def _span(samples: Sequence[Sample]) -> str:
         return ", without times" if not stamps else f" at {stamps[0]}"
     first, last = (datetime.datetime.fromisoformat(stamp) for stamp in (stamps[0], stamps[-1]))
     return f" from {first} to {last} ({(last - first).total_seconds():.0f} s)"
+
+
+def sparkline(values: Sequence[float], width: int = 20) -> str:
+    """Block letters from the lowest to the highest value, each the mean of its part; at most `width`."""
+    count = min(width, len(values))
+    cuts = [len(values) * place // count for place in range(count + 1)] if count else [0]
+    means = [statistics.fmean(values[start:end]) for start, end in itertools.pairwise(cuts)]
+    low, span = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
+    return "".join(BLOCKS[round(7 * (mean - low) / span) if span > 0 else 3] for mean in means)
 
 
 def _row(name: str, values: Sequence[float], unit: str) -> str:

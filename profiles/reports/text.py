@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..power.energy import TOTAL
+from ..results.profile_shape import Contender, Layer, Mode, Profile, Scenario, Times
+from .amounts import amount_text
+from .verdict import profile_verdict
 
 COLUMNS = ("median", "mean", "p90", "p95", "p99", "min", "max")
 SHOWN_LAYERS = 8
+KILLED = "The run was killed: the state of the machine at its end is not known."
 
 
-def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """Engines, trtexec's summary of each, and of every power mode latency, energy, break-even and what spoils them."""
+def summary_lines(result: Profile) -> list[str]:
+    """Engines, trtexec's summary of each, and of every power mode latency, energy, break-even and what invalidates them."""
     engines = result["engines"]
     names = ", ".join(f"{stage} {one['file']} ({one['precision']})" for stage, one in engines.items())
     lines = [f"{names}, {result['backend']}, batch {result['batch']}; {result['images']}"]
     for parts in result["parts"]:
         switches = "; ".join(f"{name}: {said(value)}" for name, value in parts["switches"].items())
-        lines += ["one pass in its parts, from passes of their own", f"  {switches}"]
+        lines += ["one pass in its parts, measured in separate passes", f"  {switches}"]
         for stage, summary in parts["summary"].items():
             lines += ["", f"=== Performance summary === {stage}", *summary]
     for mode in result["modes"]:
@@ -26,16 +29,16 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
     for stages in result["layers"]:
         for stage, rows in stages.items():
             lines += ["", f"slowest layers of {stage}", *layer_lines(rows)]
-    lines += [f"power mode {one['mode']} was left out: {one['reason']}" for one in result["skipped_modes"]]
+    lines += [f"power mode {one['mode']} was skipped: {one['reason']}" for one in result["skipped_modes"]]
     return lines
 
 
-def _mode_lines(mode: Mapping[str, Any]) -> list[str]:
+def _mode_lines(mode: Mode) -> list[str]:
     contenders = mode["contenders"]
     label, main = mode_label(mode), mode["main"]
     lines = [f"=== sacvit{f', power mode {label}' if label else ''} ==="]
     lines.append(
-        f"{'ms a pass':<16}{'n':>8}"
+        f"{'ms per pass':<16}{'n':>8}"
         + "".join(f"{name:>9}" for name in COLUMNS)
         + f"{'CoV':>8}{'images/s':>10}{'rounds':>9}"
     )
@@ -51,127 +54,121 @@ def _mode_lines(mode: Mapping[str, Any]) -> list[str]:
     for name, contender in contenders.items():
         if contender["scenario"] is not None:
             lines += scenario_lines(name, contender["scenario"])
-    lines += [*load_lines(mode), "", *_energy_lines(mode), "", *_break_even_lines(mode)]
+    lines += [*load_lines(mode), "", *_energy_lines(mode), "", *_break_even_lines(mode), profile_verdict(mode)[1]]
     if mode["valid"] is None:
-        lines.append("note: a session was killed: nobody looked at the machine after it")
+        lines.append(f"note: {KILLED}")
     lines += [f"note: {text}" for text in mode["warnings"]]
     return lines + [f"{'INVALID' if one['invalidates'] else 'note'}: {one['text']}" for one in mode["changes"]]
 
 
-def spread_text(contender: Mapping[str, Any]) -> str:
+def main_contender(mode: Mode) -> Contender | None:
+    """The chain that is shown in full."""
+    return None if mode["main"] is None else mode["contenders"][mode["main"]]
+
+
+def spread_text(contender: Contender) -> str:
     """How far the mean may lie off, by what the rounds differ."""
     half = contender["ms_per_image_plus_minus"]
     return "± ?" if half is None else f"± {half / contender['ms_per_image']:.1%}"
 
 
-def load_lines(mode: Mapping[str, Any]) -> list[str]:
+def load_lines(mode: Mode) -> list[str]:
     """The worst of what was seen during the windows; nothing on a system that does not count it."""
     loads = [one["load"] for one in mode["contenders"].values() if one["load"] is not None]
     if not loads:
         return []
-    names = {"others": "other programs", "stolen": "steal", "waited": "waiting for a core"}
-    shares = [
-        f"{said} {max(one[name] for one in loads):.1%}" for name, said in names.items() if loads[0][name] is not None
-    ]
+    named = (
+        ("other programs", [one["others"] for one in loads]),
+        ("steal", [one["stolen"] for one in loads]),
+        ("waiting for a core", [one["waited"] for one in loads]),
+    )
+    shares = [(said, [value for value in values if value is not None]) for said, values in named]
+    told = [f"{said} {max(values):.1%}" for said, values in shares if values]
     queue = max(one["running_mean"] for one in loads)
     repeated = sum(one["repeated_windows"] for one in loads)
     again = f"; {repeated} windows were measured again" if repeated else ""
-    return [f"worst window: {', '.join(shares)} of the processor time, run queue {queue:.1f}{again}"]
+    return [f"worst window: {', '.join(told)} of the processor time, run queue {queue:.1f}{again}"]
 
 
-def mode_label(mode: Mapping[str, Any]) -> str | None:
+def mode_label(mode: Mode) -> str | None:
     """As in "2 (MAXN_SUPER)"; None on a machine without power modes."""
-    state = (mode["state"] or {}).get("before") or {}
-    used = state.get("power_mode")
+    used = None if mode["state"] is None else mode["state"]["before"].get("power_mode")
     if used is None:
         return None if mode["mode"] is None else str(mode["mode"])
     return f"{used['id']} ({used['name']})" if used["name"] else str(used["id"])
 
 
-def latency_row(name: str, values: Mapping[str, Any]) -> str:
+def latency_row(name: str, values: Times) -> str:
     count, *cells, cov = latency_cells(values)
     return f"{name:<16}{count:>8}{''.join(f'{cell:>9}' for cell in cells)}{cov:>8}"
 
 
-def latency_cells(values: Mapping[str, Any]) -> list[str]:
+def latency_cells(values: Times) -> list[str]:
     """n, the columns in ms, the coefficient of variation; no numbers where there were no passes."""
     if not values["n"]:
         return ["0"] + [""] * (len(COLUMNS) + 1)
-    return [str(values["n"]), *(_short(values[f"{column}_ms"]) for column in COLUMNS), f"{values['cov']:.1%}"]
+    shown = (
+        *(values["median_ms"], values["mean_ms"], values["p90_ms"], values["p95_ms"], values["p99_ms"]),
+        *(values["min_ms"], values["max_ms"]),
+    )
+    return [str(values["n"]), *map(_short, shown), f"{values['cov']:.1%}"]
 
 
-def slowest_layers(rows: Sequence[Mapping[str, Any]], count: int) -> list[tuple[str, str, str]]:
+def slowest_layers(rows: Sequence[Layer], count: int) -> list[tuple[str, str, str]]:
     """Name, median ms and share of the slowest."""
-    slowest = sorted(rows[1:], key=lambda row: -row["percentage"])[:count]
+    slowest = sorted((row for row in rows if "name" in row), key=lambda row: -row["percentage"])[:count]
     return [(row["name"][:64], f"{row['medianMs']:.4g}", f"{row['percentage']:.1f} %") for row in slowest]
 
 
-def layer_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def layer_lines(rows: Sequence[Layer]) -> list[str]:
     return [f"  {name:<64}{ms:>10} ms{share:>9}" for name, ms, share in slowest_layers(rows, SHOWN_LAYERS)]
 
 
-def scenario_lines(name: str, told: Mapping[str, Any]) -> list[str]:
+def scenario_lines(name: str, told: Scenario) -> list[str]:
     value = "null" if told["value"] is None else f"{told['value']:.5g}"
     lines = [f"{name}, {told['scenario']}: {told['metric']} {value} ({told['note']})"]
-    return lines + [f"  rule not kept: {text}" for text in told["not_kept"]]
+    return lines + [f"  MLPerf rule not met: {text}" for text in told["not_kept"]]
 
 
-def _energy_lines(mode: Mapping[str, Any]) -> list[str]:
+def _energy_lines(mode: Mode) -> list[str]:
     power, main = mode["power"], mode["main"]
     if power["source"] is None:
-        return [f"power: null: {power['reason']}"]
+        return [f"power: not measured: {power['reason']}"]
     lines = [f"power: {power['source']}; total: {power['scope']}"]
-    reasons = {one["energy"]["reason"] for one in mode["contenders"].values()} - {None}
-    lines += [f"energy: null: {reason}" for reason in sorted(reasons)]
+    lines += [f"energy: not measured: {reason}" for reason in energy_reasons(mode)]
     rows = []
     for name, contender in mode["contenders"].items():
         table = contender["energy"]["mj_per_image"] or {}
-        for rail, amounts in table.items():
+        for rail, amounts in sorted(table.items(), key=lambda entry: entry[0] != TOTAL):  # the total, then its rails
             if rail == TOTAL or TOTAL not in table or (name == main and [rail] != power["total_rails"]):
                 gross, above = amount_text(amounts["gross"]), amount_text(amounts["above_idle"])
                 label = name if rail == TOTAL else f"  {rail}"
                 rows.append(f"{label:<20}{gross:>18}{above:>18}{amounts['mean_mw'] / 1e3:>12.3g}")
     if rows:
-        lines += [f"{'mJ an image':<20}{'with idle power':>18}{'above idle':>18}{'mean W':>12}", *rows]
+        lines += [f"{'mJ per image':<20}{'with idle power':>18}{'above idle':>18}{'mean W':>12}", *rows]
     paths = mode["paths_mj"]
     if paths is not None and paths["reason"] is not None:
-        lines.append(f"energy by path: null: {paths['reason']}")
+        lines.append(f"energy by path: not measured: {paths['reason']}")
     elif paths is not None:
-        told = ", ".join(f"{path} {amount_text(amount)} mJ" for path, amount in paths["mj"].items())
-        lines.append(f"one image above idle, by regression over {paths['windows']} windows: {told}")
-        lines.append(f"  idle {amount_text(paths['idle_mw'])} mW, residual {paths['residual_mw']:.3g} mW")
+        told = ", ".join(f"{path} {amount_text(amount, 'mJ')}" for path, amount in paths["mj"].items())
+        lines.append(f"energy of one image above idle, by regression over {paths['windows']} windows: {told}")
+        lines.append(f"  idle {amount_text(paths['idle_mw'], 'mW')}, residual {paths['residual_mw']:.3g} mW")
     return lines + [f"power source: {fault}" for fault in power["faults"]]
 
 
-def _break_even_lines(mode: Mapping[str, Any]) -> list[str]:
-    table = mode["break_even"]["by_threshold"]
-    if table is None:
-        return [f"break-even: null: {mode['break_even']['reason']}"]
+def energy_reasons(mode: Mode) -> list[str]:
+    """Why contenders have no energy, each reason once."""
+    return sorted({reason for one in mode["contenders"].values() if (reason := one["energy"]["reason"]) is not None})
+
+
+def _break_even_lines(mode: Mode) -> list[str]:
+    """Of every threshold and cost; nothing where it is not known: the verdict gives the reason."""
     return [
-        f"{name}, {unit}: {break_even_text(told)}"
-        for name, units in table.items()
+        f"{name}, {unit}: {told['text']}"
+        for name, units in (mode["break_even"]["by_threshold"] or {}).items()
         for unit, told in units.items()
         if told is not None
     ]
-
-
-def break_even_text(told: Mapping[str, Any]) -> str:
-    return str(told["text"])
-
-
-def amount_text(amount: Mapping[str, Any] | None) -> str:
-    """A value with as many digits as its uncertainty allows; "?" where that is not known: one window, or unknown steps."""
-    if amount is None:
-        return "null"
-    value, width = amount["value"], amount["plus_minus"]
-    if width is None:
-        return f"{value:.4g} ± ?"
-    digits = 4 if width <= 0 else max(0, 1 - _magnitude(width))
-    return f"{value:.{min(digits, 6)}f} ± {width:.{min(digits, 6)}f}"
-
-
-def _magnitude(value: float) -> int:
-    return int(f"{value:e}".partition("e")[2])
 
 
 def _short(value: float) -> str:

@@ -7,22 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...bundle.errors import SacvitError
 from ...bundle.gating import may_exit
-from ...images.labelled import Labelled
 from ...runtime.percentiles import percentile
 from ..power.energy import TOTAL
-from ..reports.comparison import read_result
+from ..results.result_files import read_profile
 from ..timing.contenders import ALWAYS, NEVER
 from .curve import AtEta, Curve, Judged, Rule, judge_at, promise_of
 from .resampling import intervals, self_deception
 
 DRAWN = 200  # points of a stored curve
-MOST_LISTED = 1000  # images that exited wrong, or that SAC broke
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -38,16 +33,14 @@ class Costs:
 
 def read_costs(path: Path) -> Costs:
     """From a profile of the same engines. Raises SacvitError when it measured no energy."""
-    contenders = read_result(path)["modes"][-1]["contenders"]
-    try:
-        exit_mj, full_mj = (
-            float(contenders[name]["energy"]["mj_per_image"][TOTAL]["gross"]["value"]) for name in (ALWAYS, NEVER)
-        )
-    except (KeyError, TypeError, ValueError):
-        raise SacvitError(
-            f"--profile {path} holds no energy of an image by path: profile where power can be read"
-        ) from None
-    return Costs(exit_mj, full_mj)
+    contenders = read_profile(path)["modes"][-1]["contenders"]
+    found = [
+        (contenders[name]["energy"]["mj_per_image"] or {}).get(TOTAL) for name in (ALWAYS, NEVER) if name in contenders
+    ]
+    values = [one["gross"]["value"] for one in found if one is not None and one["gross"] is not None]
+    if len(values) < 2:
+        raise SacvitError(f"--profile {path} holds no energy of an image by path: profile where power can be read")
+    return Costs(*values)
 
 
 def describe_point(
@@ -121,15 +114,3 @@ def draw_points(judged: Judged, curve: Curve, costs: Costs | None) -> list[dict[
             }
         )
     return points
-
-
-def listed(data: Labelled, chosen: Bools, judged: Judged, eta: float, kind: str) -> dict[str, Any]:
-    """Names of the images of one kind, surest first, at most MOST_LISTED."""
-    exits = may_exit(judged.confidence, eta)
-    wrong = exits & ~judged.ee_right if kind == "exited wrong" else ~exits & judged.ee_right & ~judged.sac_right
-    found = np.flatnonzero(wrong & chosen)
-    found = found[np.argsort(-judged.confidence[found], kind="stable")]
-    shown = [
-        {"image": data.names[int(index)], "confidence": round(float(judged.confidence[index]), 4)} for index in found
-    ]
-    return {"eta": eta, "count": len(found), "images": shown[:MOST_LISTED]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import GuardError, ImageError, UsageError
-from ...bundle.files import written_whole
 from ...bundle.gating import confidence_of
 from ...bundle.manifest import Tuned
 from ...images.labelled import Labelled, open_labelled
 from ...runtime.chain.pipeline import Pipeline
 from ...runtime.engines.options import Provider
 from ...runtime.percentiles import summarise
+from ..results.result_files import TUNE_FORMAT
 from ..timing.plain import Plain
 from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
-from .operating_points import MOST_LISTED, describe_point, draw_points, ends_of, listed, read_costs
+from .mistakes import MOST_LISTED, Mistakes, find_mistakes, list_mistakes
+from .operating_points import describe_point, draw_points, ends_of, read_costs
 from .plain_point import measure_plain, require_classes
 from .rules import unreachable
 from .split import FITTED, REPORTED, gap_lines, split
@@ -33,10 +34,11 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a run found. result: as JSON; chosen: the gate to store, None when no rule was asked for."""
+    """What a run found. result: as JSON; chosen: the gate to store, None when no rule was asked for; mistakes: to be shown."""
 
     result: dict[str, Any]
     chosen: Tuned | None
+    mistakes: Mistakes
 
 
 def tune(
@@ -101,8 +103,9 @@ def tune(
         chosen = Tuned(points[rule[0]]["eta"], temperature, rule[0])
     # Where EE is sure to the last bit and wrong, no eta sends all on: then only `accurate` is always there.
     shown = points[rule[0] if rule is not None else "balanced" if "balanced" in points else "accurate"]
+    mistakes = find_mistakes(sets[-1], reported, whole, shown["eta"])
     result = {
-        "format": 1,
+        "format": TUNE_FORMAT,
         "engines": {
             stage.record.stage: {"file": stage.path.name, "precision": stage.record.precision}
             for stage in (pipeline.ee, pipeline.sac)
@@ -130,10 +133,9 @@ def tune(
         if chosen is None
         else {"threshold": chosen.threshold, "temperature": chosen.temperature, "point": chosen.point},
         "curves": {"fit": draw_points(fit, curve, costs), "report": draw_points(report, draw_curve(report), costs)},
-        "exited_wrong": listed(sets[-1], reported, whole, shown["eta"], "exited wrong"),
-        "broken_by_sac": listed(sets[-1], reported, whole, shown["eta"], "broken by SAC"),
+        **list_mistakes(mistakes, answers[-1], whole, names),
     }
-    return Tuning(result, chosen)
+    return Tuning(result, chosen, mistakes)
 
 
 def _unreadable(data: Labelled, answers: Answers, tell: Callable[[str], None]) -> list[str]:
@@ -189,8 +191,3 @@ def _pieces(
     for rows, ee, _ in answers.logits():
         if chosen[rows].any():
             yield ee[chosen[rows]], data.labels[rows][chosen[rows]]
-
-
-def write_result(result: Mapping[str, Any], path: Path) -> None:
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

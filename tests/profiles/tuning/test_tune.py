@@ -8,7 +8,7 @@ import os
 import re
 import resource
 import shutil
-import xml.etree.ElementTree as ET
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +21,10 @@ from sacvit.bundle.errors import GuardError, ImageError, UsageError
 from sacvit.bundle.gating import confidence_of
 from sacvit.commands.tune import main
 from sacvit.images.labelled import Labelled, open_labelled
+from sacvit.profiles.reports.tune_text import summary_lines
 from sacvit.profiles.tuning import resampling as honesty
 from sacvit.profiles.tuning import tune as module
 from sacvit.profiles.tuning.curve import POINTS, cheapest_with, fastest_within, most_accurate, with_exit_rate
-from sacvit.profiles.tuning.report import summary_lines
 from sacvit.profiles.tuning.rules import rule_of
 from sacvit.profiles.tuning.split import fit_half
 from sacvit.profiles.tuning.stored_answers import Answers
@@ -285,7 +285,7 @@ def test_the_table_has_every_point_and_both_ends(command, capsys):
     out = capsys.readouterr().out
     for name in ("fast", "balanced", "accurate", "always EE", "always SAC"):
         assert re.search(rf"^{name} .*\d\.\d{{3}}", out, re.MULTILINE)
-    assert "tuned on the report itself it would have looked" in out and "temperature" in out
+    assert "tuned on the report split itself it would look" in out and "temperature" in out
 
 
 def test_without_a_rule_nothing_is_stored(command, bundle, capsys):
@@ -299,14 +299,17 @@ def test_json_is_the_result_and_nothing_else_on_stdout(command, tmp_path, capsys
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "tune.json").read_text())
 
 
-def test_table_page_and_picture_are_written(command, tmp_path, capsys):
+def test_result_thumbnails_and_page_are_written(command, tmp_path, capsys):
     assert main([*command, "--min-top1", "50"]) == 0
-    text = (tmp_path / "out" / "tune.html").read_text()
-    body = ET.fromstring(text[text.index("<body>") : text.index("</html>")].replace("&nbsp;", " "))
-    labels = {element.get("aria-label") for element in body.iter() if element.tag.endswith("svg")}
-    assert {"Accuracy over time", "Exits and accuracy over eta", "The gate"} <= labels
-    assert "<script" not in text and "top-1 of 50 %" in text
-    assert (tmp_path / "out" / "tune.png").read_bytes().startswith(b"\x89PNG")
+    assert {"tune.json", "thumbnails.npz", "tune.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert "top-1 of 50 %" in (tmp_path / "out" / "tune.html").read_text()
+
+
+def test_a_machine_without_the_packages_of_the_page_prints_the_command_for_it(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(command) == 0
+    assert f"sacvit-report {tmp_path / 'out'}" in capsys.readouterr().err
+    assert (tmp_path / "out" / "tune.json").is_file() and not (tmp_path / "out" / "tune.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -456,7 +459,7 @@ def test_a_profile_that_is_none_is_told(command, tmp_path, no_work, capsys):
 def test_energy_follows_from_the_exits(command, profiled, tmp_path, capsys):
     profile = json.loads((profiled / "profile.json").read_text())
     for name, mj in (("always exit", 2.0), ("never exit", 10.0)):
-        rails = {"total": {"gross": {"value": mj, "plus_minus": 0.1}, "above_idle": None}}
+        rails = {"total": {"gross": {"value": mj, "plus_minus": 0.1}, "above_idle": None, "mean_mw": 5.0}}
         profile["modes"][-1]["contenders"][name]["energy"] = {"mj_per_image": rails, "reason": None}
     (tmp_path / "profile.json").write_text(json.dumps(profile))
     assert main([*command, "--profile", str(tmp_path / "profile.json"), "--json"]) == 0
@@ -557,7 +560,7 @@ def again(tuned_once, photos, tmp_path):
     return [*engines, "--data", str(photos), "--out", str(home / "out"), "--exit-rate", "0.9"]
 
 
-@pytest.mark.parametrize("name", ["out/tune.json", "out/tune.html", "out/tune.png", "bundle/sacvit.json"])
+@pytest.mark.parametrize("name", ["out/tune.json", "out/thumbnails.npz", "out/tune.html", "bundle/sacvit.json"])
 def test_a_file_that_does_not_fit_on_the_disk_is_told_and_the_one_before_it_stays(name, again, tmp_path, capsys):
     path = tmp_path / "home" / name
     before, real = path.read_bytes(), os.replace
@@ -587,7 +590,8 @@ def test_a_report_that_the_kernel_refuses_to_write_is_told_and_the_next_call_ans
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
-    monkeypatch.setattr("sacvit.runtime.chain.track.Track.start", lambda *_: pytest.fail("an image was answered again"))
+    answered = "sacvit.profiles.tuning.stored_answers._answer"
+    monkeypatch.setattr(answered, lambda *_: pytest.fail("an image was answered again"))
     assert main(again) == 0 and path.read_bytes() != before
 
 

@@ -1,0 +1,224 @@
+"""tune.html of sacvit-tune: accuracy against speed, what the gate does, and the images that it gets wrong."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..results.result_files import read_thumbnails, read_tune
+from ..results.tune_shape import GATE, Drawn, Mistake, Tune
+from ..results.tune_shape import Point as OperatingPoint
+from .about import about_engines, about_model, day_of
+from .drawable import Line
+from .figures import Bar, Point, bars, lines, trade_off
+from .page import write_page
+from .svg import PHONE
+from .tune_text import images_per_s, main_point, promise_line, timing_line
+from .verdict import tune_verdict
+
+PAGE_NAME = "tune.html"
+JPEG_QUALITY = 85
+FIT_COLOUR = 5  # grey: what is beside the matter
+HEAD = ("", "threshold", "top-1 %", "top-5 %", "exits %", "mean ms", "p99 ms", "images/s", "mJ")
+Pictures = Mapping[str, npt.NDArray[Any]]
+
+
+def write_tune_page(path: Path, out: Path) -> None:
+    """The page of a folder that sacvit-tune wrote, or of its tune.json alone. Raises SacvitError."""
+    result, thumbnails = read_tune(path), read_thumbnails(path)
+    name = main_point(result)
+    point, plain = result["points"][name], result["plain"]
+    earns, verdict = tune_verdict(result, name)
+    error, promise = result["calibration_error"], point["promise"]
+    content = {
+        "title": "Accuracy against speed",
+        "about": about_tune(result),
+        "verdict": verdict,
+        "earns": earns,
+        "cards_shown": _cards(result, point),
+        "is_good": result["chosen"] is not None and (promise is None or promise["is_kept"]),
+        "stored": f"{'Stored' if result['chosen'] else 'Nothing was stored. Shown'}: {name}, threshold {point['eta']:g}",
+        "notes": _notes(result, name),
+        "trade_off": draw_trade_off([("", result)]),
+        "head": HEAD,
+        "rows": point_rows(result),
+        "plain": None
+        if plain is None
+        else f"The plain ViT is right on {100 * plain['top1']:.2f} % in {plain['mean_ms']:.3f} ms.",
+        "gate": _gate(result, name),
+        "timing": _timing(result),
+        "temperature": f"Temperature {result['temperature']:g}: EE's expected calibration error on the report split goes from"
+        f" {100 * error['before']:.2f} % to {100 * error['after']:.2f} %.",
+        "mistakes": [
+            {
+                "title": title,
+                "count": listed["count"],
+                "images": _images(listed["images"], kind, thumbnails),
+            }
+            for kind, title, listed in (
+                ("exited_wrong", "Exited wrong", result["exited_wrong"]),
+                ("broken_by_sac", "Right after EE, broken by SAC", result["broken_by_sac"]),
+            )
+        ],
+    }
+    write_page(out, "tune", content)
+
+
+def about_tune(result: Tune) -> list[tuple[str, str]]:
+    data, machines = result["data"], result["timing"]["machines"]
+    hardware = ", ".join(f"{one.get('processor')}, {one.get('cores')} cores" for one in machines[:1])
+    at = result["points"][main_point(result)]["report"]
+    elsewhere = "" if data["report"] == data["fit"] else f" of {data['report']}"
+    return [
+        ("Date", day_of(result["date"])),
+        ("Host", f"{result['host']} ({hardware})" if hardware else result["host"]),
+        *about_model(result["model"], at["exit_rate"]),
+        ("Top-1", f"{100 * at['top1']:.2f} %"),
+        about_engines(result),
+        (
+            "Data",
+            f"fitted on {data['images_fit']} images of {data['fit']}, reported on {data['images_report']} others{elsewhere}",
+        ),
+    ]
+
+
+def _cards(result: Tune, point: OperatingPoint) -> list[tuple[str, str, str]]:
+    at, (low, high) = point["report"], point["intervals"]["top1"]
+    return [
+        ("top-1", f"{100 * at['top1']:.2f} %", f"95 %: {100 * low:.2f} to {100 * high:.2f}"),
+        (
+            "images per second",
+            f"{images_per_s(result, at['mean_ms']):.4g}",
+            f"mean {at['mean_ms']:.3g} ms, p99 {at['p99_ms']:.3g} ms",
+        ),
+        ("exits", f"{100 * at['exit_rate']:.1f} %", f"of {result['data']['images_report']} images"),
+        (
+            "time saved",
+            f"{100 * point['time_saved']:.1f} %",
+            f"{100 * point['top1_lost']:+.2f} points of top-1 lost to SAC on every image",
+        ),
+    ]
+
+
+def _notes(result: Tune, name: str) -> list[str]:
+    point, notes = result["points"][name], []
+    if result["unreadable"]:
+        notes.append(f"{result['unreadable']} images could not be read; tune.json names them")
+    if point["promise"] is not None:
+        notes.append(promise_line(name, point["promise"]))
+    notes.append(
+        f"tuned on the report split itself, top-1 would look {100 * point['self_deception']:+.2f} points better"
+    )
+    return notes
+
+
+def draw_trade_off(runs: Sequence[tuple[str, Tune]]) -> tuple[str, str]:
+    """Top-1 against images per second: a caption and its SVG.
+
+    One run has all its points and the fit split's curve, several have one curve each and the point that each chose.
+    """
+    curves: list[Line] = []
+    points: list[Point] = []
+    for place, (name, result) in enumerate(runs):
+        is_alone = len(runs) == 1
+        curves.append(
+            _curve(name or "every threshold, on the report split", result, result["curves"]["report"], "-", place)
+        )
+        if is_alone:
+            curves.append(_curve("the same on the fit split", result, result["curves"]["fit"], ":", FIT_COLOUR))
+        for label in list(result["points"]) if is_alone else [main_point(result)]:
+            one = result["points"][label]
+            at, (low, high) = one["report"], one["intervals"]["top1"]
+            text = f"{name} {label}: threshold {one['eta']:g}, {100 * at['top1']:.1f} %".strip()
+            speed, colour = images_per_s(result, at["mean_ms"]), len(points) + 1 if is_alone else place
+            points.append(Point(text, speed, 100 * at["top1"], 100 * low, 100 * high, colour))
+        if result["plain"] is not None:
+            speed, top1 = images_per_s(result, result["plain"]["mean_ms"]), 100 * result["plain"]["top1"]
+            text = f"{name} plain ViT: {top1:.1f} %, {speed:.3g} images/s".strip()
+            points.append(Point(text, speed, top1, top1, top1, FIT_COLOUR if is_alone else place))
+    batches = {result["batch"] for _, result in runs}
+
+    def ms_at(speed: float) -> str:
+        return f"{1e3 * min(batches) / speed:.3g}" if len(batches) == 1 and speed > 0 else ""
+
+    caption = "Top-1 over speed: from SAC on every image (left) to EE on every image (right); error bars: 95 %"
+    top_label = "mean ms per pass" if len(batches) == 1 else ""
+    return caption, trade_off(
+        "Accuracy against speed", curves, points, "images per second", "top-1 %", top_label, ms_at
+    )
+
+
+def _curve(name: str, result: Tune, drawn: Sequence[Drawn], style: str, colour: int) -> Line:
+    speeds = [images_per_s(result, one["mean_ms"]) for one in drawn]
+    return Line(name, speeds, [100 * one["top1"] for one in drawn], style, colour)
+
+
+def point_rows(result: Tune) -> list[tuple[str, ...]]:
+    rows = [(name, f"{one['eta']:g}", one["report"]) for name, one in result["points"].items()]
+    rows += [("always EE", "", result["always"]["EE"]), ("always SAC", "", result["always"]["SAC"])]
+    return [
+        (
+            name,
+            eta,
+            *(f"{100 * share:.2f}" for share in (at["top1"], at["top5"], at["exit_rate"])),
+            f"{at['mean_ms']:.3f}",
+            f"{at['p99_ms']:.3f}",
+            f"{images_per_s(result, at['mean_ms']):.4g}",
+            "null" if at["mj"] is None else f"{at['mj']:.4g}",
+        )
+        for name, eta, at in rows
+    ]
+
+
+def _gate(result: Tune, name: str) -> list[tuple[str, str]]:
+    point, drawn = result["points"][name], result["curves"]["report"]
+    etas, gate = [one["eta"] for one in drawn], point["report"]["gate"]
+
+    def over(caption: str, unit: str, shares: Sequence[float]) -> tuple[str, str]:
+        line = Line("", etas, [100 * share for share in shares])
+        return caption, lines(caption, [line], "threshold", unit, marker=(point["eta"], name), sizes=PHONE)
+
+    rows = [Bar(kind, 100 * gate[kind], None, f"{100 * gate[kind]:.2f} %") for kind in GATE]
+    caption = f"What the gate does at threshold {point['eta']:g}, of all images"
+    return [
+        over("Exits over the threshold", "% of images", [one["exit_rate"] for one in drawn]),
+        over("Top-1 over the threshold", "top-1 %", [one["top1"] for one in drawn]),
+        (caption, bars(caption, rows, "% of images", sizes=PHONE)),
+    ]
+
+
+def _timing(result: Tune) -> str:
+    machines = "; ".join(
+        ", ".join(f"{key} {value}" for key, value in one.items() if value is not None)
+        for one in result["timing"]["machines"]
+    )
+    line = timing_line(result["timing"])
+    return f"{line[0].upper()}{line[1:]}. {machines}"
+
+
+def _images(listed: Sequence[Mistake], kind: str, thumbnails: Pictures) -> list[dict[str, Any]]:
+    """The images that have a picture, or the first ones without."""
+    count = len(thumbnails[kind]) if kind in thumbnails else 24
+    return [
+        {**one, "picture": _data_uri(thumbnails, kind, place) if kind in thumbnails else None}
+        for place, one in enumerate(listed[:count])
+    ]
+
+
+def _data_uri(thumbnails: Pictures, kind: str, place: int) -> str:
+    """A picture with its target blocks outlined and the others darkened, as a JPEG inside the page."""
+    import cv2
+
+    from ...runtime.sinks.overlay import draw_targets
+
+    picture = np.ascontiguousarray(thumbnails[kind][place][..., ::-1])
+    targets = tuple(int(block) for block in thumbnails[f"{kind}_targets"][place])
+    draw_targets(picture, (0, 0, *picture.shape[:2]), int(thumbnails["grid"]), targets)
+    ok, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert ok
+    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}"

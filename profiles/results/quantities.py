@@ -1,0 +1,14 @@
+"""Numbers of a result with their ranges: beyond them neither a figure nor a table can show one. NaN lies in none."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+LARGEST = 10**15
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Scalar = Any  # shown as it stands

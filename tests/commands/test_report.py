@@ -1,0 +1,155 @@
+"""sacvit-report as a user calls it, on what the other commands wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sacvit.commands import profile, tune
+from sacvit.commands.report import main
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+ROOT = Path(__file__).parents[1]
+LOG = ROOT / "profiles" / "tegrastats" / "agx-orin-jp6-root.txt"
+BUNDLE = ROOT / "runtime" / "bundles" / "typed"
+
+
+@pytest.fixture(scope="module")
+def run(plain_bundle, tmp_path_factory):
+    """A folder of sacvit-profile --out: a chain and its plain ViT."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    engines = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--power", "none"]
+    plain = ["--plain", str(plain_bundle / "plain.onnx"), "--threshold", "0.2,0.4"]
+    assert profile.main([*engines, *plain, "--iterations", "20", "--warmup-ms", "1", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A folder of sacvit-tune --out."""
+    home = tmp_path_factory.mktemp("tuned")
+    shutil.copytree(BUNDLE, home / "bundle")
+    for index in range(40):
+        folder = home / "photos" / ["ant", "bee", "cat", "dog", "emu"][index % 5]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        assert cv2.imwrite(str(folder / f"{index}.png"), cv2.resize(picture, (32, 32)))
+    engines = ["--engine", str(home / "bundle" / "ee.onnx"), str(home / "bundle" / "sac.onnx"), "--provider", "cpu"]
+    assert tune.main([*engines, "--data", str(home / "photos"), "--out", str(home / "out")]) == 0
+    return home / "out"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fails(arguments, code, *words, capsys):
+    assert main([str(argument) for argument in arguments]) == code
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+
+
+def test_a_profile_becomes_a_page_in_its_folder_and_a_summary(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "report.html").unlink()
+    assert main([str(folder)]) == 0
+    told = capsys.readouterr()
+    assert "=== sacvit ===" in told.out and f"written: {folder / 'report.html'}" in told.err
+    assert "What the chain costs" in (folder / "report.html").read_text()
+
+
+def test_a_tune_run_becomes_a_page_where_out_says(tuned, here, capsys):
+    assert main([str(tuned), "--out", "a.html"]) == 0
+    assert (
+        "on the report split" in capsys.readouterr().out and "Accuracy against speed" in (here / "a.html").read_text()
+    )
+
+
+def test_two_profiles_are_set_side_by_side(run, here, capsys):
+    other = shutil.copytree(run, here / "other")
+    text = (other / "profile.json").read_text().replace('"batch": 1', '"batch": 2')
+    (other / "profile.json").write_text(text)
+    assert main([str(run), str(other)]) == 0
+    out, page = capsys.readouterr().out, (here / "comparison.html").read_text()
+    assert "different: batch: 1 | 2" in out and "batch: 1 | 2" in page and 'aria-label="B over A"' in page
+
+
+def test_a_run_against_itself_has_ratios_of_one_and_no_difference(run, capsys):
+    assert main(["--text", str(run), str(run)]) == 0
+    out = capsys.readouterr().out
+    ratios = re.findall(r"(\d+\.\d{3})  (?:ms|images/s)$", out, re.MULTILINE)
+    assert "different" not in out and ratios and set(ratios) == {"1.000"}
+
+
+def test_several_tune_runs_are_one_figure(tuned, here, capsys):
+    assert main([str(tuned), str(tuned), str(tuned)]) == 0
+    assert (here / "comparison.html").read_text().count('<p class="verdict">') == 3
+
+
+def test_a_log_becomes_a_page_with_power_load_and_temperatures(here, capsys):
+    assert main([str(LOG)]) == 0
+    page = (here / "agx-orin-jp6-root.html").read_text()
+    assert {"Power", "GPU load", "Temperature", "Memory"} <= set(re.findall(r'aria-label="([^"]*)"', page))
+
+
+def test_json_is_the_samples_and_no_page(here, capsys):
+    assert main([str(LOG), "--json"]) == 0
+    assert all(json.loads(line) for line in capsys.readouterr().out.splitlines()) and not list(here.iterdir())
+
+
+def test_text_needs_neither_matplotlib_nor_jinja2_and_a_page_says_how_to_get_them(run, tuned, tmp_path):
+    """In a process of its own, as on a device."""
+    blocked = "import sys\nfor name in ('matplotlib', 'jinja2'): sys.modules[name] = None\n"
+    code = f"{blocked}from sacvit.commands.report import main\nsys.exit(main(sys.argv[1:]))"
+
+    def call(*arguments):
+        words = [str(argument) for argument in arguments]
+        return subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+
+    for given in ([run], [tuned], [run, run], [tuned, tuned], [LOG]):
+        done = call("--text", *given)
+        assert done.returncode == 0 and done.stdout, done.stderr
+    done = call(run)
+    assert done.returncode == 1 and "pip install 'sacvit[report]'" in done.stderr and "=== sacvit ===" in done.stdout
+
+
+def test_words_of_others_cannot_steer_the_terminal(run, here, capsys):
+    text = (run / "profile.json").read_text().replace('"images": "', '"images": "\\u001b]0;owned\\u0007')
+    (here / "x.json").write_text(text)
+    assert main(["--text", "x.json"]) == 0
+    out = capsys.readouterr().out
+    assert "owned" in out and "\x1b" not in out and "\x07" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nowhere"], 1, "nowhere cannot be read: No such file"),
+        (["."], 1, "holds neither profile.json nor tune.json"),
+        (["RUN", "TUNED"], 2, "give one path, two profiles, or several tune runs"),
+        (["RUN", "RUN", "RUN"], 2, "give one path, two profiles, or several tune runs"),
+        (["LOG", "LOG"], 2, "give one path, two profiles, or several tune runs"),
+        (["RUN", "--json"], 2, "--json is for a tegrastats log"),
+        (["RUN", "--out", "x.txt"], 2, "give a name that ends in .html"),
+        (["RUN", "--out", "no/x.html"], 1, "the folder no does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_that_cannot_be_are_refused(arguments, code, words, run, tuned, here, capsys):
+    known = {"RUN": run, "TUNED": tuned, "LOG": LOG}
+    fails([known.get(argument, argument) for argument in arguments], code, words, capsys=capsys)

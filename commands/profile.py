@@ -148,12 +148,12 @@ def tuned_top1(engine: Path, threshold: float) -> dict[str, Any] | None:
 
     record = read_record(engine)
     try:
-        entry = own_manifest(engine, record).get("tuned", {}).get(record.precision)
+        entry = own_manifest(engine, record).tuned.get(record.precision)
     except UsageError:
         return None
-    if not isinstance(entry, dict) or entry.get("threshold") != threshold or "report" not in entry:
+    if entry is None or entry.threshold != threshold or "top1" not in entry.report:
         return None
-    return {"value": entry["report"]["top1"], "threshold": threshold, "data": entry["data"]["report"]}
+    return {"value": entry.report["top1"], "threshold": threshold, "data": entry.data.get("report")}
 
 
 def request_of(options: argparse.Namespace) -> Request:

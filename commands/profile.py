@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, cast
 from ..bundle.errors import EXIT_INTERRUPTED, ConfigError, EngineError, UsageError
 from ..machine.terminal import terminal_safe
 from ..profiles.power.open import AUTO, choices, choices_help
+from ..runtime.engines.options import EngineOptions
 from .frame import new_parser, run_command, stop_on_signals
+from .options import add_options
 
 if TYPE_CHECKING:
     from ..profiles.results.profile_shape import Profile
@@ -42,9 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--threshold", metavar="ETA", help="0.7, a list 0.5,0.7 or a range 0.4:0.9:0.05 (default: stored)"
     )
     what.add_argument("--batch", type=int, help="images a pass (default: 1; offline: the most)")
-    what.add_argument(
-        "--provider", choices=("auto", "cpu", "cuda", "tensorrt"), default="auto", help="of .onnx engines"
-    )
+    add_options(parser, EngineOptions)
     how = parser.add_argument_group("how")
     length = how.add_mutually_exclusive_group()
     length.add_argument(

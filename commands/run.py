@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 from ..machine.terminal import terminal_safe
+from ..runtime.engines.options import EngineOptions
 from .frame import new_parser, run_command, stop_on_signals
+from .options import add_options
 
 if TYPE_CHECKING:
     from ..runtime.chain.pipeline import Pipeline
@@ -40,12 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, help="eta in [0, 1] instead of the stored one")
     parser.add_argument("--fit", choices=("crop", "stretch"), help="how a frame becomes square (default: as exported)")
     parser.add_argument("--batch", type=int, default=1, help="frames a pass (default: %(default)s)")
-    parser.add_argument(
-        "--provider",
-        choices=("auto", "cpu", "cuda", "tensorrt"),
-        default="auto",
-        help="what ONNX Runtime runs .onnx engines on (auto: CUDA where it works, else the CPU)",
-    )
+    add_options(parser, EngineOptions)
     parser.add_argument(
         "--overlap",
         action="store_true",

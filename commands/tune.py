@@ -7,7 +7,6 @@ import json
 import logging
 import platform
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, cast
 
 from ..bundle.errors import SacvitError, UsageError
 from ..machine.terminal import terminal_safe
+from ..runtime.engines.options import EngineOptions
 from .frame import new_parser, run_command
+from .options import add_options
 
 if TYPE_CHECKING:
     from ..profiles.results.tune_shape import Tune
@@ -49,9 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--profile", type=Path, metavar="DIR", help="energy, from sacvit-profile --out DIR of these engines"
     )
     parser.add_argument("--batch", type=int, default=1, help="images a pass; times are a pass's (default: %(default)s)")
-    parser.add_argument(
-        "--provider", choices=("auto", "cpu", "cuda", "tensorrt"), default="auto", help="of .onnx engines"
-    )
+    add_options(parser, EngineOptions)
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument(
         "--point",
@@ -73,18 +72,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def tune_command(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
+    from ..bundle.folders import locked_folder
 
+    with locked_folder(options.out):
+        return tune_into(options)
+
+
+def tune_into(options: argparse.Namespace) -> int:
+    """The run, into an output folder that no other command writes to."""
     from ..bundle.stored_gate import own_manifest
     from ..images.class_names import read_class_names
+    from ..machine.progress import Progress
     from ..profiles.reports.tune_text import summary_lines
     from ..profiles.tuning.rules import rule_of
     from ..profiles.tuning.tune import tune
     from ..runtime.chain.pipeline import CHUNK, Pipeline
 
     rule = rule_of(options.point, options.min_top1, options.max_ms, options.exit_rate)
-    if options.out.exists() and not options.out.is_dir():
-        raise UsageError(f"--out {options.out} is a file; give a folder")
     pipeline = Pipeline.load(options.engine[0], options.engine[1], provider=options.provider)
     most = pipeline.ee.capacity or CHUNK
     if not 1 <= options.batch <= most:
@@ -93,12 +97,7 @@ def tune_command(options: argparse.Namespace) -> int:
     labels = None if options.labels is None else read_class_names(options.labels, "--labels", classes)
     if rule is not None:
         own_manifest(options.engine[0], pipeline.ee.record)  # before minutes of work
-    with tqdm(unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with Progress("answer", unit="image") as progress:
         found = tune(
             pipeline,
             options.data,
@@ -110,7 +109,7 @@ def tune_command(options: argparse.Namespace) -> int:
             plain=options.plain,
             provider=options.provider,
             rule=rule,
-            progress=progress,
+            progress=progress.reach,
             tell=logger.info,
         )
     found.result.update(

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from sacvit.bundle.errors import GuardError
+from sacvit.export.plans.request import BuildRequest
 
 HERE = Path(__file__).parent
 API = HERE.parent / "fake_gpu" / "tensorrt" / "api"
@@ -122,10 +123,10 @@ def used(fake_gpu, tmp_path, call_store) -> Any:
                 fake_gpu.become(version, "always")  # no plan passes its check: every rung is built
                 fake_gpu.reset()
                 with pytest.raises(GuardError):
-                    module.build(BUNDLE, tmp_path / "none", wanted="int8", batches=batches)
+                    module.build(BUNDLE, tmp_path / "none", BuildRequest(family="int8", batches=batches))
                 calls |= fake_gpu.tensorrt.CALLS
                 fake_gpu.become(version)
-                plans = module.build(BUNDLE, tmp_path / f"{len(batches)}", wanted="fp16", batches=batches)
+                plans = module.build(BUNDLE, tmp_path / f"{len(batches)}", BuildRequest(family="fp16", batches=batches))
                 pipeline = Pipeline.load(plans.ee, plans.sac)
                 pipeline.image_slots(1)[:] = 0
                 pipeline.run(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sacvit.bundle.records import encode_record
 from sacvit.commands.profile import main, parse_thresholds, tuned_top1
 
 
@@ -227,7 +228,7 @@ def test_top1_is_what_was_tuned_for_the_threshold_that_is_measured(threshold, va
     bundle = shutil.copytree(plain_bundle, tmp_path / "bundle")
     manifest = json.loads((bundle / "sacvit.json").read_text())
     entry = {"threshold": 0.3, "temperature": 1.0, "point": "fast", "report": {"top1": 0.94}, "data": {"report": "val"}}
-    (bundle / "sacvit.json").write_text(json.dumps({**manifest, "tuned": {"fp32": entry}}))
+    (bundle / "sacvit.json").write_bytes(encode_record({**manifest, "tuned": {"fp32": entry}}))
     found = tuned_top1(bundle / "ee.onnx", threshold)
     assert (found and found["value"]) == value
 

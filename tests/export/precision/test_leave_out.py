@@ -207,7 +207,7 @@ def judging(monkeypatch):
         cascade = {
             "left": {},
             "reference": SimpleNamespace(sac=None if stage == "EE" else "a session"),
-            "int8": lambda stage: None,
+            "quantised": lambda *_: None,
             "images": SimpleNamespace(labels=labels),
         }
         maker.cascade, maker.threshold = SimpleNamespace(**cascade), 0.6

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import DeviceError, EngineError, ImageError, SacvitError, UsageError
+from sacvit.bundle.records import encode_record
 from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.runtime.chain.overlap import Overlap
 from sacvit.runtime.chain.pipeline import Pipeline
@@ -344,8 +345,8 @@ def test_a_truncated_plan_is_refused_before_it_is_loaded(plans, fake_gpu, tmp_pa
 def changed(folder: Path, name: str, **entries: str) -> None:
     path = folder / f"{name}.json"
     content = json.loads(path.read_text())
-    content["record"] |= {f"sacvit.{key}": value for key, value in entries.items()}
-    path.write_text(json.dumps(content))
+    content["record"] |= entries
+    path.write_bytes(encode_record(content))
 
 
 @pytest.mark.parametrize(
@@ -366,7 +367,7 @@ def test_a_plan_that_tensorrt_does_not_load_tells_its_reason(plans, tmp_path):
     path = folder / "ee.plan"
     path.write_bytes(b"x" + path.read_bytes()[1:])
     content = json.loads((folder / "ee.plan.json").read_text())
-    (folder / "ee.plan.json").write_text(json.dumps(content | {"plan_sha256": sha256_of(path)}))
+    (folder / "ee.plan.json").write_bytes(encode_record(content | {"plan_sha256": sha256_of(path)}))
     with pytest.raises(
         EngineError, match=r"TensorRT does not load it: .*magicTag mismatch.* Build it here: sacvit-build"
     ):

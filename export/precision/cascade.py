@@ -17,6 +17,7 @@ import onnx
 from tqdm import tqdm
 
 from ...bundle.gating import may_exit
+from ...bundle.precision import PRECISIONS, file_name
 from ...bundle.preprocess import ImageU8
 from ...calibration.activations import observe
 from ...calibration.onnx_session import Arrays, Pair
@@ -25,6 +26,7 @@ from ...calibration.quantizers import QUANTIZERS
 from ...calibration.range_cache import CacheKey, Ranges, read_ranges, write_ranges
 from ...calibration.threshold import match_exit_rate
 from ...images.calibration_set import ImageSet
+from ..checks.lint import require_clean
 from .options import STAGES, Models, Report, Stage, default_cache
 from .request import PrecisionOptions
 
@@ -94,7 +96,11 @@ class Cascade:
     def quantised(self, stage: Stage, quantizer: str = "int8") -> onnx.ModelProto:
         """A stage with its layers quantised, but for what --auto left out and layers whose input is always 0."""
         left = [*self.dead(stage), *self.left[stage]]
-        return QUANTIZERS[quantizer](self.fp32[stage], self.ranges[stage].ranges, left)
+        model = QUANTIZERS[quantizer](self.fp32[stage], self.ranges[stage].ranges, left)
+        for row in PRECISIONS:
+            if row.quantizer == quantizer and row.body == "fp32":
+                require_clean(file_name(stage, row.name), model, row.name)
+        return model
 
     def dead(self, stage: Stage) -> list[str]:
         """Layers whose input was 0 on every image: nobody knows their range."""

@@ -18,6 +18,7 @@ pytest.importorskip("torch")
 from sacvit.bundle.errors import GuardError, SacvitError
 from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.qdq_placement import as_step
+from sacvit.calibration.quantizers import QUANTIZERS
 from sacvit.calibration.sensitivity import Effect
 from sacvit.export.precision import cascade, variants
 from sacvit.export.write_bundle import build_pair
@@ -140,10 +141,10 @@ def decompose(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.fixture
 def after_qdq(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
     """A function that changes every INT8 graph right after its Q/DQ pairs were inserted."""
-    original = cascade.insert_qdq
+    original = QUANTIZERS["int8"]
 
     def plant(change: Change) -> None:
-        monkeypatch.setattr(cascade, "insert_qdq", lambda *given: change(original(*given)))
+        monkeypatch.setitem(QUANTIZERS, "int8", lambda *given: change(original(*given)))
 
     return plant
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import struct
 import sys
 import tempfile
 import threading
@@ -44,6 +45,8 @@ PEAK_MIB = 1024  # above the warm state: two decoders with pictures of 50 millio
 HURT = b"incomplete string data"
 DEFECT = b"The reason is in the server's log"
 Request = tuple[bytes, bytes, dict[str, str]]  # JSON, the bytes behind it, HTTP headers
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_ENDS = ((b"IDAT", b"IEND"), (b"IDAT", b"IEND"), (b"IEND",), (b"IDAT", b"fcTL", b"fdAT", b"IEND"), ())
 PIXELS = b"P6\n32 32\n255\n" + bytes(3072)
 SIDES = (0, 1, 2, 3, 5, 31, 32, 33, 64, 500, 4000, 2**16, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1)
 
@@ -55,7 +58,7 @@ class Damage:
         self.random, self.pictures = random_, pictures
         self.kinds: list[Callable[[], Request]] = [
             *(self.shape, self.kind, self.size, self.element, self.parameter, self.output),
-            *(self.picture, self.picture, self.several, self.text, self.json_data, self.header),
+            *(self.picture, self.picture, self.png, self.several, self.text, self.json_data, self.header),
         ]
 
     def draw(self) -> tuple[str, Request]:
@@ -110,6 +113,28 @@ class Damage:
 
     def picture(self) -> Request:
         return request([1, 1], elements(self.damaged(self.random.choice(self.pictures))))
+
+    def png(self) -> Request:
+        """Chunks with right lengths and checksums, in any order: also those of animations."""
+        side = self.random.choice((1, 64, 64, 64, 64, 64, 64, 64, 7000))
+        start = struct.pack(">IIBBBBB", side, side, 8, self.random.choice((0, 2, 3, 6)), 0, 0, 0)
+        frame = struct.pack(">IIIIIHHBB", 0, *self.random.choices((0, 1, 64, 7000, 2**31 - 1), k=4), 1, 1, 0, 0)
+        bodies = {
+            b"IHDR": start,
+            b"IDAT": zlib.compress(bytes(64 * 193)),
+            b"acTL": struct.pack(">II", self.random.choice((0, 1, 3, 2**31)), 0),
+            b"fcTL": frame,
+            b"fdAT": bytes(4) + zlib.compress(bytes(64 * 193)),
+            b"PLTE": bytes(self.random.choice((0, 3, 768, 900))),
+            b"tRNS": bytes(self.random.choice((0, 1, 6, 256))),
+            b"iCCP": b"a\0\0" + zlib.compress(bytes(1 << 20)),
+            b"zTXt": b"a\0\0" + zlib.compress(bytes(1 << 20)),
+            b"eXIf": b"II*\0" + self.random.randbytes(30),
+            b"IEND": b"",
+        }
+        kinds = [*self.random.choices(list(bodies), k=self.random.randint(0, 5)), *self.random.choice(PNG_ENDS)]
+        file = PNG + chunk(b"IHDR", start) + b"".join(chunk(kind, bodies[kind]) for kind in kinds)
+        return request([1, 1], elements(file + self.random.choice((b"", b"", self.random.randbytes(6)))))
 
     def several(self) -> Request:
         """Sound and damaged files in one request."""
@@ -200,14 +225,17 @@ def seed_pictures() -> list[bytes]:
         (".tif", []),
     ]
     files = [cv2.imencode(suffix, shown, given)[1].tobytes() for suffix, given in options]
-    start = b"\x89PNG\r\n\x1a\n"
+    turned = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)  # one tag: turn it by 90 degrees
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + turned
+    jpeg = next(file for file in files if file.startswith(b"\xff\xd8"))
+    files.append(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + jpeg[2:])
 
     def header(width: int, height: int) -> bytes:
-        return chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0]))
+        return PNG + chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0]))
 
     rows = chunk(b"IDAT", zlib.compress(bytes(64 * 193))) + chunk(b"IEND", b"")
-    files += [start + header(100_000, 100_000) + rows, start + header(7000, 7000) + rows, start + header(64, 0) + rows]
-    files += [start + header(64, 64) + chunk(b"IDAT", b"x" * 20, claimed) for claimed in (2**31 - 16, 2**32 - 1, 2**24)]
+    files += [header(100_000, 100_000) + rows, header(7000, 7000) + rows, header(64, 0) + rows]
+    files += [header(64, 64) + chunk(b"IDAT", b"x" * 20, claimed) for claimed in (2**31 - 16, 2**32 - 1, 2**24)]
     return [*files, ppm(shown), b"GIF89a" + bytes(20), b"", b"\xff\xd8\xff", b"RIFF\xff\xff\xff\xffWEBPVP8 "]
 
 
@@ -259,7 +287,7 @@ class Fuzz:
         if self.server.process.poll() is not None:
             fault = f"the server ended with {self.server.process.poll()} after a request of kind {kind}"
         elif DEFECT in content or b"Stub process" in content:
-            fault = f"a request of kind {kind} met a defect: {content[:300]!r}"
+            fault = f"a request of kind {kind} met a defect: {content[:300]!r}\n{self.server.tail()}"
         elif place is not None and (status != 200 or not self.is_right(place, content)):
             fault = f"a good request was answered with {status} {content[:300]!r}"
         with self._lock:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
-from .headers import Size
+from .headers import Size, plain_png
 from .kinds import HEAD_BYTES, kind_of
 
 MAX_PICTURE_BYTES = 256 << 20
@@ -75,6 +75,8 @@ def decode_picture(content: bytes, name: str) -> ImageU8:
         raise ImageError(
             f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS >> 20} Mi. Scale it down first"
         )
+    if kind == "PNG":
+        content = plain_png(content)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as reason:

@@ -16,6 +16,7 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that 
 JPEG_WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD8)])  # TEM, RST0 .. RST7
 JPEG_CODE = re.compile(rb"[^\xff]")  # of a marker, behind one or more FF
 SOS, EOI = 0xDA, 0xD9
+PNG_PLAIN = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"])
 TIFF_WIDTH, TIFF_HEIGHT = 256, 257
 TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}  # of whole numbers: SHORT, LONG, LONG8
 MOST_PARTS = 1 << 16  # segments, chunks or tags of a header: a file of 64 MB could hold 32 million, which take a minute
@@ -59,21 +60,42 @@ def jpeg_size(file: bytes) -> Size:
     raise ValueError("is a JPEG that was cut short: it has no end marker")
 
 
-def png_size(file: bytes) -> Size:
-    """Also checks the lengths of all chunks: a decoder makes room for what a chunk claims before it reads it."""
-    place, size = 8, None
+def png_chunks(file: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG up to its IEND: kind, and where the chunk begins and ends.
+
+    The lengths of all are checked: a decoder makes room for what a chunk claims before it reads it. OpenCV 4.11 also reads
+    behind IEND where there was no IDAT.
+    """
+    place, kinds = 8, set[bytes]()
     for _ in range(MOST_PARTS):
         if place + 12 > len(file):
             raise ValueError("is a PNG that was cut short: a chunk is longer than the file, or the last one is missing")
         length, kind = struct.unpack_from(">I4s", file, place)
-        if size is None:
-            if kind != b"IHDR" or length != 13:
-                raise ValueError("is a PNG without a header")
-            size = struct.unpack_from(">II", file, place + 8)
-        place += 12 + length
+        if (kind == b"IHDR") == bool(kinds) or (kind == b"IHDR" and length != 13):
+            raise ValueError("is a PNG without a header, or with two")
+        start, place = place, place + 12 + length
+        kinds.add(kind)
+        if place <= len(file):
+            yield kind, start, place
         if kind == b"IEND" and place <= len(file):
-            return size[0], size[1]
+            if b"IDAT" not in kinds:
+                raise ValueError("is a PNG without a picture")
+            return
     raise ValueError(f"is a PNG of more than {MOST_PARTS} chunks")
+
+
+def png_size(file: bytes) -> Size:
+    starts = [start for kind, start, _ in png_chunks(file) if kind == b"IHDR"]
+    width, height = struct.unpack_from(">II", file, starts[0] + 8)
+    return width, height
+
+
+def plain_png(file: bytes) -> bytes:
+    """The PNG with nothing in it but one still picture, its colours and the way to turn it.
+
+    OpenCV 4.11 crashes on animations that are damaged, and takes gigabytes for texts and profiles that unfold to them.
+    """
+    return file[:8] + b"".join(file[start:end] for kind, start, end in png_chunks(file) if kind in PNG_PLAIN)
 
 
 def bmp_size(file: bytes) -> Size:

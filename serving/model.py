@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from ..bundle.errors import SacvitError
+from ..bundle.errors import SacvitError, UsageError
 from ..images.opencv import silence_opencv
 from ..runtime.chain.gate import Gate
 from ..runtime.chain.pipeline import Pipeline, Result
@@ -69,7 +69,10 @@ class TritonPythonModel:
 
     def _read(self, request: Any) -> tuple[list[Fill], float]:
         pictures = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
-        threshold = threshold_of(request.parameters(), self.about.threshold)
+        try:
+            threshold = threshold_of(request.parameters(), self.about.threshold)
+        except ValueError as reason:  # Triton hands bytes over as they came
+            raise UsageError(f"the parameters are no JSON in UTF-8: {reason}") from None
         return fills_of(pictures, self.about.preprocessing), threshold
 
     def finalize(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.images.headers import png_size
+from sacvit.images.headers import plain_png, png_size
 from sacvit.images.kinds import KINDS, kind_of
 
 SUFFIXES = [".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm", ".pgm"]
@@ -107,6 +107,25 @@ def test_a_png_chunk_that_is_longer_than_the_file_is_refused(claim: int) -> None
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
     with pytest.raises(ValueError, match="a chunk is longer than the file"):
         png_size(b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", claim) + b"IDAT" + b"x" * 20)
+
+
+def png_of(*kinds: bytes) -> bytes:
+    """Chunks of 13 bytes each, as IHDR has."""
+    body = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", 13) + kind + body + bytes(4) for kind in kinds)
+
+
+def test_what_a_still_picture_does_not_need_is_left_out_of_a_png() -> None:
+    file = png_of(b"IHDR", b"acTL", b"iCCP", b"PLTE", b"tRNS", b"fcTL", b"IDAT", b"IDAT", b"fdAT", b"eXIf", b"IEND")
+    kept = png_of(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IDAT", b"eXIf", b"IEND")
+    assert plain_png(file + b"behind it") == kept
+
+
+@pytest.mark.parametrize("kinds", [(b"IHDR", b"IEND"), (b"IDAT", b"IEND"), (b"IHDR", b"IHDR", b"IDAT", b"IEND")])
+def test_a_png_without_one_header_and_a_picture_is_refused(kinds: tuple[bytes, ...]) -> None:
+    """OpenCV 4.11 reads behind the end of a file that has no picture, and takes what it finds there for a length."""
+    with pytest.raises(ValueError, match="without a"):
+        png_size(png_of(*kinds))
 
 
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0) + bytes(4)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import zlib
@@ -65,12 +66,12 @@ def file_of(picture: np.ndarray, suffix: str = ".png") -> bytes:
     return cv2.imencode(suffix, picture[:, :, ::-1])[1].tobytes()
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
 def bomb() -> bytes:
     """A PNG of a few bytes that claims 100 000 x 100 000 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
     header = (100_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
@@ -164,6 +165,22 @@ def test_a_bad_request_is_told_what_is_wrong(
         require_same(ask(http, made, ppm(pictures[0])), [pipeline(pictures[0])])
 
 
+def post(server: LocalServer, header: bytes, content: bytes) -> tuple[int, str]:
+    """What a client may send that uses no library."""
+    with closing(HTTPConnection(server.url, timeout=60)) as connection:
+        length = {"Inference-Header-Content-Length": str(len(header))}
+        connection.request("POST", "/v2/models/sacvit/infer", header + content, length)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def test_a_parameter_that_is_not_utf_8_is_the_clients_fault(python_server: LocalServer) -> None:
+    given = {"name": "image", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": 4}}
+    header = json.dumps({"inputs": [given], "parameters": {"X": 1}}).encode().replace(b"X", b"\x88")
+    status, answer = post(python_server, header, bytes(4))
+    assert status == 400 and "the parameters are no JSON in UTF-8" in answer
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "content", "message"),
     [
@@ -179,14 +196,8 @@ def test_a_shape_that_no_memory_holds_ends_nobody(
 ) -> None:
     """Of an input of numbers, Triton 2.51 makes an array of such a shape outside of our code, and its stub is gone."""
     given = {"name": "image", "shape": shape, "datatype": kind, "parameters": {"binary_data_size": len(content)}}
-    header = json.dumps({"inputs": [given]}).encode()
-    connection = HTTPConnection(python_server.url, timeout=60)
-    with closing(connection):
-        connection.request(
-            "POST", "/v2/models/sacvit/infer", header + content, {"Inference-Header-Content-Length": str(len(header))}
-        )
-        answer = connection.getresponse()
-        assert answer.status == 400 and message in answer.read().decode()
+    status, answer = post(python_server, json.dumps({"inputs": [given]}).encode(), content)
+    assert status == 400 and message in answer
     with http.InferenceServerClient(python_server.url) as made:
         ask(http, made, ppm(pictures[0]))
 
@@ -203,6 +214,19 @@ def test_a_client_that_asks_for_the_classes_of_an_output_does_not_end_the_server
         given.set_data_from_numpy(np.array([[file] for file in ppm(*pictures[:2])], object))
         answer = made.infer("sacvit", [given], outputs=[protocol.InferRequestedOutput(name, class_count=2)])
         assert len(answer.as_numpy(name)) == 2 and made.is_server_live()
+
+
+def test_a_damaged_animation_does_not_end_the_process_that_decodes_it(
+    python_server: LocalServer, pipeline: Pipeline, pictures: np.ndarray
+) -> None:
+    """OpenCV 4.11 crashes on frames that are larger than the picture: a segmentation fault for 200 bytes."""
+    still = file_of(pictures[0])  # of an encoder that writes one IDAT
+    frame = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 0, 7000, 64, 1, 1, 1, 0, 0))
+    rows = still[33:-12]
+    animated = still[:33] + frame + chunk(b"acTL", struct.pack(">II", 3, 0)) + rows + frame
+    animated += chunk(b"fdAT", bytes(4) + rows[8:-4]) + still[-12:]
+    with http.InferenceServerClient(python_server.url) as made:
+        require_same(ask(http, made, [animated]), [pipeline(pictures[0])])
 
 
 def test_a_damaged_picture_writes_nothing_into_the_server_s_log(python_server: LocalServer) -> None:

@@ -89,7 +89,7 @@ def test_a_file_that_is_missing_or_too_large_is_refused(tmp_path, monkeypatch):
         (lambda mode: mode["power"].pop("scope"), "'scope' is missing"),
         (
             lambda mode: mode["contenders"].update(dict.fromkeys(map(str, range(300)), mode["contenders"]["eta 0.5"])),
-            "limit",
+            "of length <= 250",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sacvit.bundle.gating import may_exit
 from sacvit.profiles.tuning.curve import (
     POINTS,
     Judged,
@@ -116,7 +117,7 @@ def test_the_gate_s_shares_add_up(judged, eta):
 @given(JUDGED, st.floats(0, 1))
 def test_top1_is_what_exited_right_and_what_sac_has_right(judged, eta):
     at = judge_at(judged, eta)
-    both = ~(judged.confidence >= np.float32(eta)) & judged.ee_right & judged.sac_right
+    both = ~may_exit(judged.confidence, eta) & judged.ee_right & judged.sac_right
     expected = at.gate["exited right"] + at.gate["rescued"] + both.mean()
     assert at.top1 == pytest.approx(expected, abs=1e-12)
 

@@ -116,7 +116,7 @@ def _validity(valid: bool | None) -> str:
     return {
         True: "No disturbance was detected during the measurement.",
         None: KILLED,
-        False: "Invalid: the state of the machine changed during the measurement. Do not use these numbers.",
+        False: "Invalid: the measurement was disturbed. Do not use these numbers.",
     }[valid]
 
 
@@ -144,7 +144,11 @@ def _cards(mode: Mode) -> list[tuple[str, str, str]]:
     told = (mode["break_even"]["by_threshold"] or {}).get(name, {}).get("latency")
     if told is not None:
         found.append(
-            ("speed against the plain ViT", f"{told['gain']:.2f}x", f"break-even at {told['exit_rate']:.0%} exits")
+            (
+                "speed against the plain ViT",
+                f"{told['gain']:.2f}x",
+                f"{told['verdict']}; break-even at {told['exit_rate']:.0%} exits",
+            )
         )
     return found
 

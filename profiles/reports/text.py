@@ -86,7 +86,7 @@ def load_lines(mode: Mode) -> list[str]:
     told = [f"{said} {max(values):.1%}" for said, values in shares if values]
     queue = max(one["running_mean"] for one in loads)
     repeated = sum(one["repeated_windows"] for one in loads)
-    again = f"; {repeated} windows were measured again" if repeated else ""
+    again = f"; {repeated} window{'s' * (repeated != 1)} measured again" if repeated else ""
     return [f"worst window: {', '.join(told)} of the processor time, run queue {queue:.1f}{again}"]
 
 

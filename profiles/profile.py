@@ -25,7 +25,7 @@ from .timing.trtexec import summary_lines, write_times
 
 @dataclass(frozen=True)
 class Run:
-    """A profile that goes on: its subject, where it is stored, and whom it tells what."""
+    """A profile in progress: its subject, its store, and where news of it goes."""
 
     subject: Subject
     store: Store
@@ -70,7 +70,7 @@ def _sweep_modes(run: Run, modes: PowerModes) -> None:
             try:
                 modes.switch(mode)
             except SacvitError as reason:
-                run.tell(f"power mode {mode} is left out: {reason}")
+                run.tell(f"power mode {mode} is skipped: {reason}")
                 run.store.add("skipped", {"mode": mode, "reason": str(reason)})
                 continue
             _measure_mode(run, mode)
@@ -83,7 +83,7 @@ def _measure_mode(run: Run, mode: int | None) -> None:
     request, store, contenders = run.subject.request, run.store, run.subject.contenders()
     order = missing_windows(store, contenders, mode, request.rounds)
     if not order:
-        run.tell(f"{store.folder} holds all of {'this' if mode is None else f'power mode {mode}'} already")
+        run.tell(f"{store.folder} already holds all windows{'' if mode is None else f' of power mode {mode}'}")
         return
     source = run.open_source(request.power, on_gpu=run.subject.pipeline.ee.on_gpu)
     try:

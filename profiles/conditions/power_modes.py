@@ -39,11 +39,11 @@ class PowerModes:
         self._half_done = False  # a call did not come to its end: what the machine is in now is not what its note says
 
     def current(self) -> PowerMode:
-        """The mode in use. Raises DeviceError on a machine that tells none."""
+        """The mode in use. Raises DeviceError on a machine that reports none."""
         mode, _ = read_power_mode(self._root, self._command, self._limit_s)
         if mode is None:
             raise DeviceError(
-                f"this machine tells no power mode: no /{NVPMODEL_STATUS}, and `{self._command} -q` gives none."
+                f"this machine reports no power mode: no /{NVPMODEL_STATUS}, and `{self._command} -q` gives none."
                 " --power-modes is for a Jetson; inside a container, mount the file and the tool"
             )
         return mode
@@ -94,8 +94,8 @@ class PowerModes:
                 self._set(mode.id)
         except (DeviceError, KeyboardInterrupt) as reason:
             raise DeviceError(
-                f"THE POWER MODE IS NOT {mode} AGAIN: {str(reason) or 'interrupted'}."
-                f" Put it back by hand: sudo {self._command} -m {mode.id}"
+                f"the power mode was NOT restored to {mode}: {str(reason) or 'interrupted'}."
+                f" Restore it by hand: sudo {self._command} -m {mode.id}"
             ) from None
 
     def _set(self, mode_id: int) -> None:
@@ -124,7 +124,7 @@ class PowerModes:
         elif complains:
             reason = f"was not set: {self._command} ended with {code}"
         else:
-            reason = f"was not set, and {self._command} does not say why"
+            reason = f"was not set, and {self._command} gives no reason"
         raise DeviceError(f"power mode {mode} {reason}. In use: {now}{said}")
 
 

@@ -34,7 +34,10 @@ MEASURING = ("tegrastats", "jtop")
 
 @dataclass(frozen=True)
 class MachineState:
-    """One look at the machine. power_mode_source: the file or command that told it; nvpmodel_table: 12 hex of SHA-256."""
+    """One look at the machine.
+
+    power_mode_source: the file or command that it was read from. nvpmodel_table: the first 12 hex digits of its SHA-256.
+    """
 
     board: str | None = None
     l4t: str | None = None

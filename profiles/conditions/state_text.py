@@ -82,7 +82,7 @@ def _nvml_text(nvml: NvmlState) -> str:
         None if nvml.memory_mhz is None else f"memory {nvml.memory_mhz} of {nvml.memory_max_mhz or '?'} MHz",
         None if nvml.temperature_c is None else f"{nvml.temperature_c} C",
         None if nvml.power_limit_mw is None else f"limit {nvml.power_limit_mw / 1e3:g} W",
-        f"clocks held by {' and '.join(nvml.reasons)}" if nvml.reasons else None,
+        f"clock reasons: {' and '.join(nvml.reasons)}" if nvml.reasons else None,
         nvml.unavailable,
     )
     return _joined(parts)

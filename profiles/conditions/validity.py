@@ -45,15 +45,15 @@ def _mode_changes(before: MachineState, after: MachineState) -> list[str]:
     old, new = before.power_mode, after.power_mode
     if old and new and (old.id != new.id or _differ(old.name, new.name)):
         texts.append(
-            f"the power mode changed from {old} to {new}; measure again, and let nothing call nvpmodel meanwhile"
+            f"the power mode changed from {old} to {new}; measure again, and keep other programs from calling nvpmodel"
         )
     if _differ(before.nvpmodel_table, after.nvpmodel_table):
         texts.append(f"/{NVPMODEL_TABLE} changed from {before.nvpmodel_table} to {after.nvpmodel_table}; measure again")
     if _differ(before.cores, after.cores):
-        texts.append(f"the cores went from {before.cores} to {after.cores}; measure again")
+        texts.append(f"the number of cores changed from {before.cores} to {after.cores}; measure again")
     limits = [state.nvml and state.nvml.power_limit_mw for state in (before, after)]
     if limits[0] and limits[1] and limits[0] != limits[1]:
-        texts.append(f"the GPU's power limit moved from {limits[0] / 1e3:g} to {limits[1] / 1e3:g} W; measure again")
+        texts.append(f"the GPU's power limit changed from {limits[0] / 1e3:g} to {limits[1] / 1e3:g} W; measure again")
     return texts
 
 
@@ -68,11 +68,11 @@ def _limit_changes(before: MachineState, after: MachineState) -> list[str]:
     texts = []
     if unpinned:
         texts.append(
-            f"pinned clocks came loose: {some(unpinned)}; {_pin_words(after)}, and measure again"
+            f"clocks are no longer pinned: {some(unpinned)}; {_pin_words(after)}, and measure again"
             + (" (nvpmodel and its service undo jetson_clocks)" if after.is_jetson else "")
         )
     if moved:
-        texts.append(f"limits of clocks moved: {some(moved)}; measure again")
+        texts.append(f"clock limits changed: {some(moved)}; measure again")
     return texts
 
 
@@ -85,19 +85,19 @@ def _slowdowns(before: MachineState, after: MachineState) -> list[str]:
         if state > 0
     ]
     if active:
-        texts.append(f"clocks were held down against heat: {some(active)}; let it cool, and turn the fan up")
+        texts.append(f"the machine throttled because of heat: {some(active)}; let it cool, and improve the cooling")
     band = _throttle_band_c(after)
     zone, hottest_c = _hottest(after)
     if band is not None and hottest_c >= band:
-        texts.append(f"{zone} is at {hottest_c:g} C, and this board slows down from {band:g} C; better cooling")
+        texts.append(f"{zone} is at {hottest_c:g} C, and this board throttles from {band:g} C on; improve the cooling")
     rises = {name: count - before.over_current.get(name, count) for name, count in after.over_current.items()}
     events = [
         f"{name} ({OVER_CURRENT.get(name, 'over-current')}) by {rise}" for name, rise in rises.items() if rise > 0
     ]
     if events:
         texts.append(
-            f"over-current events, each of which lowers the clocks for a moment, rose: {', '.join(events)};"
-            " a better supply or a lower power mode"
+            f"over-current events rose: {', '.join(events)}; each lowers the clocks for a moment. Use a better supply or a"
+            " lower power mode"
         )
     reasons = [
         f"{name} {when}"
@@ -106,7 +106,7 @@ def _slowdowns(before: MachineState, after: MachineState) -> list[str]:
         if name in BAD_REASONS
     ]
     if reasons:
-        texts.append(f"the GPU slowed itself down: {some(reasons)}; look after its cooling and its supply")
+        texts.append(f"the GPU lowered its clocks: {some(reasons)}; check its cooling and its supply")
     return texts
 
 
@@ -129,12 +129,12 @@ def _drift(before: MachineState, after: MachineState) -> list[str]:
         if abs(new.now_mhz - old.now_mhz) > DRIFT * max(old.now_mhz, new.now_mhz)
     ]
     if drifted:
-        texts.append(f"clocks that nothing holds moved: {some(drifted)}; for steady numbers {_pin_words(after)}")
+        texts.append(f"clocks that are not pinned changed: {some(drifted)}; for steady numbers {_pin_words(after)}")
     if any(REASONS[0x4] in ((look.nvml and look.nvml.reasons) or ()) for look in (before, after)):
         texts.append("the GPU ran at its power limit (SW power cap), as is normal under full load")
     zone, hottest_c = _hottest(after)
     if hottest_c >= HOT_C and _throttle_band_c(after) is None:
-        texts.append(f"{zone} is at {hottest_c:g} C; where this machine slows down is not known")
+        texts.append(f"{zone} is at {hottest_c:g} C; the temperature at which this machine throttles is not known")
     return texts
 
 
@@ -143,7 +143,7 @@ def _company(before: MachineState, after: MachineState) -> list[str]:
     others = dict.fromkeys((*before.measuring, *after.measuring))
     if others:
         texts.append(
-            f"other programs read the sensors meanwhile: {some(list(others))}; end them for undisturbed numbers"
+            f"other programs read the sensors during the run: {some(list(others))}; end them and measure again"
         )
     load, cores = before.load_1min, before.cores or 1
     if load is not None and load > max(1.0, BUSY * cores):
@@ -171,5 +171,5 @@ def _throttle_band_c(state: MachineState) -> float | None:
 
 def _pin_words(state: MachineState) -> str:
     return (
-        "run sudo jetson_clocks" if state.is_jetson else "hold them (sudo cpupower frequency-set, sudo nvidia-smi -lgc)"
+        "run sudo jetson_clocks" if state.is_jetson else "pin them (sudo cpupower frequency-set, sudo nvidia-smi -lgc)"
     )

@@ -64,6 +64,6 @@ def require_same(store: Store, mode: int | None, conditions: dict[str, Any]) -> 
         if before is not None and different:
             told = "; ".join(f"{name}: {before.get(name)}, now {conditions[name]}" for name in different)
             raise UsageError(
-                f"--out {store.folder}: the machine is not as it was when the run began ({told})."
-                f" Put it back, or give another folder"
+                f"--out {store.folder}: the machine has changed since the run began ({told})."
+                f" Restore it, or give another folder"
             )

@@ -69,7 +69,7 @@ class Estimate:
         return break_even(self.ee.image_ms, full, self.plain.image_ms, self.exit_rate)
 
     def energy_mj(self, latency_ms: float) -> float | None:
-        """Energy of this time at the mode's nominal budget; None where no source tells the budget."""
+        """Energy of this time at the mode's nominal budget; None where no source states the budget."""
         return None if self.mode.budget_w is None else latency_ms * self.mode.budget_w
 
     @property
@@ -168,7 +168,7 @@ def assumption_lines(found: Estimate) -> list[str]:
         f"Weights have {8 * row_of(found.precision).weight_bytes} bits each and cross the memory bus once per pass;"
         " image, hand-off and answers",
         "  once an image, the last two in FP32 whatever the precision. Nothing else touches the memory.",
-        "The GPU works at its dense peak, without DLA and sparsity; the memory serves nobody else.",
+        "The GPU works at its dense peak, without DLA and sparsity; nothing else uses the memory.",
         *_exit_rate_lines(found),
         "The chain is EE + (1 - exit rate) x SAC; at batches above 1, SAC's passes are as full as EE's.",
         "Break-even and speed-up compare two bounds: a hint, and no bound.",
@@ -179,7 +179,7 @@ def assumption_lines(found: Estimate) -> list[str]:
             "  then only the compute side is a bound.",
         ]
     if found.mode.budget_w is None:
-        lines.append("No energy: no source tells what this mode is meant to draw.")
+        lines.append("No energy: no source states the nominal power of this mode.")
     else:
         lines += [
             f"Energy is the time above x the mode's nominal {found.mode.budget_w:g} W, and no bound: modes cap clocks, not"

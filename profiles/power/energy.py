@@ -1,6 +1,6 @@
 """Energy from power: how long a window must be, what lies in one, and how sure that is.
 
-An amount is given with a half-width that holds, as a bound and not as a standard deviation, what the sensor cannot tell, and
+An amount is given with a half-width that holds, as a bound and not as a standard deviation, what the sensor cannot resolve, and
 95 % of what differs between windows. Sources: docs/profiling.md.
 """
 
@@ -42,9 +42,9 @@ class Amount:
 
 @dataclass(frozen=True)
 class PowerWindow:
-    """Mean power of a stretch of time, by rail and `TOTAL`: mW, and the bound of what the sensor cannot tell of it.
+    """Mean power of a stretch of time, by rail and `TOTAL`: mW, and the bound of what the sensor cannot resolve.
 
-    A bound is None for a sensor whose steps nobody knows. A rail without readings is left out. reason: why there is no power,
+    A bound is None for a sensor of unknown steps. A rail without readings is left out. reason: why there is no power,
     or none of the total; then the tables are empty.
     """
 
@@ -70,7 +70,7 @@ class Meter:
 
 
 def meter_of(source: PowerSource, sampler: Sampler | None = None) -> Meter:
-    """The rails and their sensors. A step that nobody tells is the median of the differences between readings, if any."""
+    """The rails and their sensors. A step that is not documented is the median of the differences between readings, if any."""
     rails: dict[str, tuple[str, ...]] = {rail: (rail,) for rail in source.sensors}
     steps: dict[str, float | None] = {}
     for rail, sensor in source.sensors.items():
@@ -170,7 +170,7 @@ def gross_mj(windows: Sequence[Spent], rail: str) -> Amount | None:
 
 
 def dynamic_mj(windows: Sequence[Spent], rail: str) -> Amount | None:
-    """Energy an image above what idling would have drawn meanwhile; None where it was not measured in every session."""
+    """Energy an image above what idling would have drawn in the same time; None where it was not measured in every session."""
     return _per_image(windows, rail, above_idle=True)
 
 
@@ -207,7 +207,7 @@ def student(freedom: int) -> float:
 
 
 def _typical_step(values: Numbers) -> float | None:
-    """None for readings that never moved: they do not tell by how much they could not."""
+    """None for readings that never changed: they do not show the size of a step."""
     differences = np.abs(np.diff(values))
     moved = differences[differences > 0]
     return float(np.median(moved)) if len(moved) else None

@@ -17,7 +17,7 @@ WORST_CONDITION = 1e6  # of the scaled matrix: beyond, two columns say the same
 
 @dataclass(frozen=True)
 class Row:
-    """One window: its mean power, the bound of what the sensor cannot tell of it, and how many images took each path.
+    """One window: its mean power, the bound of what the sensor cannot resolve, and how many images took each path.
 
     session: windows of another one have another idle power.
     """
@@ -67,7 +67,7 @@ def fit_paths(rows: Sequence[Row]) -> Paths:
     scale = np.abs(rates).max(axis=0)
     freedom = len(rows) - rates.shape[1]
     if freedom < 1 or np.linalg.cond(rates / scale) > WORST_CONDITION:
-        reason = f"{len(rows)} windows do not tell {' and '.join(names)} and idle apart"
+        reason = f"{len(rows)} windows are too few or too alike to separate {', '.join(names)} and idle"
         return Paths({}, None, 0.0, len(rows), reason)
     inverse = np.linalg.pinv(rates / scale) / scale[:, None]
     found = inverse @ power

@@ -65,7 +65,7 @@ class InaPower(PowerSource):
         before = self._clock()
         rails = {name: power for name, channel in self._channels.items() if (power := channel.read_mw()) is not None}
         if not rails:
-            raise PowerError(f"{self.name}: no channel answers any more")
+            raise PowerError(f"{self.name}: no channel can be read any more")
         return [Reading((before + self._clock()) / 2, rails)]
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class NvmlPower(PowerSource):
                 reasons.append(f"{way[0]}: 0")
             except (self._nvml.NVMLError, PowerError, AttributeError) as reason:  # an older pynvml lacks a name
                 reasons.append(f"{way[0]}: {reason}")
-        raise PowerError(f"NVML starts and has no power ({'; '.join(reasons)})")
+        raise PowerError(f"NVML starts but reports no power ({'; '.join(reasons)})")
 
     def _energy_mj(self) -> float:
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._device))
@@ -91,7 +91,7 @@ def load_nvml() -> Any:
 
 
 def open_device(nvml: Any) -> Any:
-    """The handle of the GPU that CUDA calls its first. Raises PowerError when NVML cannot tell which that is."""
+    """The handle of the GPU that CUDA calls its first. Raises PowerError when it is not known which that is."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     try:
         if first.startswith("GPU-"):

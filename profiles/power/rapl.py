@@ -77,7 +77,7 @@ class RaplPower(PowerSource):
         before = self._clock()
         rails = {name: energy for name, zone in self._zones.items() if (energy := zone.advance()) is not None}
         if not rails:
-            raise PowerError(f"{self.name}: no zone answers any more")
+            raise PowerError(f"{self.name}: no zone can be read any more")
         return [Reading((before + self._clock()) / 2, rails)]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Readings of a power source at a steady pace, beside whatever runs, and what can be told from them."""
+"""Readings of a power source at a steady pace, beside whatever runs, and what follows from them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class PowerError(DeviceError):
 
 @dataclass(frozen=True)
 class Sensor:
-    """What is known of a rail's sensor; None where it does not tell.
+    """What is known of a rail's sensor; None where that is not known.
 
     step_mw: the smallest difference that it shows. filter_s: time constant of its own smoothing. source: of these two.
     """
@@ -100,6 +100,6 @@ def module_total(rails: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The rails that a Jetson's total is made of and what it holds; empty for rails that no row of the table knows."""
     found = total_of(dict.fromkeys(rails, 0.0))
     if found is None:
-        return (), "no total: which of these rails hold the others is not known for this board"
+        return (), "no total: it is not known for this board which of these rails include others"
     total = found[1]
     return total.rails, f"the module's input ({total.modules}); carrier, fan and disk lie outside"

@@ -78,7 +78,7 @@ class TegrastatsPower(PowerSource):
                 return Reading(item[0], rails)
             if sample is not None:
                 raise PowerError("tegrastats prints no rails (JetPack 5 shows none to users: run as root)")
-        raise PowerError(f"tegrastats printed {printed} lines in {start_s:g} s, none of which is one of its own")
+        raise PowerError(f"tegrastats printed {printed} lines in {start_s:g} s, none of which is a line of tegrastats")
 
     def read(self) -> list[Reading]:
         """The lines since the last call; see `PowerSource`."""

@@ -57,7 +57,7 @@ def summary_lines(samples: Sequence[tuple[int, Sample]]) -> list[str]:
     if totals:
         lines.append(_row("module", [power for power, _ in totals], "mW") + f"   = {' + '.join(totals[-1][1].rails)}")
     elif rows:
-        lines.append("module: no total: which of these rails hold the others is not known for this board")
+        lines.append("module: no total: it is not known for this board which of these rails include others")
     loads = _loads(all_samples)
     if loads:
         lines.append(_row("GPU load", loads, "%"))

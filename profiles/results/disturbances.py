@@ -40,7 +40,7 @@ def disturbed_windows(
 
 
 def rounds_apart(windows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Contenders whose rounds differ so much that no mean stands for them."""
+    """Contenders whose rounds differ so much that their mean describes none of them."""
     told = []
     for name, lines in windows.items():
         costs = [line["duration_s"] / line["images"] for line in lines if line["duration_s"] >= SHORTEST_S]

@@ -17,7 +17,7 @@ from .disturbances import disturbed_windows, rounds_apart, wrong_order
 from .pay_off import pay_off
 
 MOST_RISE = 1.5  # times the filter that was assumed
-SHARED = "these engines compute the same for one survivor of a batch as for all: the cost of an image is not its path's"
+SHARED = "these engines compute the same for one survivor of a batch as for all: an image costs the same on every path"
 ALIKE = 0.99  # exit rate below which the 99th percentile of all frames is the full path's
 
 
@@ -189,7 +189,11 @@ def _warnings(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
         for name, contender in contenders.items()
         if contender["threshold"] is not None and 0 < contender["exit_rate"] < ALIKE
     ]
-    return [f"the 99th percentile of {', '.join(mixed)} is the full path's: a mean hides it"] if mixed else []
+    return (
+        [f"the 99th percentile of {', '.join(mixed)} is that of the full path; the mean does not show it"]
+        if mixed
+        else []
+    )
 
 
 def _unwatched(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -211,7 +215,8 @@ def _slow_sensor(power: Mapping[str, Any]) -> list[str]:
     if rise is None or rise <= MOST_RISE * max(*told, assumed, 0.0):
         return []
     return [
-        f"power took {rise:.2g} s to rise and the sensor's filter was taken for {assumed:.2g} s: above idle is too low"
+        f"power took {rise:.2g} s to rise, but the sensor's filter was assumed to be {assumed:.2g} s:"
+        " energy above idle is underestimated"
     ]
 
 

@@ -48,7 +48,7 @@ class Contender(Protocol):
 
     @property
     def threshold(self) -> float | None:
-        """None where there is no gate, or one that listens to nobody."""
+        """None where there is no gate, or one that always decides the same way."""
 
     def run_pass(self, record: Record) -> None:
         """One pass; adds what it took to the record."""

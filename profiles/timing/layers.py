@@ -1,4 +1,4 @@
-"""Time by layer, where a backend tells it: TensorRT's profiler, ONNX Runtime's trace of the CPU."""
+"""Time by layer, where a backend reports it: TensorRT's profiler, ONNX Runtime's trace of the CPU."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ Report = Callable[[str, float], None]  # what is done now, and for how many seco
 class Surroundings:
     """What a session has beside its contenders. conditions: of the machine, stored with the session.
 
-    report: is told what is done now. watch: looks at the machine after each window.
+    report: is called with what is done now. watch: looks at the machine after each window.
     """
 
     source: PowerSource

@@ -84,7 +84,7 @@ def open_store(folder: Path, header: Mapping[str, Any]) -> Store:
         told = "; ".join(
             f"{name}: {_short(found.get(name))}, now {_short(wanted.get(name))}" for name in sorted(different)
         )
-        raise UsageError(f"--out {folder} holds a run of something else ({told}). Give another folder, or remove it")
+        raise UsageError(f"--out {folder} holds another run ({told}). Give another folder, or remove it")
     return store
 
 

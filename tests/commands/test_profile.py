@@ -113,7 +113,7 @@ def test_a_finished_run_is_told_and_its_report_written_again(engines, tmp_path, 
     assert main(command) == 0
     (tmp_path / "out" / "report.html").unlink()
     assert main(command) == 0
-    assert "holds all of this already" in capsys.readouterr().err and (tmp_path / "out" / "report.html").is_file()
+    assert "already holds all windows" in capsys.readouterr().err and (tmp_path / "out" / "report.html").is_file()
 
 
 def test_json_is_the_result_and_nothing_else_on_stdout(engines, capsys):
@@ -368,7 +368,7 @@ def test_thresholds_that_are_none_are_told(text, words, engines, capsys):
         (["--preset", "offline", "--iterations", "5"], 2, "leave --iterations out"),
         (["--preset", "single-stream", "--batch", "8"], 2, "asks one image at a time"),
         (["--power-modes", "a"], 2, "--power-modes a"),
-        (["--power-modes", "0,1", "--iterations", "3"], 5, "this machine tells no power mode"),
+        (["--power-modes", "0,1", "--iterations", "3"], 5, "this machine reports no power mode"),
         (["--power", "ina", "--iterations", "3"], 5, "no INA3221"),
         (["--source", "nowhere.mp4", "--iterations", "3"], 1, "nowhere.mp4"),
         (["--export-times", "x.txt"], 2, "give a name that ends in .json"),

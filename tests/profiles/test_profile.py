@@ -104,7 +104,7 @@ def test_a_mode_that_needs_a_reboot_is_left_out_with_its_reason(request_, modes,
     result = summarise(store)
     assert [mode["mode"] for mode in result["modes"]] == [0]
     assert result["skipped_modes"] == [{"mode": 1, "reason": "power mode 1 (10W) needs a reboot"}]
-    assert "power mode 1 is left out: power mode 1 (10W) needs a reboot" in told
+    assert "power mode 1 is skipped: power mode 1 (10W) needs a reboot" in told
     assert result["parts"]  # they belong to the first mode that could be set
 
 

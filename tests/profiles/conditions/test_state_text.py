@@ -45,5 +45,5 @@ def test_nvmls_row_leaves_out_what_it_does_not_tell():
 def test_nvmls_row_of_a_desktop_gpu():
     state = MachineState(nvml=NvmlState("NVIDIA H200", "570.86.15", 345, 1980, 3201, 3202, 31, 700000, ("idle",), None))
     assert dict(state_rows(state))["NVML"] == (
-        "NVIDIA H200, driver 570.86.15, SM 345 of 1980 MHz, memory 3201 of 3202 MHz, 31 C, limit 700 W, clocks held by idle"
+        "NVIDIA H200, driver 570.86.15, SM 345 of 1980 MHz, memory 3201 of 3202 MHz, 31 C, limit 700 W, clock reasons: idle"
     )

@@ -80,7 +80,7 @@ def test_without_a_known_budget_there_is_no_energy():
     result = found(board=board)
     assert result.energy_mj(3.0) is None
     assert result.to_json()["per_image"]["EE"]["energy_mj_at_budget"] is None
-    assert "- No energy: no source tells what this mode is meant to draw." in estimate_lines(result)
+    assert "- No energy: no source states the nominal power of this mode." in estimate_lines(result)
 
 
 def test_deit_s_in_fp16_on_an_orin_nano_is_memory_bound_for_one_image_and_compute_bound_for_sixteen():

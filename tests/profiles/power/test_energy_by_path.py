@@ -60,7 +60,7 @@ def test_the_plain_vit_is_a_path_of_its_own():
 
 def test_windows_at_one_exit_rate_are_refused():
     found = fit_paths(rows(3.0, 11.0, 4500.0, [0.5, 0.5, 0.5]))
-    assert not found.mj and found.reason == "5 windows do not tell exit and full and idle apart"
+    assert not found.mj and found.reason == "5 windows are too few or too alike to separate exit, full and idle"
 
 
 def test_without_idle_windows_time_and_images_say_the_same_and_are_refused():

@@ -172,7 +172,7 @@ def test_a_reading_stands_in_the_middle_of_its_duration():
 
 def test_an_orin_starts_and_has_no_power_for_a_reason_of_every_way():
     reasons = "energy counter: Not Supported; instantaneous power: Not Supported; power usage: Not Supported"
-    with pytest.raises(PowerError, match=rf"NVML starts and has no power \({reasons}\)"):
+    with pytest.raises(PowerError, match=rf"NVML starts but reports no power \({reasons}\)"):
         NvmlPower(nvml=OrinNvml())
 
 

@@ -51,7 +51,7 @@ def test_a_header_that_a_kill_cut_is_written_again(tmp_path):
 
 def test_a_run_of_other_engines_is_refused_and_what_differs_is_told(tmp_path):
     open_store(tmp_path, HEADER)
-    with pytest.raises(UsageError, match=r"a run of something else \(batch: 1, now 4\)\. Give another folder"):
+    with pytest.raises(UsageError, match=r"another run \(batch: 1, now 4\)\. Give another folder"):
         open_store(tmp_path, HEADER | {"batch": 4})
 
 

@@ -22,13 +22,17 @@ SAME = ("engines", "batch", "images", "scenario", "machine", "backend", "version
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity in both; None where one did not measure it. reason: what stands there instead."""
+    """One quantity in both; None where one did not measure it. reason: what stands there instead.
+
+    spread: how far the ratio may lie off, relative, by what the rounds of both runs differ; None where that is not known.
+    """
 
     name: str
     unit: str
     first: float | None
     second: float | None
     reason: str = "null"
+    spread: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -100,10 +104,12 @@ def _pairs(one: Mode, other: Mode) -> Iterator[tuple[str, Contender, Contender]]
 
 
 def _lines(name: str, a: Contender, b: Contender) -> Iterator[Line]:
-    yield Line(f"{name}: throughput", "images/s", a["throughput"], b["throughput"])
+    halves = [_relative(one["ms_per_image_plus_minus"], one["ms_per_image"]) for one in (a, b)]
+    spread = None if None in halves else sum(half for half in halves if half is not None)
+    yield Line(f"{name}: throughput", "images/s", a["throughput"], b["throughput"], spread=spread)
     ours, theirs = a["paths_ms"]["all"], b["paths_ms"]["all"]
     yield Line(f"{name}: median", "ms", ours.get("median_ms"), theirs.get("median_ms"))
-    yield Line(f"{name}: mean", "ms", ours.get("mean_ms"), theirs.get("mean_ms"))
+    yield Line(f"{name}: mean", "ms", ours.get("mean_ms"), theirs.get("mean_ms"), spread=spread)
     yield Line(f"{name}: p99", "ms", ours.get("p99_ms"), theirs.get("p99_ms"))
     if a["exit_rate"] is not None and a["threshold"] is not None:
         yield Line(f"{name}: exit rate", "", a["exit_rate"], b["exit_rate"])
@@ -126,7 +132,13 @@ def _energy(name: str, *amounts: Amount | None) -> Line:
     """One that is smaller than its error is no number to compare."""
     first, second = (one["value"] if one is not None and is_measurable(one) else None for one in amounts)
     vague = any(one is not None and not is_measurable(one) for one in amounts)
-    return Line(name, "mJ", first, second, NOT_MEASURABLE if vague else "null")
+    halves = [_relative(one["plus_minus"], one["value"]) for one in amounts if one is not None]
+    spread = None if None in halves or len(halves) < 2 else sum(half for half in halves if half is not None)
+    return Line(name, "mJ", first, second, NOT_MEASURABLE if vague else "null", spread)
+
+
+def _relative(half: float | None, value: float) -> float | None:
+    return abs(half / value) if half is not None and value else None
 
 
 def compare_lines(first: Profile, second: Profile) -> list[str]:
@@ -134,10 +146,10 @@ def compare_lines(first: Profile, second: Profile) -> list[str]:
     lines = [f"different: {text}" for text in differences(first, second)]
     for label, quantities in compare(first, second):
         head = f"power mode {label}" if label else "quantity"
-        lines.append(f"{head:<38}{'A':>15}{'B':>15}{'B / A':>9}")
+        lines.append(f"{head:<38}{'A':>15}{'B':>15}{'spread':>17}{'B / A':>9}")
         for line in quantities:
             values = "".join(f"{_number(value, line.reason):>15}" for value in (line.first, line.second))
-            lines.append(f"{line.name:<38}{values}{_ratio_text(line):>9}  {line.unit}")
+            lines.append(f"{line.name:<38}{values}{_spread_text(line):>17}{_ratio_text(line):>9}  {line.unit}")
     return lines
 
 
@@ -158,6 +170,7 @@ def write_comparison(first: Path, second: Path, out: Path) -> None:
                 line.unit,
                 _number(line.first, line.reason),
                 _number(line.second, line.reason),
+                _spread_text(line),
                 _ratio_text(line),
             )
             for line in quantities
@@ -204,6 +217,14 @@ def _named(path: Path, result: Profile) -> str:
 
 def _ratio_text(line: Line) -> str:
     return "" if line.ratio is None else f"{line.ratio:.3f}"
+
+
+def _spread_text(line: Line) -> str:
+    """What the rounds allow the ratio to be off, and whether the two runs differ by no more than that."""
+    if line.ratio is None or line.spread is None:
+        return ""
+    is_within = abs(line.ratio - 1) <= line.spread
+    return f"{'within ' if is_within else ''}± {line.spread:.1%}"
 
 
 def _number(value: float | None, reason: str) -> str:

@@ -20,7 +20,7 @@ EXTRA = "sacvit[report]"
 def missing_extra() -> str | None:
     """Why no page can be made here, or None. A package that is installed but does not load counts as missing."""
     try:
-        for name in ("jinja2", "matplotlib"):
+        for name in ("jinja2", "matplotlib", "matplotlib.figure"):  # the last loads what was compiled against NumPy
             importlib.import_module(name)
     except ImportError as reason:
         return f"{reason}; pip install '{EXTRA}'"

@@ -78,16 +78,16 @@ def load_lines(mode: Mode) -> list[str]:
     if not loads:
         return []
     named = (
-        ("other programs", [one["others"] for one in loads]),
-        ("steal", [one["stolen"] for one in loads]),
-        ("waiting for a core", [one["waited"] for one in loads]),
+        ("other programs took {:.1%}", [one["others"] for one in loads]),
+        ("steal took {:.1%}", [one["stolen"] for one in loads]),
+        ("the engines waited for a core {:.1%} of the time", [one["waited"] for one in loads]),
     )
     shares = [(said, [value for value in values if value is not None]) for said, values in named]
-    told = [f"{said} {max(values):.1%}" for said, values in shares if values]
+    told = [said.format(max(values)) for said, values in shares if values]
     queue = max(one["running_mean"] for one in loads)
     repeated = sum(one["repeated_windows"] for one in loads)
     again = f"; {repeated} window{'s' * (repeated != 1)} measured again" if repeated else ""
-    return [f"worst window: {', '.join(told)} of the processor time, run queue {queue:.1f}{again}"]
+    return [f"worst window: {', '.join([*told, f'run queue {queue:.1f}'])}{again}"]
 
 
 def mode_label(mode: Mode) -> str | None:

@@ -13,6 +13,10 @@ from .spread import ratio_interval
 MOST_APART = 0.25  # between the slowest and the fastest round: beyond, their mean is of neither
 SAME_RATE = 0.005  # of exits: thresholds that nearer rates belong to cost the same
 AGAIN = "End other programs and measure again"
+UNSEEN = (
+    "No other program was seen to cause it: check clocks and cooling, and on a virtual machine its host. Measure again with a"
+    " longer --duration-s"
+)
 
 
 def disturbed_windows(
@@ -42,11 +46,14 @@ def disturbed_windows(
 def rounds_apart(windows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """Contenders whose rounds differ so much that their mean describes none of them."""
     told = []
+    is_explained = any(line.get("disturbances") for lines in windows.values() for line in lines)
     for name, lines in windows.items():
         costs = [line["duration_s"] / line["images"] for line in lines if line["duration_s"] >= SHORTEST_S]
         if len(costs) > 1 and max(costs) > (1 + MOST_APART) * min(costs):
             told.append(f"{name} ({1e3 * min(costs):.3g} to {1e3 * max(costs):.3g} ms per image)")
-    return [f"the rounds lie more than {MOST_APART:.0%} apart: {some(told)}. {AGAIN}"] if told else []
+    if not told:
+        return []
+    return [f"the rounds lie more than {MOST_APART:.0%} apart: {some(told)}. {AGAIN if is_explained else UNSEEN}"]
 
 
 def wrong_order(

@@ -35,6 +35,12 @@ def test_the_worst_disturbed_window_is_named():
 def test_rounds_that_lie_apart_are_told_with_their_costs():
     (text,) = rounds_apart({"a": rounds("a", 1.0, 1.3), "b": rounds("b", 1.0, 1.2)})
     assert "a (1 to 1.3 ms per image)" in text and "b (" not in text
+    assert "No other program was seen to cause it" in text
+
+
+def test_rounds_that_lie_apart_because_of_other_programs_say_so():
+    windows = {"a": [line("a", 0, 1.0), line("a", 1, 2.0, disturbances=["much"], load={"others": 0.7, "stolen": 0.0})]}
+    assert "End other programs" in rounds_apart(windows)[0]
 
 
 def test_windows_of_milliseconds_are_not_held_to_it():

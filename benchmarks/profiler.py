@@ -14,11 +14,10 @@ import argparse
 import json
 import statistics
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from sacvit.machine.activity import Activity, read_activity
+from sacvit.machine.activity import read_running
 from sacvit.machine.processor import describe_machine
 from sacvit.profiles.power.ina import InaPower
 from sacvit.profiles.power.sampler import Sampler
@@ -60,18 +59,15 @@ class TimedSource(InaPower):
 
 
 class TimedLoad:
-    """Reads the load of this machine, and the processor time that it took."""
+    """Reads the run queue of this machine, and the processor time that it took."""
 
     cpu_s = 0.0
 
-    def __init__(self) -> None:
-        self._thread = threading.get_native_id()
-
-    def __call__(self) -> Activity | None:
+    def __call__(self) -> int | None:
         began = time.thread_time()
-        activity = read_activity(self._thread)
+        running = read_running()
         self.cpu_s += time.thread_time() - began
-        return activity
+        return running
 
 
 def trimmed_mean(values: list[float]) -> float:
@@ -110,7 +106,7 @@ def main() -> None:
         source = TimedSource(Path(folder))
         ratios, spent, watched, lasted, images_done = [], 0.0, 0.0, 0.0, 0
         read_load = TimedLoad()
-        with Sampler(source), LoadWatch(read_load):
+        with Sampler(source), LoadWatch(lambda: None, read_load):
             for turn in range(-1, options.rounds):
                 record, bare, recorded, source.cpu_s, read_load.cpu_s = Record(), [], [], 0.0, 0.0
                 began = time.perf_counter()

@@ -75,6 +75,12 @@ def read_activity(measured_thread: int, own_pids: Collection[int] = (), root: Pa
     )
 
 
+def read_running(root: Path = ROOT) -> int | None:
+    """Tasks that run or want to, now: the same number as `Activity.running`, for a fiftieth of the time."""
+    found = re.match(r"\S+ \S+ \S+ ([0-9]{1,9})/", read_text(root / "proc/loadavg") or "")
+    return int(found[1]) if found else None
+
+
 def _processor_s(root: Path, pid: int) -> float:
     """User and system time of another process; 0 when it is gone."""
     behind_name = (read_text(root / f"proc/{pid}/stat") or "").rpartition(")")[2].split()

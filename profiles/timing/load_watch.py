@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from ...machine.activity import Activity
 
-PERIOD_S = 0.5  # between looks: a look takes 0.4 ms
+PERIOD_S = 0.2  # between looks at the run queue, which take 20 microseconds each; the counters take a millisecond
 SHORTEST_S = 0.5  # of a window: processor time is counted in steps of 10 ms
 # Shares beyond which a window is disturbed. They are chosen so that what stays below changes a time by a few percent at most.
 MOST_OTHERS, MOST_STOLEN, MOST_WAITED = 0.10, 0.02, 0.05
@@ -59,44 +60,46 @@ class Load:
 
 
 class LoadWatch:
-    """Looks at the counters every `PERIOD_S` in a thread of its own, from `with` to its end, and whenever it is asked to.
+    """Reads the counters when it is asked to, and the run queue every `PERIOD_S` in a thread, from `with` to its end.
 
-    read: gives the counters, None on a system that has none.
+    read: gives the counters, None on a system that has none. read_running: the run queue, likewise.
     """
 
-    def __init__(self, read: Callable[[], Activity | None]) -> None:
-        self._read = read
-        self._taken: list[Activity] = []
+    def __init__(self, read: Callable[[], Activity | None], read_running: Callable[[], int | None]) -> None:
+        self._read, self._read_running = read, read_running
+        self._running: list[tuple[float, int]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def __enter__(self) -> LoadWatch:
-        if self.take() is not None:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_S):
-            self.take()
+            self.look()
+
+    def look(self) -> None:
+        """Adds the run queue now."""
+        running = self._read_running()
+        if running is not None:
+            self._running.append((time.perf_counter(), running))
 
     def take(self) -> Activity | None:
         """The counters now."""
-        activity = self._read()
-        if activity is not None:
-            self._taken.append(activity)
-        return activity
+        return self._read()
 
     def between(self, first: Activity | None, last: Activity | None) -> Load | None:
-        """The load between two looks, with the run queue of all looks in between; None where there are no counters."""
+        """The load between two readings of the counters; None where there are none."""
         if first is None or last is None or last.time_s <= first.time_s:
             return None
         duration_s = last.time_s - first.time_s
-        inside = [one.running for one in list(self._taken) if first.time_s <= one.time_s <= last.time_s]
+        looks = [running for time_s, running in list(self._running) if first.time_s <= time_s <= last.time_s]
+        inside = [first.running, *looks, last.running]
         of_cores = 1 / (duration_s * last.cores)
         own_s, busy_s = last.own_s - first.own_s, last.busy_s - first.busy_s
         waited_s = [spent - first.waited_s.get(thread, 0.0) for thread, spent in last.waited_s.items()]
@@ -107,8 +110,8 @@ class LoadWatch:
             others=max(busy_s - own_s, 0.0) * of_cores,
             stolen=(last.stolen_s - first.stolen_s) * of_cores,
             waited=max(waited_s) / duration_s if waited_s else None,
-            running_mean=statistics.fmean(inside or [last.running]),
-            running_max=max(inside, default=last.running),
+            running_mean=statistics.fmean(inside),
+            running_max=max(inside),
             switches_per_s=(last.switches - first.switches) / duration_s,
             forced_switches_per_s=(last.forced_switches - first.forced_switches) / duration_s,
             load_1min=last.load_1min,

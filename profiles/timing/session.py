@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...machine.activity import Activity, read_activity
+from ...machine.activity import Activity, read_activity, read_running
 from ..power.energy import PowerWindow, measure, meter_of
 from ..power.sampler import Sampler
 from ..power.source import PERIOD_S, PowerSource, describe
@@ -72,7 +72,7 @@ class Session:
         self._number = len(store.of("session"))
         self._sampler = Sampler(around.source)
         here = partial(read_activity, threading.get_native_id(), around.source.pids)
-        self._load = LoadWatch(around.read_load or here)
+        self._load = LoadWatch(around.read_load or here, read_running)
         self._repeats_left = 0
         self._began = time.perf_counter()
 

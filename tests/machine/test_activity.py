@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.machine.activity import TICK_S, read_activity
+from sacvit.machine.activity import TICK_S, read_activity, read_running
 
 STAT = """cpu  100 0 0 0 0 0 0 0 0 0
 cpu0 {user} 10 20 1000 50 3 4 {steal} 0 0
@@ -94,3 +94,13 @@ def test_what_another_program_takes_on_this_machine_is_seen():
 def seconds_of(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return TICK_S * (int(fields[11]) + int(fields[12]))
+
+
+def test_the_run_queue_alone_is_read_off_the_load(root):
+    assert read_running(root) == 6
+
+
+@pytest.mark.parametrize("text", ["", "busy", "1 2 3 x/y 5"])
+def test_a_run_queue_that_is_no_number_is_absent(root, text):
+    put(root, "proc/loadavg", text)
+    assert read_running(root) is None

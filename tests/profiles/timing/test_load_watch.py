@@ -28,36 +28,35 @@ def after(seconds, *, others=0.0, stolen=0.0, waited=0.0, running=2):
     )
 
 
-def watch(*looks):
-    steps = list(looks)
-    return LoadWatch(lambda: steps.pop(0))
-
-
-def test_a_load_is_the_difference_of_two_looks():
-    here = watch(START, after(5.0, running=6), after(10.0, others=0.3, stolen=0.04, waited=0.2, running=4))
-    first, _, last = here.take(), here.take(), here.take()
-    load = here.between(first, last)
+def test_a_load_is_the_difference_of_two_readings():
+    here = LoadWatch(lambda: None, lambda: None)
+    load = here.between(START, after(10.0, others=0.3, stolen=0.04, waited=0.2, running=4))
     assert (load.duration_s, load.cores, load.load_1min) == (10.0, 2, 3.5)
     assert (load.own, load.others, load.stolen, load.waited) == pytest.approx((0.75, 0.3, 0.04, 0.2))
-    assert (load.running_mean, load.running_max) == (4.0, 6)
+    assert (load.running_mean, load.running_max) == (3.0, 4)
     assert (load.switches_per_s, load.forced_switches_per_s) == (400.0, 10.0)
 
 
-def test_looks_outside_of_the_window_do_not_count():
-    here = watch(replace(START, time_s=50.0, running=99), START, after(10.0), replace(after(11.0), running=99))
-    _, first, last, _ = (here.take() for _ in range(4))
-    assert here.between(first, last).running_max == 2
+def test_looks_at_the_run_queue_count_inside_of_the_window_alone(monkeypatch):
+    moments, queue = iter([99.0, 103.0, 106.0, 111.0]), iter([90, 5, 7, 91])
+    monkeypatch.setattr("sacvit.profiles.timing.load_watch.time.perf_counter", lambda: next(moments))
+    here = LoadWatch(lambda: None, lambda: next(queue))
+    for _ in range(4):
+        here.look()
+    load = here.between(START, after(10.0))
+    assert (load.running_mean, load.running_max) == (4.0, 7)
 
 
 def test_a_system_without_counters_has_no_load():
-    with watch(None, None, None) as here:
-        assert here.between(here.take(), here.take()) is None
+    here = LoadWatch(lambda: None, lambda: None)
+    here.look()
+    assert here.between(here.take(), here.take()) is None
 
 
 def test_the_thread_looks_until_its_end_and_no_longer(monkeypatch):
     monkeypatch.setattr("sacvit.profiles.timing.load_watch.PERIOD_S", 0.001)
     calls = []
-    with LoadWatch(lambda: calls.append(None) or START) as here:
+    with LoadWatch(lambda: None, lambda: calls.append(None) or 2) as here:
         while len(calls) < 3:
             pass
     done = len(calls)

@@ -208,17 +208,11 @@ class Machine:
         return Activity(now, 2, others_s + 1.9 * now, 1.9 * now, 0.0, {}, 5 if others_s else 2, 0, 0, 0.5)
 
 
-@pytest.fixture
-def still(monkeypatch):
-    """The thread that looks at the counters takes the time of no test."""
-    monkeypatch.setattr("sacvit.profiles.timing.load_watch.PERIOD_S", 1e6)
-
-
 FOREVER = 1e9
 SHORT = Schedule(window_s=10.0, passes=None, rounds=3, warmup_s=0.0, lead_s=0.0, idle_s=0.0, needed_s=0.0)
 
 
-def test_a_window_that_was_disturbed_is_measured_again_and_the_calm_attempt_is_kept(tmp_path, world, still):
+def test_a_window_that_was_disturbed_is_measured_again_and_the_calm_attempt_is_kept(tmp_path, world):
     store = open_store(tmp_path, HEADER)
     machine = Machine(world, (world.now + 11.0, world.now + 15.0))  # inside the second window
     run(store, contenders(world), NoPower("none"), world, SHORT, read_load=machine)
@@ -230,7 +224,7 @@ def test_a_window_that_was_disturbed_is_measured_again_and_the_calm_attempt_is_k
     assert not any(change["invalidates"] for change in mode["changes"])
 
 
-def test_a_disturbance_that_stays_is_measured_a_bounded_number_of_times_and_invalidates_the_run(tmp_path, world, still):
+def test_a_disturbance_that_stays_is_measured_a_bounded_number_of_times_and_invalidates_the_run(tmp_path, world):
     store = open_store(tmp_path, HEADER)
     run(store, contenders(world), NoPower("none"), world, SHORT, read_load=Machine(world, (world.now, FOREVER)))
     lines = store.of("window")
@@ -242,7 +236,7 @@ def test_a_disturbance_that_stays_is_measured_a_bounded_number_of_times_and_inva
     assert "12 of 12 windows were disturbed" in change["text"] and "other programs took 60%" in change["text"]
 
 
-def test_of_disturbed_attempts_the_calmest_is_kept(tmp_path, world, still):
+def test_of_disturbed_attempts_the_calmest_is_kept(tmp_path, world):
     store = open_store(tmp_path, HEADER)
     start = world.now
     machine = Machine(world, (start, start + 10.0), (start + 14.0, start + 20.0), (start + 20.0, start + 30.0))
@@ -252,7 +246,7 @@ def test_of_disturbed_attempts_the_calmest_is_kept(tmp_path, world, still):
     assert first["attempts"] == 3 and first["load"]["others"] == pytest.approx(0.36, abs=0.01) and first["disturbances"]
 
 
-def test_windows_of_milliseconds_are_not_judged_and_the_result_says_so(tmp_path, world, still):
+def test_windows_of_milliseconds_are_not_judged_and_the_result_says_so(tmp_path, world):
     store = open_store(tmp_path, HEADER)
     schedule = Schedule(0.1, None, 1, 0.0, 0.0, 0.0, 0.0)
     run(store, contenders(world)[:1], NoPower("none"), world, schedule, read_load=Machine(world, (world.now, FOREVER)))
@@ -268,7 +262,7 @@ def test_a_system_that_does_not_count_processor_time_says_that_nothing_was_watch
     assert any("does not count processor time" in text for text in mode["warnings"])
 
 
-def test_idle_power_that_was_measured_on_a_busy_machine_invalidates_the_run(tmp_path, world, still):
+def test_idle_power_that_was_measured_on_a_busy_machine_invalidates_the_run(tmp_path, world):
     store = open_store(tmp_path, HEADER)
     machine = Machine(world, (world.now, world.now + 12.0))
     run(store, contenders(world)[:1], world, world, read_load=machine)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 import threading
+import weakref
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -78,6 +79,7 @@ class Archive:
         self.labels = None if labels is None else require_labels(path, labels, shape[0])
         self._lock = threading.Lock()
         self._stream: IO[bytes] | None = None
+        self._close: weakref.finalize[..., Archive] | None = None
         self._next = 0
         self._kept: OrderedDict[int, ImageU8] = OrderedDict()
 
@@ -109,11 +111,12 @@ class Archive:
             return self._kept[index]
 
     def _rewind(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        if self._close is not None:
+            self._close()
         try:
-            # The member's stream keeps the file open, and closes it.
+            # The member's stream keeps the file open, and closes it: here, or when nobody holds this archive any more.
             self._stream, self._next = zipfile.ZipFile(self.path).open(self.member), 0  # noqa: SIM115
+            self._close = weakref.finalize(self, self._stream.close)
             read_header(self.path, self._stream)
         except UNREADABLE as reason:
             raise ImageError(f"{self.path} is no readable .npz: {reason}") from None

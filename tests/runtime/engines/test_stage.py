@@ -99,7 +99,7 @@ def test_a_graph_of_another_stage_than_its_record_says_is_refused(bundles, tmp_p
 
 def test_fewer_labels_than_classes_are_refused(bundles, tmp_path):
     path = tmp_path / "ee.onnx"
-    path.write_bytes(with_metadata(bundles / "bundle" / "ee.onnx", **{'"dog", "emu"]': '"dog,  emu" ]'}))
+    path.write_bytes(with_metadata(bundles / "bundle" / "ee.onnx", **{'"dog","emu"]': '"dog,  emu"]'}))
     with pytest.raises(EngineError, match="names 4 labels for 5 classes"):
         load_stage(path)
 

@@ -23,9 +23,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sacvit.bundle.records import write_record
 from sacvit.images.labelled import open_labelled
 from sacvit.machine.processor import describe_machine
-from sacvit.profiles.tuning.stored_answers import FILES, KEY_NAME, answers_key
+from sacvit.profiles.tuning.answer_files import FILES, KEY_NAME, SUMS_NAME, row_sums
+from sacvit.profiles.tuning.stored_answers import answers_key
 from sacvit.runtime.chain.pipeline import Pipeline
 
 TINY = {"image_size": 32, "patch_size": 4, "width": 48, "depth": 4, "heads": 3, "hidden": 96}
@@ -85,9 +87,12 @@ def write_answers(bundle: Path, data: Path, folder: Path, classes: int, batch: i
     pipeline = Pipeline.load(bundle / "ee.onnx", bundle / "sac.onnx")
     images = open_labelled(data, classes, None)
     folder.mkdir(parents=True)
-    (folder / KEY_NAME).write_text(json.dumps(answers_key(pipeline, images, batch)))
+    write_record(folder / KEY_NAME, answers_key(pipeline, images, batch))
     rng = np.random.default_rng(1)
-    with (folder / FILES[0]).open("wb") as ee, (folder / FILES[1]).open("wb") as sac:
+    times = rng.uniform(1, 2, (answered, 2)).astype(np.float32)
+    times.tofile(folder / FILES[2])
+    ee_file, sac_file, sums = ((folder / name).open("wb") for name in (*FILES[:2], SUMS_NAME))
+    with ee_file as ee, sac_file as sac, sums:
         for start in range(0, answered, 1000):
             size = min(1000, answered - start)
             logits = rng.normal(0, 1, (size, classes)).astype(np.float32)
@@ -98,7 +103,7 @@ def write_answers(bundle: Path, data: Path, folder: Path, classes: int, batch: i
             logits[rows, images.labels[start : start + size][rows]] += rng.uniform(0, 9, len(rows)).astype(np.float32)
             logits.tofile(ee)
             better.tofile(sac)
-    rng.uniform(1, 2, (answered, 2)).astype(np.float32).tofile(folder / FILES[2])
+            sums.write(b"".join(row_sums(start, logits, better, times[start : start + size])))
 
 
 def main() -> None:

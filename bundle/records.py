@@ -1,12 +1,14 @@
 """Records on disk: typed by msgspec, checked by a checksum, read with one set of messages.
 
-A record is one JSON object. `checksum` is the SHA-256 of the rest of it in canonical form: one flipped bit, or an edit by hand,
-is refused instead of believed. msgspec says where in the file a value is wrong: "Expected `str`, got `int` - at `$.labels[0]`".
+A record is one JSON object, in a file of its own or in a line of a log. `checksum` is the SHA-256 of the rest of it in
+canonical form: one flipped bit, or an edit by hand, is refused instead of believed. msgspec says where in the file a value is
+wrong: "Expected `str`, got `int` - at `$.labels[0]`".
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,11 +30,21 @@ def write_record(path: Path, record: Any) -> None:
 
 def encode_record(record: Any) -> bytes:
     """The text of a record's file."""
+    return msgspec.json.format(encode_line(record), indent=1) + b"\n"
+
+
+def encode_line(record: Any) -> bytes:
+    """A record as a line of a log, without the line's end. Names of files that are no text lose the wrong characters."""
+    try:
+        content = msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
+        content = msgspec.json.encode(json.loads(text.encode("utf-8", "replace")))
     # As a reader will see it: keys are texts, and what JSON has no number for is null.
-    content = msgspec.json.decode(msgspec.json.encode(record))
-    content.pop(CHECKSUM, None)
-    content[CHECKSUM] = checksum_of(content)
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+    read = msgspec.json.decode(content)
+    read.pop(CHECKSUM, None)
+    read[CHECKSUM] = checksum_of(read)
+    return msgspec.json.encode(read)
 
 
 def checksum_of(content: dict[str, Any]) -> str:
@@ -57,14 +69,19 @@ def read_record(path: Path, kind: type[T], cure: str, error: type[SacvitError] =
 def decode_record(content: bytes, path: Path, kind: type[T], cure: str, error: type[SacvitError] = EngineError) -> T:
     """The record in the bytes of a file. Raises `error` likewise."""
     try:
-        found = msgspec.json.decode(content)
-        if not isinstance(found, dict):
-            raise ValueError(f"expected an object, found {type(found).__name__}")
-        checksum = found.pop(CHECKSUM, None)
-        if checksum is None:
-            raise ValueError("it has no checksum: it is damaged, or an older sacvit wrote it")
-        if checksum != checksum_of(found):
-            raise ValueError("its checksum does not fit: it was changed after it was written")
-        return msgspec.convert(found, kind)
-    except (ValueError, RecursionError, UnicodeDecodeError) as reason:  # msgspec's errors are ValueErrors
+        return msgspec.convert(decode_line(content), kind)
+    except (ValueError, RecursionError) as reason:  # msgspec's errors are ValueErrors
         raise error(f"{path} is damaged: {reason}. {cure}") from None
+
+
+def decode_line(content: bytes) -> dict[str, Any]:
+    """The object in a line or a file, its checksum checked and taken off. Raises ValueError, or RecursionError, otherwise."""
+    found = msgspec.json.decode(content)
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object, found {type(found).__name__}")
+    checksum = found.pop(CHECKSUM, None)
+    if checksum is None:
+        raise ValueError("it has no checksum: it is damaged, or an older sacvit wrote it")
+    if checksum != checksum_of(found):
+        raise ValueError("its checksum does not fit: it was changed after it was written")
+    return found

@@ -44,6 +44,14 @@ class StageRecord:
     def __post_init__(self) -> None:
         row_of(self.precision)
 
+    @property
+    def borrows_weights(self) -> bool:
+        """Of a plain ViT: whether it has a two-stage network's weights, as sacvit-export --plain gives it.
+
+        One that was trained by itself names its own graph as its checkpoint.
+        """
+        return self.stage == "plain" and self.checkpoint_sha256 != self.graph_sha256
+
     def to_metadata(self) -> dict[str, str]:
         """The record as the text entries of an ONNX file."""
         entries = {"format": FORMAT, **msgspec.to_builtins(self)}

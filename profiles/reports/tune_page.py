@@ -18,7 +18,7 @@ from .drawable import Line
 from .figures import Bar, Point, bars, lines, trade_off
 from .page import write_page
 from .svg import PHONE
-from .tune_text import images_per_s, main_point, promise_line, timing_line
+from .tune_text import UNTRAINED, images_per_s, main_point, promise_line, timing_line
 from .verdict import tune_verdict
 
 PAGE_NAME = "tune.html"
@@ -49,6 +49,8 @@ def write_tune_page(path: Path, out: Path) -> None:
         "rows": point_rows(result),
         "plain": None
         if plain is None
+        else f"The plain ViT takes {plain['mean_ms']:.3f} ms: {UNTRAINED}."
+        if plain["top1"] is None
         else f"The plain ViT is right on {100 * plain['top1']:.2f} % in {plain['mean_ms']:.3f} ms.",
         "gate": _gate(result, name),
         "timing": _timing(result),
@@ -137,7 +139,7 @@ def draw_trade_off(runs: Sequence[tuple[str, Tune]]) -> tuple[str, str]:
             text = f"{name} {label}: threshold {one['eta']:g}, {100 * at['top1']:.1f} %".strip()
             speed, colour = images_per_s(result, at["mean_ms"]), len(points) + 1 if is_alone else place
             points.append(Point(text, speed, 100 * at["top1"], 100 * low, 100 * high, colour))
-        if result["plain"] is not None:
+        if result["plain"] is not None and result["plain"]["top1"] is not None:
             speed, top1 = images_per_s(result, result["plain"]["mean_ms"]), 100 * result["plain"]["top1"]
             text = f"{name} plain ViT: {top1:.1f} %, {speed:.3g} images/s".strip()
             points.append(Point(text, speed, top1, top1, top1, FIT_COLOUR if is_alone else place))

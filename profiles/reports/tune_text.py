@@ -5,6 +5,11 @@ from __future__ import annotations
 from ..results.tune_shape import GATE, Point, Promise, Timing, Tune
 from .verdict import tune_verdict
 
+UNTRAINED = (
+    "it uses the two stages' weights and was never trained as a single-stage model, so only its time is reported."
+    " To compare accuracy, train one and export it"
+)
+
 
 def main_point(result: Tune) -> str:
     """The operating point that is shown in full: the one that was stored, else `balanced`, else the last."""
@@ -35,7 +40,10 @@ def summary_lines(result: Tune) -> list[str]:
         )
     if (plain := result["plain"]) is not None:
         speed = f"{images_per_s(result, plain['mean_ms']):>10.4g}"
-        lines.append(f"{'plain ViT':<30}{100 * plain['top1']:>9.2f}{'':>34}{plain['mean_ms']:>9.3f}{'':>9}{speed}")
+        top1 = "" if plain["top1"] is None else f"{100 * plain['top1']:.2f}"
+        lines.append(f"{'plain ViT':<30}{top1:>9}{'':>34}{plain['mean_ms']:>9.3f}{'':>9}{speed}")
+        if plain["top1"] is None:
+            lines.append(f"plain ViT: {UNTRAINED}")
     for name, point in result["points"].items():
         lines.append(
             f"{name}: {100 * point['time_saved']:.1f} % of SAC-always's time saved, {100 * point['top1_lost']:+.2f} points of"

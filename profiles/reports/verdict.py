@@ -18,9 +18,10 @@ def tune_verdict(result: Tune, name: str) -> tuple[bool, str]:
     )  # fmt: skip
     images, gate = result["data"]["images_report"], at["gate"]
     better, worse = (round(gate[kind] * images) for kind in ("rescued", "broken by SAC"))
-    if plain is not None and plain["top1"] >= at["top1"] and plain["mean_ms"] <= at["mean_ms"]:
+    plain_top1 = None if plain is None else plain["top1"]
+    if plain is not None and plain_top1 is not None and plain_top1 >= at["top1"] and plain["mean_ms"] <= at["mean_ms"]:
         return False, (
-            f"The two stages do not earn their cost on this data: the plain ViT is right on {_percent(plain['top1'])} in"
+            f"The two stages do not earn their cost on this data: the plain ViT is right on {_percent(plain_top1)} in"
             f" {plain['mean_ms']:.3g} ms per image, the chain on {_percent(at['top1'])} in {at['mean_ms']:.3g} ms."
         )
     if at["exit_rate"] == 1:

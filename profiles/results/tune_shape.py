@@ -104,7 +104,7 @@ class Always(TypedDict):
 
 
 class Plain(TypedDict):
-    top1: Share
+    top1: Share | None  # None: its weights are the two stages', and were never trained as one
     mean_ms: Positive
 
 

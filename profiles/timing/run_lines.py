@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from ...bundle.records import decode_line
 from .contenders import STAGES
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -192,10 +193,10 @@ class _Kind(msgspec.Struct):
 
 def read_line(text: bytes, sessions: set[int]) -> dict[str, Any]:
     """A line of a run. sessions: that earlier lines began. Raises ValueError that names the place."""
-    kind = msgspec.json.decode(text, type=_Kind).kind
+    line = decode_line(text)
+    kind = msgspec.convert(line, _Kind).kind
     if kind not in SHAPES:
         raise ValueError(f"expected one of {', '.join(SHAPES)}, found {kind!r} - at `$.kind`")
-    line: dict[str, Any] = msgspec.json.decode(text)
     msgspec.convert(line, SHAPES[kind])  # only to see that it can be: entries of a newer release stay
     if kind == "session":
         sessions.add(line["session"])

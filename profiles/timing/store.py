@@ -1,4 +1,4 @@
-"""A run on disk: one JSON object a line, appended as it is measured, with arrays beside it. A killed run goes on from there."""
+"""A run on disk: a record per line, appended as it is measured, with arrays beside it. A killed run goes on from there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ...bundle.errors import SacvitError, UsageError
 from ...bundle.files import written_whole
+from ...bundle.records import decode_line, encode_line
 from .run_lines import read_line, require_arrays
 
 FORMAT = 1
@@ -40,11 +41,12 @@ class Store:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
                 file.flush()
                 os.fsync(file.fileno())  # before the line that names it
-        with self.path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line) + "\n")
+        text = encode_line(line)
+        with self.path.open("ab") as lines:
+            lines.write(text + b"\n")
             lines.flush()
             os.fsync(lines.fileno())
-        self.lines.append(json.loads(json.dumps(line)))
+        self.lines.append(decode_line(text))
         return self.lines[-1]
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -78,7 +80,7 @@ def open_store(folder: Path, header: Mapping[str, Any]) -> Store:
         store.path.unlink(missing_ok=True)
         store.add("header", {"format": FORMAT, **header})
         return store
-    found, wanted = store.lines[0], json.loads(json.dumps({"kind": "header", "format": FORMAT, **header}))
+    found, wanted = store.lines[0], decode_line(encode_line({"kind": "header", "format": FORMAT, **header}))
     different = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
     if different:
         told = "; ".join(

@@ -21,8 +21,8 @@ from ...bundle.gating import may_exit
 from ...images.labelled import Labelled
 from ...runtime.chain.gate import Gate
 from ...runtime.chain.pipeline import Pipeline
+from .answer_files import Answers
 from .curve import Judged
-from .stored_answers import Answers
 
 KINDS = ("exited_wrong", "broken_by_sac")
 MOST_LISTED = 1000  # of each kind

@@ -1,66 +1,46 @@
 """Both stages' answers for every labelled image, run once and kept: a curve over eta is then arithmetic.
 
-Rows are appended in the images' order; a run that was killed goes on behind the last whole row. Before the first pass of each
-size a call makes some that are neither kept nor timed; a line in warmup.jsonl counts them, with the machine they ran on.
+Rows are appended in the images' order; a run that was killed goes on behind the last whole row. Every row has a SHA-256, which
+is checked before anything is run. Before the first pass of each size a call makes some that are neither kept nor timed; a line
+in warmup.jsonl counts them, with the machine they ran on.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...bundle.errors import EngineError, ImageError, SacvitError, UsageError
-from ...bundle.files import sha256_of, written_whole
+from ...bundle.files import sha256_of
 from ...bundle.preprocess import ImageU8
+from ...bundle.records import encode_line, read_record, write_record
 from ...images.labelled import Labelled
 from ...machine.processor import describe_machine
 from ...runtime.chain.gate import Gate
 from ...runtime.chain.pipeline import Pipeline
+from .answer_files import (
+    FILES,
+    KEY_NAME,
+    SUM_BYTES,
+    SUMS_NAME,
+    WARMUP_NAME,
+    Answers,
+    Floats,
+    read_warm_ups,
+    require_sound,
+    row_sums,
+)
 
-KEY_NAME = "answers.json"
-FILES = ("ee.f32", "sac.f32", "times.f32")
-WARMUP_NAME = "warmup.jsonl"
 WARMUP_PASSES = 3  # of each size: the first allocates, the second may still choose kernels
 DECODERS = 4  # each holds one picture as it was taken: 36 MB of 12 megapixels
 GROUP = 64  # images that are decoded before they are answered, S x S each
-CHUNK_BYTES = 16 << 20  # of logits in memory; softmaxes are computed in float64, some times as large
 MOST_UNREADABLE = 0.5  # of the images: beyond, the data is not what it was taken for
-
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What was stored, read in pieces: logits of 50 000 images and 1 000 classes have 400 MB.
-
-    ee_ms and sac_ms: (N,), of the pass that an image was in. readable: (N,); the rows of others are NaN. warmups: one entry for
-    each size that a call warmed up for: `images`, `passes` and the `machine`.
-    """
-
-    folder: Path
-    count: int
-    classes: int
-    ee_ms: Floats
-    sac_ms: Floats
-    readable: npt.NDArray[np.bool_]
-    warmups: Sequence[dict[str, Any]] = ()
-
-    def logits(self) -> Iterator[tuple[slice, Floats, Floats]]:
-        """Pieces (rows, EE logits, SAC logits) in order."""
-        rows = max(1, CHUNK_BYTES // (8 * self.classes))
-        with (self.folder / "ee.f32").open("rb") as ee, (self.folder / "sac.f32").open("rb") as sac:
-            for start in range(0, self.count, rows):
-                size = min(rows, self.count - start)
-                yield slice(start, start + size), _floats(ee, size, self.classes), _floats(sac, size, self.classes)
 
 
 def collect(
@@ -69,13 +49,14 @@ def collect(
     """Runs what is missing. progress: images done and all of them, now and then.
 
     Raises UsageError when the folder holds answers of other engines or data, ImageError when most images cannot be read,
-    SacvitError when the disk is full; what was done by then stays.
+    SacvitError when what is stored is damaged, or the disk is full; what was done by then stays.
     """
     classes = int(pipeline.ee.outputs["logits"].shape[0])
     key = answers_key(pipeline, data, batch)
     with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         done = _open(folder, key, classes)
+        require_sound(folder, done, classes)
     _require_room(folder, (data.count - done) * (8 * classes + 8))
     warm: set[int] = set()
 
@@ -85,7 +66,7 @@ def collect(
             return 0
         warm.add(images)
         entry = {"images": images, "passes": WARMUP_PASSES, "machine": describe_machine()}
-        _append(folder / WARMUP_NAME, (json.dumps(entry) + "\n").encode())
+        _append(folder / WARMUP_NAME, encode_line(entry) + b"\n")
         return WARMUP_PASSES
 
     group = batch * max(1, GROUP // batch)
@@ -98,12 +79,13 @@ def collect(
                 found = _answer(pipeline, views[start - first : start - first + batch], batch, classes, warm_up)
                 for name, values in zip(FILES, found, strict=True):
                     _append(folder / name, np.ascontiguousarray(values, np.float32).tobytes())
+                _append(folder / SUMS_NAME, b"".join(row_sums(start, *found)))
                 progress(min(start + batch, data.count), data.count)
     times = np.fromfile(folder / "times.f32", np.float32).reshape(-1, 2)
     readable = ~np.isnan(times[:, 0])
     if np.mean(~readable) > MOST_UNREADABLE:
         raise ImageError(f"{data.source}: {int((~readable).sum())} of {data.count} images cannot be read")
-    return Answers(folder, data.count, classes, times[:, 0], times[:, 1], readable, _warmups(folder / WARMUP_NAME))
+    return Answers(folder, data.count, classes, times[:, 0], times[:, 1], readable, read_warm_ups(folder))
 
 
 @contextmanager
@@ -132,19 +114,10 @@ def _require_room(folder: Path, wanted: int) -> None:
         )
 
 
-def _warmups(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    except ValueError as reason:
-        raise SacvitError(
-            f"{path} is damaged ({reason}). Remove it: only the count of warm-up passes is lost"
-        ) from None
-
-
 def answers_key(pipeline: Pipeline, data: Labelled, batch: int) -> dict[str, Any]:
     """What the answers depend on."""
     return {
-        "format": 3,  # 2 cropped images of S x S once more
+        "format": 4,  # 2 cropped images of S x S once more, 3 had no checksums
         "ee": sha256_of(pipeline.ee.path),
         "sac": sha256_of(pipeline.sac.path),
         "backend": pipeline.ee.backend,
@@ -160,22 +133,18 @@ def _open(folder: Path, key: dict[str, Any], classes: int) -> int:
     """How many images are answered already. A last row that a kill cut is dropped in all files."""
     path = folder / KEY_NAME
     if path.exists():
-        try:
-            found = json.loads(path.read_text("utf-8")) if path.stat().st_size < 1 << 20 else None
-        except ValueError:
-            found = None
+        found = read_record(path, dict[str, Any], f"Remove {folder}; the images are answered again", SacvitError)
         if found != key:
-            names = sorted(name for name in key if not isinstance(found, dict) or found.get(name) != key[name])
+            names = sorted(name for name in key if found.get(name) != key[name])
             raise UsageError(
                 f"{folder} holds answers of something else: {', '.join(names)} changed since they were written."
                 f" Give another --out, or remove it"
             )
     else:
-        with written_whole(path) as partial:
-            partial.write_text(json.dumps(key, indent=1) + "\n", "utf-8")
-        for name in (*FILES, WARMUP_NAME):
+        write_record(path, key)
+        for name in (*FILES, SUMS_NAME, WARMUP_NAME):
             (folder / name).unlink(missing_ok=True)
-    widths = dict(zip(FILES, (4 * classes, 4 * classes, 8), strict=True))
+    widths = dict(zip((*FILES, SUMS_NAME), (4 * classes, 4 * classes, 8, SUM_BYTES), strict=True))
     done = min(
         (folder / name).stat().st_size // width if (folder / name).exists() else 0 for name, width in widths.items()
     )
@@ -225,7 +194,3 @@ def _answer(
                 "the engines compute NaN or infinity; check their precision, and the export (sacvit-export)"
             )
     return ee, sac, times
-
-
-def _floats(file: Any, rows: int, columns: int) -> Floats:
-    return np.fromfile(file, np.float32, rows * columns).reshape(rows, columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from ...bundle.errors import GuardError, ImageError, UsageError
 from ...bundle.gating import confidence_of
@@ -20,13 +21,14 @@ from ...runtime.engines.options import Provider
 from ...runtime.percentiles import summarise
 from ..results.result_files import TUNE_FORMAT
 from ..timing.plain import Plain
+from .answer_files import Answers, Machine
 from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
 from .mistakes import MOST_LISTED, Mistakes, find_mistakes, list_mistakes
 from .operating_points import describe_point, draw_points, ends_of, read_costs
 from .plain_point import measure_plain, require_classes
 from .rules import unreachable
 from .split import FITTED, REPORTED, gap_lines, split
-from .stored_answers import Answers, collect
+from .stored_answers import collect
 from .temperature import calibration_error, fit_temperature
 
 Bools = npt.NDArray[np.bool_]
@@ -157,14 +159,14 @@ def _unreadable(data: Labelled, answers: Answers, tell: Callable[[str], None]) -
 def _timing(answers: list[Answers]) -> dict[str, Any]:
     """Wall time of the passes that images were in, and what ran before them untimed; each machine at its highest load."""
     warmups = [entry for found in answers for entry in found.warmups]
-    machines: dict[str, dict[str, Any]] = {}
-    for machine in sorted((entry["machine"] for entry in warmups), key=lambda machine: float(machine["load_1min"])):
-        machines[json.dumps(machine | {"load_1min": None}, sort_keys=True)] = machine
+    machines: dict[Machine, Machine] = {}
+    for machine in sorted((entry.machine for entry in warmups), key=lambda machine: machine.load_1min or 0.0):
+        machines[replace(machine, load_1min=None)] = machine
     return {
         "ee": summarise(np.concatenate([found.ee_ms[found.readable] for found in answers]).tolist()),
         "sac": summarise(np.concatenate([found.sac_ms[found.readable] for found in answers]).tolist()),
-        "warmup_passes": sum(entry["passes"] for entry in warmups),
-        "machines": list(machines.values()),
+        "warmup_passes": sum(entry.passes for entry in warmups),
+        "machines": [to_builtins(machine) for machine in machines.values()],
     }
 
 

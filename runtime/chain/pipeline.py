@@ -1,6 +1,7 @@
 """The chain: EE over a batch, the gate, SAC over the survivors; one result per image, in order.
 
-Buffers are allocated when a batch size is first seen and stay where they are: a frame allocates nothing but its result.
+Buffers are allocated when a batch size is first seen, and kept for the sizes that were used last: a frame allocates nothing but
+its result.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..engines.stage import Stage
 from .gate import Gate
 from .track import Track, places_for
 
+MOST_TRACKS = 4  # sizes whose buffers are kept; sources and servers use one or two
 CHUNK = 64  # images that a pass takes at most when the engines do not say
 
 
@@ -199,7 +201,10 @@ class Pipeline:
         self._reserved = count
 
     def image_slots(self, count: int) -> ImageU8:
-        """The input buffer (count, S, S, 3): fill it and call `run(count)`. For callers that preprocess in place."""
+        """The input buffer (count, S, S, 3): fill it and call `run(count)`. For callers that preprocess in place.
+
+        Ask for it again for each batch: buffers of sizes that were not used lately are given up.
+        """
         return self.track(count).images[:count]
 
     def run(self, count: int) -> list[Result]:
@@ -274,13 +279,18 @@ class Pipeline:
         )
 
     def track(self, count: int) -> Track:
-        """The buffers and bindings for `count` images, for callers who take the steps themselves; made when first asked for."""
+        """The buffers and bindings for `count` images, for callers who take the steps themselves.
+
+        Those of the MOST_TRACKS sizes that were used last are kept.
+        """
         size = self.ee.capacity or max(count, self._reserved)
         if not 1 <= count <= size:
             raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")
-        if size not in self._tracks:
-            self._tracks[size] = Track(self.ee, self.sac, size, self._lanes).bind_all()
-        return self._tracks[size]
+        track = self._tracks.pop(size, None) or Track(self.ee, self.sac, size, self._lanes).bind_all()
+        self._tracks[size] = track  # the last place of the dictionary: the size that was used last
+        if len(self._tracks) > MOST_TRACKS:
+            del self._tracks[next(iter(self._tracks))]
+        return track
 
 
 def _places(track: Track) -> dict[int, int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sacvit.bundle import records
 from sacvit.bundle.errors import EngineError, SacvitError
-from sacvit.bundle.records import decode_record, encode_record, read_record, write_record
+from sacvit.bundle.records import decode_line, decode_record, encode_line, encode_record, read_record, write_record
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -78,6 +78,20 @@ def test_one_flipped_bit_is_refused_or_changes_nothing(place: int, bit: int) -> 
 def test_what_is_no_record_is_refused_with_the_reason_and_the_cure(content: bytes, words: str) -> None:
     said = refusal(content)
     assert words.lower() in said.lower() and said.endswith(f". {CURE}")
+
+
+def test_a_text_with_half_a_surrogate_is_written_without_it() -> None:
+    assert decode(encode_record(Example(["a\udcff"], 0.5, {"x": float("nan")}))) == Example(["a?"], 0.5, {"x": None})
+
+
+def test_a_line_is_read_as_it_was_written_and_has_no_end_of_line() -> None:
+    line = encode_line({"kind": "x", "texts": ["a\nb"]})
+    assert b"\n" not in line and decode_line(line) == {"kind": "x", "texts": ["a\nb"]}
+
+
+def test_a_changed_line_is_refused() -> None:
+    with pytest.raises(ValueError, match="checksum does not fit"):
+        decode_line(encode_line({"passes": 3}).replace(b"3", b"4", 1))
 
 
 def test_an_edit_by_hand_is_refused() -> None:

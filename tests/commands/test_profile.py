@@ -254,7 +254,7 @@ def test_a_damaged_run_is_told(engines, tmp_path, capsys):
     assert main(command) == 0
     path = tmp_path / "out" / "run.jsonl"
     path.write_text(path.read_text().replace('"lead_passes"', '"other"'))
-    fails(command, 1, "run.jsonl, line", "lead_passes", capsys=capsys)
+    fails(command, 1, "run.jsonl, line", "checksum", capsys=capsys)
 
 
 def test_other_images_under_the_same_name_are_another_run(engines, tmp_path, capsys, images):

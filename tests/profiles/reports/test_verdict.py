@@ -31,6 +31,10 @@ def test_it_does_not_where_the_plain_vit_is_better_and_faster():
     assert not earns and "the plain ViT is right on 95.0 % in 1.5 ms" in sentence
 
 
+def test_a_plain_vit_without_an_accuracy_decides_nothing():
+    assert tune_verdict(result(0.1, 0.0, plain={"top1": None, "mean_ms": 0.1}), "fast")[0]
+
+
 def test_a_plain_vit_that_is_better_and_slower_decides_nothing():
     assert tune_verdict(result(0.1, 0.0, plain={"top1": 0.95, "mean_ms": 3.0}), "fast")[0]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import SacvitError
+from sacvit.bundle.records import encode_line
 from sacvit.profiles.power.source import NoPower
 from sacvit.profiles.profile import profile_pair
 from sacvit.profiles.reports.text import summary_lines
@@ -65,7 +66,7 @@ def put(line, path, value):
         del inside[last]
     else:
         inside[last] = value
-    return json.dumps(line)
+    return encode_line(line).decode()
 
 
 def test_a_run_with_one_wrong_entry_is_refused_by_its_line_or_read(whole_run, tmp_path):
@@ -111,6 +112,14 @@ def test_a_damaged_line_is_named_with_its_number_its_place_and_the_cure(whole_ru
     with pytest.raises(
         SacvitError, match=rf"run\.jsonl, line {number + 1} is damaged: .*{re.escape(place)}.*measure again"
     ):
+        read_all(folder)
+
+
+def test_a_number_in_a_run_that_was_changed_is_refused(whole_run, tmp_path):
+    lines = [json.loads(line) for line in (whole_run / "run.jsonl").read_text().splitlines()]
+    number = next(number for number, line in enumerate(lines) if line["kind"] == "window")
+    folder = damaged(whole_run, number, lambda line: json.dumps({**line, "duration_s": 9.0}), tmp_path)
+    with pytest.raises(SacvitError, match=rf"line {number + 1} is damaged: its checksum does not fit.*measure again"):
         read_all(folder)
 
 

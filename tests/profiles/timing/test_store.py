@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import SacvitError, UsageError
+from sacvit.bundle.records import encode_line
 from sacvit.profiles.timing.store import open_store, read_store
 
 HEADER = {
@@ -44,6 +45,12 @@ def test_a_line_that_a_kill_cut_is_measured_again(tmp_path):
     assert [line["date"] for line in open_store(tmp_path, HEADER).of("command")] == ["today", "tomorrow"]
 
 
+def test_a_command_with_a_name_that_is_no_text_does_not_damage_the_run(tmp_path):
+    store = open_store(tmp_path, HEADER)
+    store.add("command", COMMAND | {"command": "sacvit-profile --out \udcff"})
+    assert open_store(tmp_path, HEADER).of("command")[0]["command"] == "sacvit-profile --out ?"
+
+
 def test_a_header_that_a_kill_cut_is_written_again(tmp_path):
     (tmp_path / "run.jsonl").write_text('{"kind": "hea')
     assert open_store(tmp_path, HEADER).lines[0]["batch"] == 1
@@ -64,7 +71,7 @@ def test_a_damaged_line_is_told_with_its_number(tmp_path):
 
 
 def test_a_file_of_somebody_else_is_no_run(tmp_path):
-    (tmp_path / "run.jsonl").write_text('{"kind": "command", "command": "x", "date": "y"}\n')
+    (tmp_path / "run.jsonl").write_bytes(encode_line({"kind": "command", **COMMAND}) + b"\n")
     with pytest.raises(SacvitError, match="does not begin with a header"):
         read_store(tmp_path)
 

@@ -11,9 +11,9 @@ import pytest
 
 from sacvit.bundle.errors import ImageError
 from sacvit.images.labelled import Labelled
+from sacvit.profiles.tuning.answer_files import Answers
 from sacvit.profiles.tuning.curve import Judged
 from sacvit.profiles.tuning.mistakes import SIDE, find_mistakes, list_mistakes, write_thumbnails
-from sacvit.profiles.tuning.stored_answers import Answers
 from sacvit.runtime.chain.pipeline import Pipeline
 
 BUNDLE = Path(__file__).parents[2] / "runtime" / "bundles" / "typed"

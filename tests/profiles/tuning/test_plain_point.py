@@ -24,7 +24,7 @@ class Clock:
     def __init__(self, monkeypatch, batch):
         self.now, self.passes = 0.0, 0
         self.images = np.zeros((batch, 4, 4, 3), np.uint8)
-        record = SimpleNamespace(preprocessing=Preprocessing(4, crop_ratio=1.0))
+        record = SimpleNamespace(preprocessing=Preprocessing(4, crop_ratio=1.0), borrows_weights=False)
         outputs = {"logits": SimpleNamespace(shape=(9,))}
         self.stage = SimpleNamespace(record=record, outputs=outputs, path=Path("plain.onnx"))
         monkeypatch.setattr(plain_point.time, "perf_counter", lambda: self.now)
@@ -56,6 +56,13 @@ def test_passes_that_warm_up_are_counted_and_not_timed(monkeypatch):
 def test_images_that_do_not_fill_a_batch_are_counted_too(count, monkeypatch):
     found = measure(Clock(monkeypatch, 4), data(count, wrong=[count - 1]), 4)
     assert (found["images"], found["top1"]) == (count, round(1 - 1 / count, 6))
+
+
+def test_borrowed_weights_have_a_time_and_no_accuracy(monkeypatch):
+    clock = Clock(monkeypatch, 1)
+    clock.stage.record.borrows_weights = True
+    found = measure(clock, data(10), 1)
+    assert found["top1"] is None and found["mean_ms"] > 0
 
 
 def test_only_the_images_that_are_reported_on_are_run(monkeypatch):

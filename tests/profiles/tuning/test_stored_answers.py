@@ -14,19 +14,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from sacvit.bundle.errors import EngineError, ImageError, SacvitError, UsageError
 from sacvit.images.labelled import Labelled, open_labelled
+from sacvit.profiles.tuning import answer_files
 from sacvit.profiles.tuning import stored_answers as module
+from sacvit.profiles.tuning.answer_files import FILES, KEY_NAME, SUM_BYTES, SUMS_NAME, WARMUP_NAME, Answers, Machine
 from sacvit.profiles.tuning.stored_answers import (
     DECODERS,
-    FILES,
-    KEY_NAME,
-    WARMUP_NAME,
     WARMUP_PASSES,
-    Answers,
     collect,
 )
 from sacvit.profiles.tuning.tune import judge
@@ -79,6 +78,10 @@ def passes(monkeypatch, sizes):
     """How many images each pass of EE took; none of them warms up."""
     monkeypatch.setattr(module, "WARMUP_PASSES", 0)
     return sizes
+
+
+def replace_load(machine):
+    return msgspec.structs.replace(machine, load_1min=None)
 
 
 def quiet(done, total):
@@ -153,14 +156,14 @@ def test_the_time_of_a_pass_is_that_of_the_last_one_not_of_its_warm_up(pipeline,
 
 def test_warm_up_passes_are_counted_with_their_machine(pipeline, data, tmp_path):
     found = collect(pipeline, data, tmp_path, 4, quiet).warmups
-    assert [(entry["images"], entry["passes"]) for entry in found] == [(4, WARMUP_PASSES), (2, WARMUP_PASSES)]
-    assert all({"processor", "cores", "load_1min", "governor"} == set(entry["machine"]) for entry in found)
+    assert [(entry.images, entry.passes) for entry in found] == [(4, WARMUP_PASSES), (2, WARMUP_PASSES)]
+    assert len({replace_load(entry.machine) for entry in found}) == 1
 
 
 def test_a_call_that_goes_on_warms_up_again_and_both_are_counted(pipeline, data, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         collect(pipeline, data, tmp_path, 1, stop_after(12))
-    assert [entry["passes"] for entry in collect(pipeline, data, tmp_path, 1, quiet).warmups] == [WARMUP_PASSES] * 2
+    assert [entry.passes for entry in collect(pipeline, data, tmp_path, 1, quiet).warmups] == [WARMUP_PASSES] * 2
 
 
 def test_a_call_that_answers_nothing_does_not_warm_up(pipeline, data, tmp_path, sizes):
@@ -331,9 +334,48 @@ def test_another_batch_is_told(pipeline, data, tmp_path):
 def test_a_damaged_key_is_no_reason_to_overwrite(content, pipeline, data, tmp_path):
     collect(pipeline, data, tmp_path / "a", 1, quiet)
     (tmp_path / "a" / KEY_NAME).write_text(content)
-    with pytest.raises(UsageError, match="holds answers of something else"):
+    with pytest.raises(SacvitError, match=r"answers\.json is damaged: .*Remove .*answered again"):
         collect(pipeline, data, tmp_path / "a", 1, quiet)
     assert (tmp_path / "a" / "ee.f32").stat().st_size == 4 * 5 * COUNT
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", [*FILES, SUMS_NAME])
+def test_a_flipped_bit_in_a_stored_answer_is_refused(name, pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SacvitError, match=r"is damaged: the stored answer of image 11 .*Remove"):
+        collect(pipeline, data, tmp_path, 4, quiet)
+
+
+def test_answers_of_two_images_that_changed_places_are_refused(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    for name in (*FILES, SUMS_NAME):
+        content = (tmp_path / name).read_bytes()
+        width = len(content) // COUNT
+        (tmp_path / name).write_bytes(content[width : 2 * width] + content[:width] + content[2 * width :])
+    with pytest.raises(SacvitError, match=r"the stored answer of image 0 "):
+        collect(pipeline, data, tmp_path, 4, quiet)
+
+
+def test_a_flipped_bit_in_the_key_is_refused(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    path = tmp_path / KEY_NAME
+    path.write_text(path.read_text().replace('"batch": 4', '"batch": 5'))
+    with pytest.raises(SacvitError, match=r"answers\.json is damaged: its checksum does not fit"):
+        collect(pipeline, data, tmp_path, 5, quiet)
+
+
+def test_a_count_of_warm_up_passes_that_was_changed_is_refused(pipeline, data, tmp_path):
+    collect(pipeline, data, tmp_path, 4, quiet)
+    path = tmp_path / WARMUP_NAME
+    path.write_text(path.read_text().replace('"passes":3', '"passes":7'))
+    with pytest.raises(SacvitError, match=r"warmup\.jsonl is damaged \(its checksum does not fit"):
+        collect(pipeline, data, tmp_path, 4, quiet)
 
 
 # Faults
@@ -418,7 +460,7 @@ def test_a_disk_that_is_full_from_the_start_is_told(pipeline, data, tmp_path, mo
     def full(path, *arguments, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SacvitError, match="cannot be written: No space left on device"):
         collect(pipeline, data, tmp_path / "a", 4, quiet)
 
@@ -437,13 +479,14 @@ def small_files(largest):
 def test_answers_that_the_kernel_refuses_to_write_are_told_and_the_next_call_goes_on(
     pipeline, data, tmp_path, passes, monkeypatch
 ):
-    monkeypatch.setattr(module, "describe_machine", dict)  # or its line would be longer than the logits
+    # The machine's own line would be longer than the logits.
+    monkeypatch.setattr(module, "describe_machine", lambda: Machine("x", 1, 0.0, None))
     whole = logits_of(collect(pipeline, data, tmp_path / "whole", 4, quiet))
     collect(pipeline, data, tmp_path / "full", 4, quiet)
-    for name in (*FILES, WARMUP_NAME):
+    for name in (*FILES, SUMS_NAME, WARMUP_NAME):
         (tmp_path / "full" / name).unlink()
     with (
-        small_files(10 * 4 * 5),
+        small_files(10 * SUM_BYTES),
         pytest.raises(SacvitError, match=r"full cannot be written: File too large\. What was answered"),
     ):
         collect(pipeline, data, tmp_path / "full", 4, quiet)
@@ -483,7 +526,7 @@ def test_engines_that_compute_nan_are_told_and_nothing_of_it_is_kept(pipeline, d
 def test_the_key_names_what_answers_depend_on(pipeline, data, tmp_path):
     collect(pipeline, data, tmp_path, 4, quiet)
     assert set(json.loads((tmp_path / KEY_NAME).read_text())) == {
-        "format", "ee", "sac", "backend", "preprocessing", "data", "images", "batch", "warmup",
+        "format", "ee", "sac", "backend", "preprocessing", "data", "images", "batch", "warmup", "checksum",
     }  # fmt: skip
 
 
@@ -520,27 +563,27 @@ def many(tmp_path_factory):
 
 @pytest.mark.parametrize("limit", [1 << 20, 8000 * 7, 1])
 def test_pieces_are_no_larger_than_the_limit_or_one_image(limit, many, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_BYTES", limit)
+    monkeypatch.setattr(answer_files, "CHUNK_BYTES", limit)
     sizes = [ee.nbytes + sac.nbytes for _, ee, sac in many[0].logits()]
     assert max(sizes) <= max(limit, 8 * CLASSES) and sum(sizes) == 8 * CLASSES * MANY
 
 
 def test_pieces_are_the_whole_in_order(many, monkeypatch):
     whole = logits_of(many[0])
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(answer_files, "CHUNK_BYTES", 1 << 20)
     rows = np.concatenate([np.arange(MANY)[rows] for rows, _, _ in many[0].logits()])
     assert np.array_equal(logits_of(many[0]), whole) and np.array_equal(rows, np.arange(MANY))
 
 
 def test_judging_in_small_pieces_gives_the_same(many, monkeypatch):
     whole = judge(*many, 1.3)
-    monkeypatch.setattr(module, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(answer_files, "CHUNK_BYTES", 100_000)
     small = judge(*many, 1.3)
     assert all(np.array_equal(getattr(whole, name), getattr(small, name)) for name in whole.__dataclass_fields__)
 
 
 def test_judging_never_holds_all_logits(many, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(answer_files, "CHUNK_BYTES", 1 << 20)
     tracemalloc.start()
     try:
         judge(*many, 1.3)

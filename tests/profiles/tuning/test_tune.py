@@ -24,10 +24,10 @@ from sacvit.images.labelled import Labelled, open_labelled
 from sacvit.profiles.reports.tune_text import summary_lines
 from sacvit.profiles.tuning import resampling as honesty
 from sacvit.profiles.tuning import tune as module
+from sacvit.profiles.tuning.answer_files import Answers, Machine, WarmUp
 from sacvit.profiles.tuning.curve import POINTS, cheapest_with, fastest_within, most_accurate, with_exit_rate
 from sacvit.profiles.tuning.rules import rule_of
 from sacvit.profiles.tuning.split import fit_half
-from sacvit.profiles.tuning.stored_answers import Answers
 from sacvit.profiles.tuning.tune import judge, tune
 from sacvit.runtime.chain.pipeline import Pipeline
 
@@ -467,16 +467,37 @@ def test_energy_follows_from_the_exits(command, profiled, tmp_path, capsys):
     assert point["mj"] == pytest.approx(10 - 8 * point["exit_rate"], abs=1e-5)  # six digits are stored
 
 
-def test_the_plain_vit_is_a_point(plain_bundle, tmp_path, images, capsys):
+@pytest.fixture
+def plain_command(plain_bundle, tmp_path, images):
+    """sacvit-tune on the images, without its --plain."""
     for index, image in enumerate(images):
         (tmp_path / "data" / str(index % 7)).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "data" / str(index % 7) / f"{index}.png"), image)
-    command = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--json"]
-    command += ["--plain", str(plain_bundle / "plain.onnx"), "--out", str(tmp_path / "out")]
-    assert main([*command, "--data", str(tmp_path / "data")]) == 0
+    engines = [str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx")]
+    return ["--engine", *engines, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+
+
+def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(plain_command, plain_bundle, tmp_path, capsys):
+    assert main([*plain_command, "--plain", str(plain_bundle / "plain.onnx")]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plain ViT  ")]
+    plain = json.loads((tmp_path / "out" / "tune.json").read_text())["plain"]
+    page = (tmp_path / "out" / "tune.html").read_text()
+    assert plain["top1"] is None and plain["mean_ms"] > 0
+    assert len(row.split()) == 4  # its name, mean ms and images/s
+    assert "never trained as a single-stage model" in page and "plain ViT is right" not in page
+    assert not re.search(r"plain ViT: [0-9.]+ %", page)  # the point in the figure
+
+
+def test_a_plain_vit_that_was_trained_as_one_is_a_point(plain_command, tiny_checkpoint, tmp_path, capsys):
+    from sacvit.export.write_plain import export_plain, plain_of
+    from sacvit.model.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    export_plain(plain_of(checkpoint), checkpoint.preprocessing, tmp_path / "trained.onnx")
+    assert main([*plain_command, "--plain", str(tmp_path / "trained.onnx"), "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)["plain"]
     text = (tmp_path / "out" / "tune.html").read_text()
-    assert 0 <= plain["top1"] <= 1 and plain["mean_ms"] > 0 and "plain ViT" in text
+    assert 0 <= plain["top1"] <= 1 and plain["mean_ms"] > 0 and re.search(r"plain ViT: [0-9.]+ %", text)
 
 
 def test_the_plain_vit_runs_on_the_provider_that_was_named(command, plain_bundle, monkeypatch, capsys):
@@ -533,7 +554,7 @@ def test_a_machine_is_told_once_at_its_highest_load(stepped):
     made, _ = stepped
     one = {"processor": "A", "cores": 2, "load_1min": 0.5, "governor": None}
     machines = [one, one | {"load_1min": 3.0}, one | {"cores": 4}, one | {"load_1min": 1.0}]
-    made.answers = replace(made.answers, warmups=[{"images": 1, "passes": 3, "machine": found} for found in machines])
+    made.answers = replace(made.answers, warmups=[WarmUp(1, 3, Machine(**found)) for found in machines])
     timing = made.tune().result["timing"]
     assert [(found["cores"], found["load_1min"]) for found in timing["machines"]] == [(2, 3.0), (4, 0.5)]
     assert timing["warmup_passes"] == 12

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from sacvit.bundle.manifest import MANIFEST_NAME
 from sacvit.bundle.records import encode_record
 from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.runtime.chain.gate import Gate
-from sacvit.runtime.chain.pipeline import Pipeline, load_pair
+from sacvit.runtime.chain.pipeline import MOST_TRACKS, Pipeline, load_pair
 from sacvit.runtime.engines.options import EngineOptions
 
 # ONNX Runtime picks its kernels by size: a batch of one and a batch of ten sum in another order.
@@ -52,6 +54,26 @@ def test_one_image_gives_one_result(pipeline, pictures):
     assert result.probability == result.confidence
     assert result.sac_ms is None and result.ee_ms > 0
     assert len(set(result.target_blocks)) == 8
+
+
+def test_buffers_are_kept_for_the_sizes_that_were_used_last_alone(engines, pictures):
+    pipeline = Pipeline.load(*engines)
+    first = pipeline.track(1)
+    of_two = weakref.ref(pipeline.track(2))
+    for size in range(3, 3 + MOST_TRACKS - 2):
+        pipeline.track(size)
+        assert pipeline.track(1) is first  # used again and again, and so kept
+    assert of_two() is not None
+    pipeline(list(pictures[:20]))
+    gc.collect()
+    assert of_two() is None and pipeline.track(1) is first
+
+
+def test_any_number_of_batch_sizes_gives_the_answers_of_single_images(engines, pictures):
+    pipeline = Pipeline.load(*engines)
+    expected = [pipeline(picture).index for picture in pictures]
+    for size in (*range(1, 10), *range(9, 0, -1)):
+        assert [result.index for result in pipeline(list(pictures[:size]))] == expected[:size]
 
 
 def test_a_survivor_is_answered_by_sac(pipeline, pictures):

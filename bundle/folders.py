@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from .errors import SacvitError, UsageError
-from .files import sync, written_whole
+from .files import sync
+from .records import read_record, write_record
 
 WORK_PREFIX = ".sacvit-"  # of a working folder
 NOTE_NAME = ".sacvit-placing.json"  # names the working folder whose files are being put in place
@@ -115,8 +119,7 @@ def _place(folder: Path, work: Path, names: Sequence[str]) -> None:
         sync(path)
     placing = _Placing(folder, work, tuple(names), tuple(name for name in names if (work / name).exists()))
     placing.old.mkdir()
-    with written_whole(folder / NOTE_NAME) as partial:
-        partial.write_text(json.dumps({"work": work.name, "names": placing.names, "new": placing.new}), "utf-8")
+    write_record(folder / NOTE_NAME, _Note(work.name, placing.names, placing.new))
     try:
         placing.go_on()
     except BaseException:
@@ -125,6 +128,17 @@ def _place(folder: Path, work: Path, names: Sequence[str]) -> None:
     finally:
         (folder / NOTE_NAME).unlink()
     sync(folder)
+
+
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[^./\x00][^/\x00]*\Z")]  # of a file right in the folder, and not hidden
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """What `_Placing` needs, on disk while it is at work."""
+
+    work: Annotated[str, msgspec.Meta(pattern=rf"\A{re.escape(WORK_PREFIX)}\w+\Z")]
+    names: tuple[Name, ...]
+    new: tuple[Name, ...]
 
 
 @dataclass(frozen=True)
@@ -165,15 +179,17 @@ def _finish_placing(folder: Path) -> None:
     note = folder / NOTE_NAME
     if not note.exists():
         return
+    found = read_record(note, _Note, "Remove it, and write the folder's files again", SacvitError)
+    work = folder / found.work
     try:
-        content = json.loads(note.read_text("utf-8"))
-        names, new = ([Path(name).name for name in content[key]] for key in ("names", "new"))
-        work = folder / Path(content["work"]).name
-    except (ValueError, KeyError, TypeError, RecursionError) as reason:
-        raise SacvitError(f"{note} is damaged ({reason!r}): remove it, and write the folder's files again") from None
-    if work.name.startswith(WORK_PREFIX) and (work / "old").is_dir():
-        _Placing(folder, work, tuple(names), tuple(new)).go_on()
-    note.unlink()
+        if (work / "old").is_dir():
+            _Placing(folder, work, found.names, found.new).go_on()
+        note.unlink()
+    except OSError as reason:
+        raise SacvitError(
+            f"{folder}: the files that a killed command was putting in place cannot be placed: {reason.strerror or reason}."
+            f" Remove {note.name} there, and write the folder's files again"
+        ) from None
 
 
 def _remove_abandoned(folder: Path) -> None:

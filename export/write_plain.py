@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..bundle.files import written_whole
 from ..bundle.plan_record import PLAIN_RECORD_NAME
 from ..bundle.precision import PRECISIONS, Precision, file_name
 from ..bundle.preprocess import ImageU8, Preprocessing
+from ..bundle.records import write_record
 from ..bundle.stage_record import DEFAULT_THRESHOLD, StageRecord
 from ..calibration.activations import observe
 from ..calibration.qdq_placement import insert_qdq, weighted_layers
@@ -70,7 +70,7 @@ def write_plain_variants(variants: dict[Precision, onnx.ModelProto], folder: Pat
     for precision, model in variants.items():
         (folder / file_name("plain", precision)).write_bytes(model.SerializeToString())
     record = {entry.key: entry.value for entry in variants["fp32"].metadata_props}
-    (folder / PLAIN_RECORD_NAME).write_text(json.dumps(record), "utf-8")
+    write_record(folder / PLAIN_RECORD_NAME, record)
 
 
 def plain_of(checkpoint: Checkpoint) -> PlainViT:

@@ -76,14 +76,14 @@ def forget_halves(out: Path) -> None:
 def forget_lines(path: Path, epochs: int) -> None:
     """Leaves the metrics of the epochs that are done: a kill may have come between a line and its state."""
     if path.is_file():
-        lines = [line for line in path.read_text("utf-8").splitlines() if _is_of(line, epochs)]
+        lines = [line for line in path.read_bytes().split(b"\n") if _is_of(line, epochs)]
         with written_whole(path) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            partial.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
-def _is_of(line: str, epochs: int) -> bool:
+def _is_of(line: bytes, epochs: int) -> bool:
     try:
         content = json.loads(line)
         return bool(content["epoch"] <= epochs and "final" not in content)
-    except (ValueError, KeyError, TypeError):
-        return False  # cut by a kill
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False  # cut by a kill, or damaged

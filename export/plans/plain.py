@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from ...bundle.errors import EngineError
 from ...bundle.files import sha256_of
 from ...bundle.plan_record import PLAIN_RECORD_NAME, Gpu, PlanRecord
 from ...bundle.precision import Precision, file_name
-from ...bundle.records import MAX_JSON_BYTES
+from ...bundle.records import read_record
 from ...bundle.stage_record import StageRecord
 
 NAME = "plain.plan"
@@ -41,14 +40,7 @@ def build_plain_plan(
     described = folder / PLAIN_RECORD_NAME
     if not onnx.is_file():
         raise EngineError(f"{onnx} is missing. Export again: sacvit-export --plain, with --fp16 --int8 as before")
-    try:
-        if described.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError("too large")
-        metadata = json.loads(described.read_text("utf-8"))
-        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise ValueError("not a table of texts")
-    except (OSError, ValueError, RecursionError) as reason:
-        raise EngineError(f"{described} cannot be read: {reason}. Export again: sacvit-export --plain") from None
+    metadata = read_record(described, dict[str, str], "Export again: sacvit-export --plain")
     record = StageRecord.from_metadata(described, metadata)
     plan = out / NAME
     built = build_stage(onnx, plan)

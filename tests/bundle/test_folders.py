@@ -14,6 +14,7 @@ import pytest
 from sacvit.bundle import folders
 from sacvit.bundle.errors import SacvitError, UsageError
 from sacvit.bundle.folders import NOTE_NAME, locked_folder, replaced_files
+from sacvit.bundle.records import write_record
 
 NAMES = ("a", "b", "gone", "new", "last")
 
@@ -116,12 +117,34 @@ def test_a_damaged_note_is_refused_by_its_name(folder: Path) -> None:
         pass
 
 
-def test_a_note_cannot_name_files_outside_the_folder(folder: Path) -> None:
-    (folder / NOTE_NAME).write_text('{"work": "../other", "names": ["../x"], "new": ["../x"]}')
+@pytest.mark.parametrize(
+    ("work", "name"),
+    [("../other", "a"), (".sacvit-a", "../x"), (".sacvit-a", "."), (".sacvit-a/..", "a"), (".sacvit-a", "")],
+)
+def test_a_note_cannot_name_files_outside_the_folder(folder: Path, work: str, name: str) -> None:
+    write_record(folder / NOTE_NAME, {"work": work, "names": [name], "new": [name]})
     (folder.parent / "x").write_text("not ours")
-    with locked_folder(folder):
+    (folder / ".sacvit-a" / "old").mkdir(parents=True)
+    with pytest.raises(SacvitError, match=NOTE_NAME), locked_folder(folder):
         pass
-    assert (folder.parent / "x").read_text() == "not ours"
+    assert (folder.parent / "x").read_text() == "not ours" and content(folder) == BEFORE
+
+
+def test_a_note_that_was_changed_is_refused_by_its_name(folder: Path) -> None:
+    write_record(folder / NOTE_NAME, {"work": ".sacvit-a", "names": ["a"], "new": ["a"]})
+    changed = (folder / NOTE_NAME).read_text().replace('"a"', '"b"')
+    (folder / NOTE_NAME).write_text(changed)
+    (folder / ".sacvit-a" / "old").mkdir(parents=True)
+    with pytest.raises(SacvitError, match=r"checksum does not fit.*Remove it"), locked_folder(folder):
+        pass
+    assert content(folder) == BEFORE
+
+
+def test_files_that_a_kill_left_and_that_cannot_be_placed_are_reported(folder: Path) -> None:
+    write_record(folder / NOTE_NAME, {"work": ".sacvit-a", "names": ["a" * 300], "new": ["a" * 300]})
+    (folder / ".sacvit-a" / "old").mkdir(parents=True)
+    with pytest.raises(SacvitError, match="cannot be placed: File name too long"), locked_folder(folder):
+        pass
 
 
 def test_two_commands_cannot_write_into_one_folder(folder: Path) -> None:

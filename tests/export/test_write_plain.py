@@ -77,7 +77,11 @@ def test_its_plan_is_built_beside_the_chain_s_in_the_same_precision(bundle, here
             lambda copy: (copy / "plain.fp16.onnx").unlink(),
             "plain.fp16.onnx is missing. Export again: sacvit-export --plain",
         ),
-        (lambda copy: (copy / "plain.json").write_text("[1]"), "plain.json cannot be read"),
+        (lambda copy: (copy / "plain.json").write_text("[1]"), "plain.json is damaged"),
+        (
+            lambda copy: (copy / "plain.json").write_text((copy / "plain.json").read_text().replace("5", "6", 1)),
+            "plain.json is damaged: its checksum does not fit",
+        ),
     ],
 )
 def test_what_is_wrong_with_it_is_reported_and_the_pair_is_built_all_the_same(bundle, here, tmp_path, damage, said):

@@ -13,7 +13,7 @@ import torch
 from sacvit.bundle.errors import SacvitError
 from sacvit.model.config import preset
 from sacvit.model.network import PlainViT
-from sacvit.training.resume import Place, State
+from sacvit.training.resume import Place, State, forget_lines
 
 
 @pytest.fixture
@@ -37,3 +37,11 @@ def test_a_full_disk_leaves_the_state_before_and_nothing_half(tmp_path: Path, re
     with pytest.raises(SacvitError, match=r"last\.pth cannot be written: File too large; the file before is kept"):
         state.save(path, Place(2))
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.pth"]
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"7\n", b'{"epoch": "1"}\n'])
+def test_damaged_lines_of_metrics_are_dropped_when_a_run_goes_on(tmp_path: Path, damage: bytes) -> None:
+    whole = b'{"epoch": 1, "loss": 0.5}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(whole + damage)
+    forget_lines(tmp_path / "metrics.jsonl", 1)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole

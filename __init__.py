@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .model.config import ModelConfig
     from .model.cost import count_cost
     from .runtime.chain.gate import Gate
-    from .runtime.chain.pipeline import Pipeline, Result
+    from .runtime.chain.pipeline import Pipeline
+    from .runtime.chain.result import Result
 
 __version__ = "0.1.0"
 
@@ -27,7 +28,7 @@ _HOMES = {
     "ModelConfig": ".model.config",
     "Pipeline": ".runtime.chain.pipeline",
     "Preprocessing": ".bundle.preprocess",
-    "Result": ".runtime.chain.pipeline",
+    "Result": ".runtime.chain.result",
     "count_cost": ".model.cost",
     "load_checkpoint": ".model.checkpoint",
 }

@@ -31,7 +31,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.result import Result
 from sacvit.serving.description import OUTPUTS, STAGE_NUMBERS
 from sacvit.serving.local import LocalServer
 from sacvit.serving.repository import Serving, write_repository

@@ -29,7 +29,8 @@ from tritonclient import grpc
 
 from sacvit.machine.processor import describe_machine
 from sacvit.runtime.chain.gate import Gate
-from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.result import Result
 from sacvit.runtime.percentiles import percentile
 from sacvit.serving.description import STAGE_NUMBERS
 from sacvit.serving.local import LocalServer

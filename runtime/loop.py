@@ -15,7 +15,8 @@ from ..machine.progress import Progress
 from .chain.drift import Drift
 from .chain.gate import Gate
 from .chain.overlap import Overlap
-from .chain.pipeline import Pipeline, Result
+from .chain.pipeline import Pipeline
+from .chain.result import Result
 from .sinks.overlay import Running
 from .sinks.sink import Answer, Quit, Sink
 from .sources.frame import Frame, Source

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from .chain.pipeline import Result
+from .chain.result import Result
 from .percentiles import summarise
 
 KEPT_FRAMES = 100_000  # an hour at 30 frames a second; 16 MB

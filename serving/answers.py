@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import EngineError
-from ..runtime.chain.pipeline import Result
+from ..runtime.chain.result import Result
 from .connection import ANSWER_S
 from .description import OUTPUTS, STAGE_NUMBERS, About
 

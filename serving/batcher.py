@@ -21,7 +21,8 @@ import numpy as np
 
 from ..bundle.errors import EngineError, SacvitError, UsageError
 from ..bundle.preprocess import ImageU8
-from ..runtime.chain.pipeline import Pipeline, Result
+from ..runtime.chain.pipeline import Pipeline
+from ..runtime.chain.result import Result
 from .gate import EachGate
 from .requests import Fill
 

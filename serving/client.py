@@ -11,7 +11,7 @@ import numpy as np
 from ..bundle.errors import EngineError, SacvitError, UsageError
 from ..bundle.preprocess import Fit, ImageU8
 from ..runtime.chain.gate import Gate
-from ..runtime.chain.pipeline import Result
+from ..runtime.chain.result import Result
 from .answers import WANTED, answer_bytes, results_of
 from .connection import Answer, Connection
 from .description import GATE_MODEL, MAX_JSON_BYTES, About

@@ -19,7 +19,8 @@ import triton_python_backend_utils as pb_utils
 from ..bundle.errors import SacvitError, UsageError
 from ..images.opencv import silence_opencv
 from ..runtime.chain.gate import Gate
-from ..runtime.chain.pipeline import Pipeline, Result
+from ..runtime.chain.pipeline import Pipeline
+from ..runtime.chain.result import Result
 from .batcher import Asked, BusyError, Chain
 from .description import EE_MODEL, OUTPUTS, SAC_MODEL, STAGE_NUMBERS, About
 from .gate import EachGate

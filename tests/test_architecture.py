@@ -140,7 +140,7 @@ def test_no_folder_is_crowded():
     assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
 
 
-BLOCKED = ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "sklearn", "skimage", "matplotlib", "jinja2")
+BLOCKED = ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "sklearn", "skimage", "matplotlib", "jinja2", "PIL")
 
 
 def test_the_devices_side_imports_without_torch():

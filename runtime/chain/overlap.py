@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ...bundle.errors import UsageError
 from ...bundle.preprocess import ImageU8
-from .pipeline import Pipeline, Result
+from .pipeline import Pipeline
+from .result import Result
 from .track import Track
 
 

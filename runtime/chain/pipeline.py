@@ -7,52 +7,31 @@ its result.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 
 from ...bundle.errors import EngineError, ImageError, UsageError
 from ...bundle.manifest import Tuned
 from ...bundle.preprocess import Fit, ImageU8
-from ...bundle.stage_record import require_pair
 from ...bundle.stored_gate import read_tuned
-from ..engines.backends import load_stage
-from ..engines.device_arrays import DeviceBatch, DeviceImage, is_foreign, unwrap
+from ..engines.device_arrays import DeviceBatch, DeviceImage, unwrap
 from ..engines.options import EngineOptions, Provider
+from ..engines.pairs import find_pair, load_pair
 from ..engines.stage import Stage
+from .describe import describe_pipeline
 from .gate import Gate
+from .intake import Image, Intake
+from .result import RANKED, Result, rank
 from .track import Track, places_for
 
 MOST_TRACKS = 4  # sizes whose buffers are kept; sources and servers use one or two
 CHUNK = 64  # images that a pass takes at most when the engines do not say
-
-
-@dataclass(frozen=True)
-class Result:
-    """The chain's answer for one image.
-
-    degraded: EE answered without being sure, because SAC would have missed a deadline. agreed: of an exit that SAC answered
-    too, for the record: whether it gave the same class. ee_ms and sac_ms are the wall time of the passes that the image took
-    part in, shared by its whole batch; sac_ms is None for an image that exited.
-    """
-
-    index: int  # of the class
-    label: str
-    probability: float  # of the label, by the stage that answered
-    stage: Literal["EE", "SAC"]
-    confidence: float  # EE's largest softmax probability: what the gate saw
-    target_blocks: tuple[int, ...]  # row-major on the coarse grid, most attended first
-    ee_ms: float
-    sac_ms: float | None
-    degraded: bool = False
-    agreed: bool | None = None
-
-    @property
-    def exits_early(self) -> bool:
-        return self.stage == "EE"
 
 
 class Pipeline:
@@ -83,23 +62,24 @@ class Pipeline:
     @classmethod
     def load(
         cls,
-        ee: str | Path,
-        sac: str | Path,
+        engine: str | Path,
+        sac: str | Path | None = None,
         threshold: float | None = None,
         provider: Provider = "auto",
         threads: int = 0,
     ) -> Pipeline:
-        """The pipeline of two engine files, at a threshold or at the one that was stored with them.
+        """The pipeline of a bundle's folder or of two engine files, at a threshold or at the one that was stored with them.
 
+        Of a folder, the FP32 .onnx files are taken, or its plans where it has nothing else; `repr` shows which.
         What sacvit-tune stored in the manifest beside them goes before what the export did; its temperature holds for a given
         threshold too.
         provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX Runtime on a CPU;
         0 takes a thread a core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
         are no pair; UsageError for a wrong threshold.
         """
-        ee_path, sac_path = Path(ee), Path(sac)
         if threshold is not None:
             Gate(threshold)  # a wrong number is told before two engines are loaded
+        ee_path, sac_path = find_pair(engine, sac)
         ee_stage, sac_stage = load_pair(ee_path, sac_path, EngineOptions(provider, threads))
         tuned = read_tuned(ee_path, ee_stage.record)
         stored = ee_stage.record.threshold if tuned is None else tuned.threshold
@@ -137,48 +117,58 @@ class Pipeline:
         """Squares frames another way than the bundle says."""
         self.preprocessing = replace(self.preprocessing, fit=fit)
 
-    @overload
-    def __call__(self, images: ImageU8) -> Result: ...
+    def __repr__(self) -> str:
+        return describe_pipeline(self.ee, self.sac, self.gate, self.tuned)
 
     @overload
-    def __call__(self, images: Sequence[ImageU8]) -> list[Result]: ...
+    def __call__(
+        self, images: ImageU8 | str | bytes | PathLike[str], *, bgr: bool = ..., top: int = ..., logits: bool = ...
+    ) -> Result: ...
 
-    def __call__(self, images: Any) -> Any:
-        """Classifies one RGB image (H, W, 3) uint8, or a batch: a sequence of them or one array (B, H, W, 3).
+    @overload
+    def __call__(
+        self,
+        images: list[Any] | tuple[Any, ...] | Iterator[Any],
+        *,
+        bgr: bool = ...,
+        top: int = ...,
+        logits: bool = ...,
+    ) -> list[Result]: ...
 
-        Images go through the preprocessing rule, which takes those of S x S as they are. An empty batch gives [].
-        Arrays of other libraries are taken by the CUDA Array Interface or DLPack; on a GPU they must be S x S, contiguous
-        and beside engines that run there.
+    def __call__(self, images: Any, *, bgr: bool = False, top: int = RANKED, logits: bool = False) -> Any:
+        """Classifies one image, or several: a list, a generator, or one array (B, H, W, 3). Of nothing comes [].
+
+        An image is an RGB array (H, W, 3) of uint8, a grey one (H, W), a torch tensor or another library's array of these
+        shapes, a PIL image, the path of a picture, or its bytes. bgr: arrays are in OpenCV's channel order. top: how many
+        classes each result ranks. logits: results keep their logits too.
+
+        Images go through the preprocessing rule, which takes those of S x S as they are. Arrays of other libraries are taken
+        by the CUDA Array Interface or DLPack; on a GPU they must be S x S, contiguous and beside engines that run there.
+        Raises ImageError for what is no image, with the conversion where there is one.
         """
-        if is_foreign(images):
-            taken = self._unwrapped(images)
-            if isinstance(taken, DeviceBatch):
-                results = self._in_chunks(taken.images)
-                return results[0] if taken.is_single else results
-            images = taken
-        if isinstance(images, np.ndarray):
-            if images.ndim == 3:
-                return self._classify([images])[0]
-            images = list(images)  # views
-        return self._in_chunks([part for image in images for part in self._each(image)])
-
-    def _in_chunks(self, images: Sequence[ImageU8 | DeviceImage]) -> list[Result]:
+        if top < 1:
+            raise UsageError(f"top={top}: give the number of classes that a result ranks, 1 or more")
+        taken, is_single = Intake(self._unwrapped, bgr).take(images)
         results: list[Result] = []
-        chunk = self.ee.capacity or CHUNK
-        for start in range(0, len(images), chunk):
-            results += self._classify(images[start : start + chunk])
-        return results
+        while chunk := list(islice(taken, self.ee.capacity or CHUNK)):
+            results += self._ranked(self._classify(chunk), top, logits)
+        return results[0] if is_single else results
+
+    def _ranked(self, results: list[Result], top: int, logits: bool) -> list[Result]:
+        """The results of the last pass with their most probable classes."""
+        track = self.track(len(results))
+        places = _places(track)
+        return [
+            rank(result, track.logits[image], self.temperature, self.labels, top, logits)
+            if result.stage == "EE"
+            else rank(result, track.sac_logits[places[image]], 1.0, self.labels, top, logits)
+            for image, result in enumerate(results)
+        ]
 
     def _unwrapped(self, image: Any) -> DeviceBatch | ImageU8:
         return unwrap(image, self._lanes[0].handle, self.ee.device.wait_for_stream)
 
-    def _each(self, image: Any) -> Sequence[ImageU8 | DeviceImage]:
-        if not is_foreign(image):
-            return [image]
-        taken = self._unwrapped(image)
-        return taken.images if isinstance(taken, DeviceBatch) else [taken]
-
-    def _classify(self, images: Sequence[ImageU8 | DeviceImage]) -> list[Result]:
+    def _classify(self, images: Sequence[Image]) -> list[Result]:
         slots = self.image_slots(len(images))
         size = self.preprocessing.image_size
         on_device = [isinstance(image, DeviceImage) for image in images]
@@ -190,9 +180,6 @@ class Pipeline:
                     raise ImageError(f"an image on the GPU must be {size} x {size}, found {image.side} x {image.side}")
                 self.track(len(images)).take(place, image)
                 continue
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-                raise ImageError(f"an image must be an RGB array (H, W, 3) of uint8, found {found}")
             self.preprocessing.apply(image, slot, bgr=False)
         return self._run(len(images), all(on_device))
 
@@ -296,10 +283,3 @@ class Pipeline:
 def _places(track: Track) -> dict[int, int]:
     """The survivors' places among SAC's answers, by their places in the batch."""
     return {int(image): place for place, image in enumerate(track.row[: track.survivors])}
-
-
-def load_pair(ee: Path, sac: Path, options: EngineOptions) -> tuple[Stage, Stage]:
-    """Two engine files that belong together. Raises EngineError when they do not."""
-    stages = load_stage(ee, options), load_stage(sac, options)
-    require_pair(ee, stages[0].record, sac, stages[1].record)
-    return stages

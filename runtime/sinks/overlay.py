@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ...bundle.preprocess import ImageU8
-from ..chain.pipeline import Result
+from ..chain.result import Result
 
 SMALLEST_SIDE = 480  # pixels: smaller frames are enlarged, so that text and blocks stay readable
 LARGEST_SIDE = 4096  # pixels: and no strip is enlarged beyond what a video can hold

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...bundle.files import require_writable, written_whole
 from ...bundle.preprocess import ImageU8
-from ..chain.pipeline import Result
+from ..chain.result import Result
 from .overlay import (  # fmt: skip
     EE_COLOUR,
     FAINT,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...bundle.preprocess import ImageU8
-from ..chain.pipeline import Result
+from ..chain.result import Result
 from ..sources.frame import Frame
 from .overlay import Box, Running
 

@@ -20,7 +20,8 @@ from sacvit.bundle.manifest import read_manifest
 from sacvit.export.plans.build import Plans, build
 from sacvit.export.plans.request import BuildRequest
 from sacvit.runtime.chain.overlap import Overlap
-from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.result import Result
 from sacvit.runtime.engines.tensorrt import TensorrtStage
 
 pytestmark = pytest.mark.gpu

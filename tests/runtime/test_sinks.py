@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import DeviceError, SacvitError, UsageError
-from sacvit.runtime.chain.pipeline import Result
+from sacvit.runtime.chain.result import Result
 from sacvit.runtime.sinks.clip import ClipWriter, letterbox
 from sacvit.runtime.sinks.lines import JsonLines, Table
 from sacvit.runtime.sinks.overlay import (

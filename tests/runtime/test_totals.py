@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.runtime.chain.pipeline import Result
+from sacvit.runtime.chain.result import Result
 from sacvit.runtime.percentiles import percentile, summarise
 from sacvit.runtime.totals import RunStatistics, summary_lines
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import EngineError
-from sacvit.runtime.chain.pipeline import Result
+from sacvit.runtime.chain.result import Result
 from sacvit.serving.answers import answer_bytes, results_of
 from sacvit.serving.description import About
 

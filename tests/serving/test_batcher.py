@@ -9,7 +9,8 @@ import pytest
 
 from sacvit.bundle.errors import EngineError, ImageError, UsageError
 from sacvit.bundle.preprocess import ImageU8
-from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.result import Result
 from sacvit.serving.batcher import Asked, BusyError, Chain
 from sacvit.serving.gate import EachGate
 

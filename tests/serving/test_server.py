@@ -23,7 +23,8 @@ import pytest
 
 from sacvit.bundle.errors import DeviceError, SacvitError
 from sacvit.commands.run import main as run_main
-from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.result import Result
 from sacvit.serving.client import RemotePipeline
 from sacvit.serving.description import OUTPUTS, STAGE_NUMBERS
 from sacvit.serving.local import LocalServer

@@ -21,7 +21,8 @@ from sacvit.calibration.decisions import Comparison
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.precision import variants
 from sacvit.export.write_bundle import export
-from sacvit.runtime.chain.pipeline import Pipeline, Result
+from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.chain.result import Result
 
 KINDS = ("fp32", "int8", "fp16", "int8fp16")
 TYPED = KINDS[1:]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sacvit.runtime.chain.drift import ALARM, LEARNT, Drift
-from sacvit.runtime.chain.pipeline import Result
+from sacvit.runtime.chain.result import Result
 from sacvit.runtime.loop import WATCHED_S, Watch
 
 

@@ -1,0 +1,29 @@
+"""A pipeline in one line: what `repr` shows of it."""
+
+from __future__ import annotations
+
+from ...bundle.manifest import Tuned
+from ...machine.terminal import terminal_safe
+from ..engines.stage import Stage
+from .gate import Gate
+
+SHOWN_LABELS = 3
+
+
+def describe_pipeline(ee: Stage, sac: Stage, gate: Gate, tuned: Tuned | None) -> str:
+    """Its engines, precision, backend, threshold and classes."""
+    precision = " and ".join(dict.fromkeys([ee.record.precision, sac.record.precision]))
+    files = f"{ee.path} + {sac.path.name if sac.path.parent == ee.path.parent else sac.path}"
+    threshold = f"threshold {gate.threshold:g}"
+    if tuned is not None:
+        threshold += f" (tuned: {tuned.point})"
+    if gate.temperature not in (None, 1):
+        threshold += f", temperature {gate.temperature:g}"
+    classes = f"{ee.outputs['logits'].shape[0]} classes"
+    if labels := ee.record.labels:
+        more = ", ..." if len(labels) > SHOWN_LABELS else ""
+        classes += f" ({', '.join(labels[:SHOWN_LABELS])}{more})"
+    side = ee.record.preprocessing.image_size
+    return terminal_safe(
+        f"Pipeline({files}: {precision} on {ee.backend}, {side} x {side} pixels, {threshold}, {classes})"
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bundle.preprocess import Preprocessing
-    from .export.write_bundle import export
+    from .export.by_name import export
     from .model.checkpoint import load_checkpoint
     from .model.config import ModelConfig
     from .model.cost import count_cost

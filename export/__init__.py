@@ -6,16 +6,19 @@ A callable module is the one answer that does not depend on the order.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import ModuleType
-from typing import Any
+
+from .by_name import export
 
 
 class _CallableModule(ModuleType):
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        from .write_bundle import export
+    __call__ = staticmethod(export)
 
-        return export(*arguments, **options)
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(export)
 
 
 sys.modules[__name__].__class__ = _CallableModule

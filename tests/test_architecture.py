@@ -22,7 +22,7 @@ ORDER = {
         *("export", "profiles", "training", "serving", "commands"),
     ),
     ("runtime",): ("percentiles", "engines", "chain", "sources", "sinks", "totals", "loop"),
-    ("export",): ("plans", "graphs", "checks", "precision", "write_plain", "write_bundle"),
+    ("export",): ("plans", "graphs", "checks", "precision", "write_plain", "write_bundle", "by_name"),
     ("profiles",): ("power", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
 }
 MOST_MODULES = 14  # in a folder: what a reader takes in at a glance

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ...bundle.errors import UsageError
+from ...bundle.errors import UsageError, nearest
 from ...bundle.files import require_writable
-from ...bundle.precision import Family
+from ...bundle.precision import Family, Limits, families
 from ...calibration.methods import Method
 
 GROUP = "precision: typed variants, each compared with FP32 and given a threshold of its own"
 FP16_LIMIT = 512.0  # NVIDIA's AutoCast keeps what is larger in FP32 too (data_max)
 LARGEST_FP16 = 65504.0
+LIMITS = tuple(entry.name for entry in fields(Limits))
 
 
 def option(default: Any, meaning: str, **more: Any) -> Any:
@@ -83,7 +84,12 @@ class PrecisionOptions:
             raise UsageError(f"--min-top1 is a percentage in [0, 100], found {self.min_top1:g}")
         if self.min_top1 is not None and self.match == "none":
             raise UsageError("--match none keeps the threshold, --min-top1 fits it: give one of them")
+        for name in self.families:
+            if name not in families():
+                raise UsageError(f"no precision {name!r}{nearest(name, families())}; known: {', '.join(families())}")
         for name, limit in self.limits.items():
+            if name not in LIMITS:
+                raise UsageError(f"no limit {name!r}{nearest(name, LIMITS)}; known: {', '.join(LIMITS)}")
             if not 0 <= limit < math.inf:
                 raise UsageError(f"the limit of {name.replace('_', ' ')} must be 0 or more, found {limit:g}")
         if not 0 < self.fp16_limit <= LARGEST_FP16:

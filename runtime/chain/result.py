@@ -82,12 +82,16 @@ def rank(
 
     temperature: what these logits are divided by before the softmax.
     """
-    order = np.argsort(-logits, kind="stable")[:count]  # equal logits: the lower index first, as argmax takes it
+    least = np.partition(logits, -count)[-count] if count < len(logits) else -np.inf
+    order = np.flatnonzero(logits >= least)
+    order = order[np.argsort(-logits[order], kind="stable")][
+        :count
+    ]  # equal ones: the lower index first, as argmax takes it
     powers = np.exp((logits - logits[order[0]]).astype(np.float64) / temperature)
     shares = powers[order] / powers.sum()
     shares[0] = result.probability  # an engine's own confidence may differ from this one in its last digits
     ranked = tuple(
-        Choice(int(index), labels[index] if labels else str(index), float(share))
-        for index, share in zip(order, shares, strict=True)
+        Choice(index, labels[index] if labels else str(index), share)
+        for index, share in zip(order.tolist(), shares.tolist(), strict=True)
     )
     return replace(result, ranked=ranked, logits=logits.copy() if keep else None)

@@ -6,7 +6,8 @@
 
 `add_options(parser, Recipe)` adds `--epochs`, and `read_options(Recipe, parser.parse_args())` makes the Recipe. Only fields
 with `help` become options. Further entries of the metadata: `flag` (another spelling than the field's name), `aliases`,
-`metavar`, `choices`, `group` (a title in --help), `parse` (from text to value), `nargs`, `const`.
+`metavar`, `choices`, `group` (a title in --help), `exclusive` (options of one name exclude each other), `parse` (from text to
+value), `nargs`, `const`. Bounds of numbers: runtime/bounds.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ..runtime.bounds import flag_of
 
 T = TypeVar("T")
 PASSED_ON = ("metavar", "nargs", "const", "choices")
@@ -27,14 +30,15 @@ def add_options(parser: argparse.ArgumentParser, kind: type, overrides: dict[str
     overrides: defaults by field, in place of the dataclass's own.
     """
     hints = get_type_hints(kind)
-    groups: dict[str, argparse._ArgumentGroup] = {}
+    exclusive: dict[str, argparse._MutuallyExclusiveGroup] = {}
     for entry in _options_of(kind):
-        title = entry.metadata.get("group")
-        if title is not None and title not in groups:
-            groups[title] = parser.add_argument_group(title)
+        target: argparse._ActionsContainer = _group(parser, entry.metadata.get("group"))
+        if (name := entry.metadata.get("exclusive")) is not None:
+            if name not in exclusive:
+                exclusive[name] = target.add_mutually_exclusive_group()
+            target = exclusive[name]
         default = (overrides or {}).get(entry.name, _default_of(entry))
         names = [flag_of(entry), *entry.metadata.get("aliases", ())]
-        target = parser if title is None else groups[title]
         target.add_argument(*names, **_settings(entry, hints[entry.name], default))
 
 
@@ -43,9 +47,12 @@ def read_options(kind: type[T], options: argparse.Namespace, **further: Any) -> 
     return kind(**{entry.name: getattr(options, entry.name) for entry in _options_of(kind)}, **further)
 
 
-def flag_of(entry: Field[Any]) -> str:
-    """--calib-count for the field calib_count."""
-    return str(entry.metadata.get("flag", "--" + entry.name.replace("_", "-")))
+def _group(parser: argparse.ArgumentParser, title: str | None) -> argparse._ActionsContainer:
+    """The part of --help with that title, which several dataclasses may share."""
+    if title is None:
+        return parser
+    found = [group for group in parser._action_groups if group.title == title]
+    return found[0] if found else parser.add_argument_group(title)
 
 
 def _options_of(kind: type) -> list[Field[Any]]:

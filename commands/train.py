@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ..bundle.errors import ConfigError
 from ..model.config import PRESETS, ModelConfig, preset
+from ..runtime.bounds import flag_of
 from ..training.recipe import RECIPES, Recipe
 from ..training.run_options import RunOptions
 from .frame import new_parser, run_command
-from .options import add_options, flag_of, read_options
+from .options import add_options, read_options
 
 GEOMETRY = ("image_size", "classes")  # besides the fields of ModelConfig that are options by themselves
 

@@ -17,6 +17,7 @@ from .chain.gate import Gate
 from .chain.overlap import Overlap
 from .chain.pipeline import Pipeline
 from .chain.result import Result
+from .options import LoopOptions
 from .sinks.overlay import Running
 from .sinks.sink import Answer, Quit, Sink
 from .sources.frame import Frame, Source
@@ -62,14 +63,9 @@ def run_chain(
     pipeline: Chain,
     source: Source,
     sinks: Sequence[Sink],
-    *,
-    num_frames: int | None = None,
-    batch: int = 1,
-    overlap: bool = False,
+    options: LoopOptions = LoopOptions(),  # noqa: B008  # frozen
 ) -> Outcome:
-    """Classifies every frame of the source, or the first `num_frames`, in batches of `batch`.
-
-    overlap: EE of a batch runs beside SAC of the one before it; answers come one batch late.
+    """Classifies every frame of the source, or the first so many, in batches.
 
     Ctrl-C, and a Quit from a sink, end the run cleanly: what was classified stays, sinks are closed, the summary counts
     what was done.
@@ -78,16 +74,19 @@ def run_chain(
     watch = Watch(source.live) if pipeline.gate.shadow else None
     interrupted = False
     began = time.perf_counter()
+    num_frames = options.num_frames
     total = num_frames if source.total is None else min(source.total, num_frames or source.total)
     progress = Progress("classify", total, "frame", is_shown=not source.live)
     try:
-        chain = Overlap(pipeline) if overlap and isinstance(pipeline, Pipeline) else pipeline
+        chain = Overlap(pipeline) if options.overlap and isinstance(pipeline, Pipeline) else pipeline
         if isinstance(pipeline, Pipeline) and pipeline.gate.wants_warm_up:
             pipeline.run(1)  # what lies in the buffer: for the probes to have a hand-off, and SAC its first pass
             pipeline.gate.forget()
             for _ in range(PROBES):
                 pipeline.probe()
-        taken = rounds(source, num_frames) if isinstance(source, Several) else batches(source, num_frames, batch)
+        taken = (
+            rounds(source, num_frames) if isinstance(source, Several) else batches(source, num_frames, options.batch)
+        )
         for answer in answers(chain, pipeline, taken, source, statistics, watch):
             for sink in sinks:
                 sink.write(answer)

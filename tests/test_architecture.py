@@ -21,7 +21,7 @@ ORDER = {
         *("bundle", "machine", "images", "model", "calibration", "runtime"),
         *("export", "profiles", "training", "serving", "commands"),
     ),
-    ("runtime",): ("percentiles", "engines", "chain", "sources", "sinks", "totals", "loop"),
+    ("runtime",): ("bounds", "options", "percentiles", "engines", "chain", "sources", "sinks", "totals", "loop"),
     ("export",): ("plans", "graphs", "checks", "precision", "write_plain", "write_bundle", "by_name"),
     ("profiles",): ("power", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
 }

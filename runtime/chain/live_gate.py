@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import UsageError
 from ...bundle.gating import may_exit
+from ..options import VideoOptions
 from ..percentiles import percentile
 from .gate import Gate
 
@@ -19,7 +19,7 @@ PROBE_S = 2.0  # without a pass of SAC: one is run after the answer, to learn wh
 
 
 class LiveGate(Gate):
-    """See `Gate`. One object a run: it remembers.
+    """See `Gate`. One object per run: it remembers.
 
     hysteresis h: a stream that exited may doubt (1 - eta) * (1 + h) and still exits, one that went on must doubt no more than
     (1 - eta) / (1 + h) to exit again: at eta 0.95 and h 0.5, 0.925 and 0.967. deadline_ms: from when the oldest image was taken
@@ -32,20 +32,12 @@ class LiveGate(Gate):
         threshold: float,
         temperature: float | None = None,
         *,
-        hysteresis: float = 0.0,
-        deadline_ms: float | None = None,
-        shadow: float = 0.0,
+        video: VideoOptions,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(threshold, temperature)
-        if not 0 <= hysteresis <= 10:
-            raise UsageError(f"--hysteresis {hysteresis:g}: give a number from 0 to 10, as 0.5")
-        if deadline_ms is not None and not 0 < deadline_ms < float("inf"):
-            raise UsageError(f"--deadline-ms {deadline_ms:g}: give a time above 0")
-        if not 0 <= shadow <= 1:
-            raise UsageError(f"--shadow {shadow:g}: give a share from 0 to 1")
-        self.hysteresis, self.deadline_ms, self.shadow = hysteresis, deadline_ms, shadow
+        self.hysteresis, self.deadline_ms, self.shadow = video.hysteresis, video.deadline_ms, video.shadow
         self._clock, self._random = clock, np.random.default_rng(seed)
         self._exited: dict[int, bool] = {}  # by stream: whether its last image was sure
         self._sac_ms: dict[int, deque[float]] = {}  # by number of images in the pass

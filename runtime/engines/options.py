@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFiles:
+    """The two files of a bundle that are run."""
+
+    engine: tuple[Path, Path] = field(
+        metadata={"help": "The two files of a bundle.", "nargs": 2, "metavar": ("EE", "SAC")}
+    )
 
 
 @dataclass(frozen=True)

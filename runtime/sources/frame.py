@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from ..bounds import Bounded
+
 if TYPE_CHECKING:
     from ...bundle.preprocess import ImageU8
 
@@ -52,12 +54,26 @@ OPEN_TIMEOUT_S = 30.0  # H.264 over RTSP gives its first picture after three fra
 
 
 @dataclass(frozen=True)
-class OpenOptions:
-    """What a user may say beside the source. loop: start files over at their end."""
+class OpenOptions(Bounded):
+    """What a user may say beside the source. Seconds; without `stall_timeout_s` the stream's own rate decides."""
 
-    loop: bool = False
-    open_timeout_s: float = OPEN_TIMEOUT_S  # for the first frame
-    stall_timeout_s: float | None = None  # without a frame; None: by the stream's own rate
+    loop: bool = field(default=False, metadata={"help": "Start files over at their end."})
+    open_timeout_s: float = field(
+        default=OPEN_TIMEOUT_S,
+        metadata={
+            "help": "Give up a camera whose first frame does not come within S seconds.",
+            "metavar": "S",
+            "above": 0,
+        },
+    )
+    stall_timeout_s: float | None = field(
+        default=None,
+        metadata={
+            "help": "Open a camera again after S seconds without a frame (default: 3 times its longest recent gap, >= 1).",
+            "metavar": "S",
+            "above": 0,
+        },
+    )
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...bundle.errors import UsageError
-from .address import scheme_of
+from .address import scheme_of, without_password
 from .csi import CSI
 from .files import FILES
 from .frame import Finding, OpenOptions, Source, SourceKind
 from .network import NETWORK
+from .several import Several
 from .usb import USB
 
 KINDS: tuple[SourceKind, ...] = (USB, CSI, NETWORK, FILES)  # the first that matches is taken
@@ -37,6 +38,21 @@ def open_source(spec: str, options: OpenOptions | None = None, option: str = "--
     cannot be meant; a live source raises DeviceError when it is iterated over and gives no picture.
     """
     return kind_of(spec, option).open(spec, options or OpenOptions())
+
+
+def open_sources(specs: Sequence[str], options: OpenOptions | None = None) -> Source:
+    """The source of one text, or the sources of all of them as one. Raises as `open_source` does; then none stays open."""
+    if len(specs) == 1:
+        return open_source(specs[0], options)
+    sources: list[Source] = []
+    try:
+        for spec in specs:
+            sources.append(open_source(spec, options))  # noqa: PERF401  # those that opened are closed
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    return Several(sources, [without_password(spec) for spec in specs])
 
 
 def diagnose(spec: str, options: OpenOptions | None = None) -> Iterator[Finding]:

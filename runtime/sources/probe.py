@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import re
 import secrets
 import socket
-import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
-from urllib.request import parse_http_list, parse_keqv_list
 
 from .address import Address, parse_address
+
+if TYPE_CHECKING:
+    import ssl
 
 ANSWER_S = 3.0  # to connect, and for each part of an answer; a camera on a local network takes milliseconds
 MOST_BYTES = 64 << 10  # of an answer's body that are read
@@ -61,6 +62,8 @@ def ask(address: Address) -> Reply:
 
 
 def _ask_once(address: Address, credentials: str | None) -> Reply:
+    import http.client  # here, as ssl and urllib.request below: --help reads the table of sources
+
     is_rtsp = address.scheme.startswith("rtsp")
     if is_rtsp:
         lines = [f"DESCRIBE {address.url_without_user} RTSP/1.0", "CSeq: 1", "Accept: application/sdp"]
@@ -90,6 +93,8 @@ def _ask_once(address: Address, credentials: str | None) -> Reply:
 
 def _secured(address: Address) -> ssl.SSLSocket:
     """TLS without a check of the certificate, as FFmpeg reads the stream itself: cameras sign their own."""
+    import ssl
+
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(connect(address), server_hostname=address.host.strip("[]"))
@@ -97,6 +102,8 @@ def _secured(address: Address) -> ssl.SSLSocket:
 
 def authorization(address: Address, challenge: str) -> str | None:
     """The Authorization header that answers a challenge, Basic or Digest (RFC 7617, 7616); None for any other."""
+    from urllib.request import parse_http_list, parse_keqv_list
+
     kind, _, rest = challenge.partition(" ")
     user, password = address.user or "", address.password or ""
     if kind.lower() == "basic":

@@ -106,7 +106,7 @@ def test_unreadable_pictures_are_skipped_and_the_run_says_so(engines, picture_fo
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
     assert "5 frames in" in err and "1 skipped" in err
-    assert "sacvit-run: fault: " in err and "03.png is no picture" in err
+    assert "error: " in err and "03.png is no picture" in err
 
 
 def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, capsys):
@@ -122,7 +122,7 @@ def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, c
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--camera", "x", "--threshold", "1.5"], 2, "the threshold must lie in [0, 1], found 1.5"),
+        (["--camera", "x", "--threshold", "1.5"], 2, "--threshold must be at least 0 and at most 1, found 1.5"),
         (["--camera", "x", "--batch", "0"], 2, "--batch must be at least 1, found 0"),
         (["--camera", "x", "--num-frames", "-1"], 2, "--num-frames must be at least 1, found -1"),
         (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images a pass"),

@@ -10,6 +10,7 @@ import pytest
 from sacvit.runtime.chain.live_gate import LiveGate
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.loop import run_chain
+from sacvit.runtime.options import LoopOptions, VideoOptions
 from sacvit.runtime.sinks.sink import Answer, Quit
 from sacvit.runtime.sources.frame import Frame
 
@@ -64,20 +65,20 @@ def pipeline(bundles) -> Pipeline:
 @pytest.mark.parametrize("batch", [1, 4, 7, 30])
 def test_frames_are_answered_in_order_as_the_pipeline_answers_them(pipeline, pictures, batch):
     sink = Collector()
-    run_chain(pipeline, ListSource(pictures), [sink], batch=batch)
+    run_chain(pipeline, ListSource(pictures), [sink], LoopOptions(batch=batch))
     assert [answer.frame.index for answer in sink.answers] == list(range(24))
     assert [answer.result.index for answer in sink.answers] == [result.index for result in pipeline(pictures)]
 
 
 def test_the_view_is_what_the_network_saw(pipeline, pictures):
     sink = Collector()
-    run_chain(pipeline, ListSource(pictures[:5]), [sink], batch=2)
+    run_chain(pipeline, ListSource(pictures[:5]), [sink], LoopOptions(batch=2))
     assert (np.stack(sink.views) == pictures[:5]).all()
 
 
 def test_num_frames_stops_exactly(pipeline, pictures):
     sink = Collector()
-    outcome = run_chain(pipeline, ListSource(pictures), [sink], num_frames=5, batch=4)
+    outcome = run_chain(pipeline, ListSource(pictures), [sink], LoopOptions(num_frames=5, batch=4))
     assert len(sink.answers) == outcome.summary["frames"] == 5
 
 
@@ -118,7 +119,7 @@ def test_a_deadline_counts_from_when_a_frame_was_taken(bundles, pictures):
 
     chain = Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx", threshold=1.0)
     sink = Collector()
-    chain.gate = LiveGate(1.0, deadline_ms=1800e3)
+    chain.gate = LiveGate(1.0, video=VideoOptions(deadline_ms=1800e3))
     run_chain(chain, Late(pictures[:3]), [sink])
     assert [answer.result.degraded for answer in sink.answers] == [True] * 3
 

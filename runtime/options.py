@@ -1,0 +1,87 @@
+"""What a run may be asked for besides its engines and its sources. Nothing heavy is imported: --help reads this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .bounds import Bounded
+
+
+@dataclass(frozen=True)
+class ThresholdOption(Bounded):
+    """The gate's threshold."""
+
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "Use this eta in [0, 1] instead of the stored one.", "metavar": "ETA", "least": 0, "most": 1},
+    )
+
+
+@dataclass(frozen=True)
+class LoopOptions(Bounded):
+    """How many frames are taken, how many per pass, and whether two passes overlap."""
+
+    batch: int = field(default=1, metadata={"help": "Number of frames per pass.", "least": 1})
+    overlap: bool = field(
+        default=False,
+        metadata={"help": "Plans: run EE of a batch beside SAC of the last; more frames per second, each later."},
+    )
+    num_frames: int | None = field(default=None, metadata={"help": "Stop after this many frames.", "least": 1})
+
+
+@dataclass(frozen=True)
+class VideoOptions(Bounded):
+    """What a gate for video does beside the threshold; see `LiveGate`."""
+
+    deadline_ms: float | None = field(
+        default=None,
+        metadata={
+            "help": "Answer with EE's result where SAC's would come later than MS after the frame was taken.",
+            "metavar": "MS",
+            "group": "video",
+            "above": 0,
+        },
+    )
+    hysteresis: float = field(
+        default=0.0,
+        metadata={
+            "help": "Let a stream keep its path while its doubt stays within 1 + H of 1 - eta, as 0.5.",
+            "metavar": "H",
+            "group": "video",
+            "least": 0,
+            "most": 10,
+        },
+    )
+    shadow: float = field(
+        default=0.0,
+        metadata={
+            "help": "Run SAC on this share of the exits too, and warn when the two no longer agree as before.",
+            "metavar": "SHARE",
+            "group": "video",
+            "least": 0,
+            "most": 1,
+        },
+    )
+
+    def __bool__(self) -> bool:
+        return self != VideoOptions()
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """What becomes of the answers; see sinks/opening.py."""
+
+    json: bool = field(default=False, metadata={"help": "Print one JSON object per frame instead of the table."})
+    save: Path | None = field(
+        default=None, metadata={"help": "Write the frames with their overlay.", "metavar": "OUT.mp4"}
+    )
+    sheet: Path | None = field(
+        default=None, metadata={"help": "Write a contact sheet of exits and SAC frames.", "metavar": "SHEET.png"}
+    )
+    show: bool = field(default=False, metadata={"help": "Show the frames in a window; q quits."})
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that are written, by option."""
+        return {name: path for name, path in (("--save", self.save), ("--sheet", self.sheet)) if path is not None}

@@ -35,7 +35,8 @@ from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.chain.result import Result
 from sacvit.serving.description import OUTPUTS, STAGE_NUMBERS
 from sacvit.serving.local import LocalServer
-from sacvit.serving.repository import Serving, write_repository
+from sacvit.serving.options import ServeOptions
+from sacvit.serving.repository import write_repository
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "tests" / "runtime" / "bundles" / "bundle"
@@ -332,7 +333,7 @@ def run_fuzz(
     fields = [cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (size, size)) for _ in range(32)]
     images = np.clip(fields, 0, 255).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        write_repository(pipeline, Path(folder) / "models", Serving(python_only=True))
+        write_repository(pipeline, Path(folder) / "models", ServeOptions(python_only=True))
         with LocalServer(Path(folder) / "models", environment) as server:
             fuzz = Fuzz(server, images, pipeline(list(images)), requests)
             with ThreadPoolExecutor(clients) as pool:

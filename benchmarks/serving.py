@@ -34,7 +34,8 @@ from sacvit.runtime.chain.result import Result
 from sacvit.runtime.percentiles import percentile
 from sacvit.serving.description import STAGE_NUMBERS
 from sacvit.serving.local import LocalServer
-from sacvit.serving.repository import Serving, write_repository
+from sacvit.serving.options import ServeOptions
+from sacvit.serving.repository import write_repository
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_S = 1.0
@@ -186,7 +187,7 @@ def merged(tallies: list[Tally]) -> Tally:
 
 
 @contextmanager
-def served(pipeline: Pipeline, environment: Path, serving: Serving) -> Iterator[LocalServer]:
+def served(pipeline: Pipeline, environment: Path, serving: ServeOptions) -> Iterator[LocalServer]:
     with tempfile.TemporaryDirectory() as name:
         write_repository(pipeline, Path(name) / "models", serving)
         with LocalServer(Path(name) / "models", environment) as server:
@@ -239,8 +240,8 @@ def main() -> None:
         "batching": {},
     }
 
-    def serving(**changes: Any) -> Serving:
-        return Serving(**{"python_only": True, "max_queue": options.max_queue, **changes})
+    def serving(**changes: Any) -> ServeOptions:
+        return ServeOptions(**{"python_only": True, "max_queue": options.max_queue, **changes})
 
     for instances in options.instances:
         with served(pipeline, options.environment, serving(instances=instances)) as server:

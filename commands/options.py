@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type, overrides: dict[str
     hints = get_type_hints(kind)
     exclusive: dict[str, argparse._MutuallyExclusiveGroup] = {}
     for entry in _options_of(kind):
-        target: argparse._ActionsContainer = _group(parser, entry.metadata.get("group"))
+        target: argparse._ActionsContainer = group_of(parser, entry.metadata.get("group"))
         if (name := entry.metadata.get("exclusive")) is not None:
             if name not in exclusive:
                 exclusive[name] = target.add_mutually_exclusive_group()
@@ -47,7 +47,7 @@ def read_options(kind: type[T], options: argparse.Namespace, **further: Any) -> 
     return kind(**{entry.name: getattr(options, entry.name) for entry in _options_of(kind)}, **further)
 
 
-def _group(parser: argparse.ArgumentParser, title: str | None) -> argparse._ActionsContainer:
+def group_of(parser: argparse.ArgumentParser, title: str | None) -> argparse._ActionsContainer:
     """The part of --help with that title, which several dataclasses may share."""
     if title is None:
         return parser
@@ -67,7 +67,8 @@ def _default_of(entry: Field[Any]) -> Any:
 
 def _settings(entry: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
     meta = entry.metadata
-    settings: dict[str, Any] = {"dest": entry.name, "help": meta["help"]}
+    text = meta["help"].replace("%", "%%")  # argparse formats it
+    settings: dict[str, Any] = {"dest": entry.name, "help": text}
     if default is MISSING:
         settings["required"] = True
     else:
@@ -81,9 +82,11 @@ def _settings(entry: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
     else:
         parse: Callable[[str], Any] = meta.get("parse", kind)
         settings["type"] = parse
-    if default not in (None, MISSING) and "default" not in meta["help"]:
+        if parse is int:
+            settings.setdefault("metavar", "N")
+    if default not in (None, MISSING, ()) and "default" not in meta["help"]:
         shown = f"{default:g}" if isinstance(default, float) else str(default).replace("%", "%%")
-        settings["help"] = f"{meta['help'].rstrip('.')} (default: {shown})."
+        settings["help"] = f"{text.rstrip('.')} (default: {shown})."
     return settings
 
 

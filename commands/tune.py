@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, cast
 
 from ..bundle.errors import SacvitError, UsageError
 from ..machine.terminal import terminal_safe
-from ..runtime.engines.options import EngineOptions
+from ..profiles.tuning.request import TuneRequest
 from .frame import new_parser, run_command
-from .options import add_options
+from .options import add_options, read_options
 
 if TYPE_CHECKING:
     from ..profiles.results.tune_shape import Tune
@@ -33,41 +33,15 @@ def build_parser() -> argparse.ArgumentParser:
         " one half and report on the other. --point, --min-top1, --max-ms or --exit-rate store the gate in the manifest."
     )
     parser = new_parser("sacvit-tune", about)
-    parser.add_argument(
-        "--engine", type=Path, nargs=2, required=True, metavar=("EE", "SAC"), help="the two files of a bundle"
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="one folder a class, a CSV of path,label, or images.npy and labels.npy"
-    )
-    parser.add_argument("--report-data", type=Path, metavar="DATA", help="report on these (default: half of --data)")
-    parser.add_argument(
-        "--labels", type=Path, help="text file with one class name a line, where the engines carry none"
-    )
-    parser.add_argument(
-        "--plain", type=Path, metavar="FILE", help="the plain ViT as a point: its own checkpoint, exported"
-    )
-    parser.add_argument(
-        "--profile", type=Path, metavar="DIR", help="energy, from sacvit-profile --out DIR of these engines"
-    )
-    parser.add_argument("--batch", type=int, default=1, help="images a pass; times are a pass's (default: %(default)s)")
-    add_options(parser, EngineOptions)
-    rule = parser.add_mutually_exclusive_group()
-    rule.add_argument(
-        "--point",
-        choices=("fast", "balanced", "accurate"),
-        help="lose at most 2 or 0.5 points of top-1 to SAC, on other images too (95 %% sure); or the highest top-1",
-    )
-    rule.add_argument("--min-top1", type=float, metavar="PERCENT", help="the most exits with this top-1")
-    rule.add_argument("--max-ms", type=float, metavar="MS", help="the best top-1 within this mean time")
-    rule.add_argument("--exit-rate", type=float, metavar="SHARE", help="this share of exits, 0 to 1")
+    add_options(parser, TuneRequest)
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("tuned"),
         metavar="DIR",
-        help="write tune.json, the answers and, where sacvit[report] is installed, tune.html here (default: %(default)s)",
+        help="Write tune.json, the answers and, where sacvit[report] is installed, tune.html here (default: %(default)s).",
     )
-    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout instead of the table")
+    parser.add_argument("--json", action="store_true", help="Print the result as JSON instead of the table.")
     return parser
 
 
@@ -81,37 +55,21 @@ def tune_command(options: argparse.Namespace) -> int:
 def tune_into(options: argparse.Namespace) -> int:
     """The run, into an output folder that no other command writes to."""
     from ..bundle.stored_gate import own_manifest
-    from ..images.class_names import read_class_names
     from ..machine.progress import Progress
     from ..profiles.reports.tune_text import summary_lines
     from ..profiles.tuning.rules import rule_of
     from ..profiles.tuning.tune import tune
     from ..runtime.chain.pipeline import CHUNK, Pipeline
 
-    rule = rule_of(options.point, options.min_top1, options.max_ms, options.exit_rate)
-    pipeline = Pipeline.load(options.engine[0], options.engine[1], provider=options.provider)
+    request = read_options(TuneRequest, options)
+    pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
-    if not 1 <= options.batch <= most:
-        raise UsageError(f"--batch {options.batch}: these engines take 1 to {most} images a pass")
-    classes = int(pipeline.ee.outputs["logits"].shape[0])
-    labels = None if options.labels is None else read_class_names(options.labels, "--labels", classes)
-    if rule is not None:
-        own_manifest(options.engine[0], pipeline.ee.record)  # before minutes of work
+    if request.batch > most:
+        raise UsageError(f"--batch {request.batch}: these engines take 1 to {most} images per pass")
+    if rule_of(request) is not None:
+        own_manifest(request.engine[0], pipeline.ee.record)  # before minutes of work
     with Progress("answer", unit="image") as progress:
-        found = tune(
-            pipeline,
-            options.data,
-            options.out,
-            report_data=options.report_data,
-            labels=labels,
-            batch=options.batch,
-            profile=options.profile,
-            plain=options.plain,
-            provider=options.provider,
-            rule=rule,
-            progress=progress.reach,
-            tell=logger.info,
-        )
+        found = tune(pipeline, request, options.out, progress=progress.reach, report=logger.info)
     found.result.update(
         model=dict(pipeline.ee.record.config), date=time.strftime("%Y-%m-%dT%H:%M:%S%z"), host=platform.node()
     )

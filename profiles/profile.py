@@ -14,12 +14,13 @@ from .conditions.power_modes import PowerModes
 from .conditions.watcher import Watcher, conditions_of, require_same
 from .power.open import open_power
 from .power.source import PowerSource
+from .request import ProfileRequest
 from .timing.layers import layer_rows, time_layers
 from .timing.pass_parts import time_parts
 from .timing.schedule import foreword, missing_windows, plan_schedule
 from .timing.session import Report, Session, Surroundings
 from .timing.store import Store, open_store
-from .timing.subject import Request, Subject, open_subject
+from .timing.subject import Subject, open_subject
 from .timing.trtexec import summary_lines, write_times
 
 
@@ -35,7 +36,7 @@ class Run:
 
 
 def profile_pair(
-    request: Request,
+    request: ProfileRequest,
     folder: Path,
     report: Report,
     tell: Callable[[str], None],
@@ -81,14 +82,16 @@ def _sweep_modes(run: Run, modes: PowerModes) -> None:
 
 def _measure_mode(run: Run, mode: int | None) -> None:
     request, store, contenders = run.subject.request, run.store, run.subject.contenders()
-    order = missing_windows(store, contenders, mode, request.rounds)
+    order = missing_windows(store, contenders, mode, run.subject.rounds)
     if not order:
         run.tell(f"{store.folder} already holds all windows{'' if mode is None else f' of power mode {mode}'}")
         return
     source = run.open_source(request.power, on_gpu=run.subject.pipeline.ee.on_gpu)
     try:
-        schedule = plan_schedule(source, request.duration_s, request.iterations, request.warmup_ms, request.rounds)
-        schedule = replace(schedule, least_passes=request.least_passes)
+        schedule = plan_schedule(
+            source, run.subject.duration_s, request.iterations, request.warmup_ms, run.subject.rounds
+        )
+        schedule = replace(schedule, least_passes=run.subject.least_passes)
         for line in foreword(source, schedule, len(order), contenders):
             run.tell(line)
         watcher = Watcher(source)
@@ -113,7 +116,7 @@ def _measure_apart(run: Run) -> None:
         _add_parts(run)
     if request.layers and not store.of("layers"):
         run.report("layers", 1.0)
-        times = time_layers(subject.pipeline, subject.images, request.batch)
+        times = time_layers(subject.pipeline, subject.images, subject.batch)
         store.add("layers", {"stages": {stage: layer_rows(rows) for stage, rows in times.items()}})
         if not times:
             run.tell(f"--layers: {subject.pipeline.ee.backend} does not report times by layer")
@@ -121,8 +124,8 @@ def _measure_apart(run: Run) -> None:
 
 def _add_parts(run: Run) -> None:
     subject, request, pipeline = run.subject, run.subject.request, run.subject.pipeline
-    timed = time_parts(pipeline, subject.gate(subject.thresholds[0]), subject.images, request.batch)
-    binding = pipeline.track(request.batch).ee_binding(places_for(request.batch, pipeline.ee.batches))
+    timed = time_parts(pipeline, subject.gate(subject.thresholds[0]), subject.images, subject.batch)
+    binding = pipeline.track(subject.batch).ee_binding(places_for(subject.batch, pipeline.ee.batches))
     run.store.add(
         "parts",
         {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,10 @@ from ..runtime.chain.pipeline import Pipeline
 from ..runtime.engines.buffers import TensorSpec
 from ..runtime.engines.stage import BOUNDARY, Stage
 from .description import EE_MODEL, GATE_MODEL, KEY, OUTPUTS, SAC_MODEL, About, StageAbout
+from .options import ServeOptions
+from .protobuf_text import Word, text_of
 
-Place = Literal["cpu", "gpu"]
+USUAL_BATCH = 16
 MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order in which they take their places
 VERSION = "1"
 HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
@@ -43,24 +44,13 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-@dataclass(frozen=True)
-class Serving:
-    """How the models are served. place: what the engines run on; max_queue: images that wait at each instance at most."""
-
-    python_only: bool = False
-    place: Place = "cpu"
-    instances: int = 1
-    max_batch: int = 16
-    max_queue: int = 64
-
-
-def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Path]:
+def write_repository(pipeline: Pipeline, out: Path, options: ServeOptions) -> list[Path]:
     """Writes the models of a loaded pair into `out`; returns their folders. Whole or not at all.
 
-    Raises UsageError where `out` holds one of them already, SacvitError where it cannot be written.
+    Raises UsageError where `out` holds one of them already, and for options that the engines cannot follow; SacvitError where
+    it cannot be written.
     """
-    if pipeline.ee.capacity is not None and serving.max_batch > pipeline.ee.capacity:
-        raise UsageError(f"--max-batch {serving.max_batch}: these engines take at most {pipeline.ee.capacity} images")
+    serving = _settled(options, pipeline)
     about = about_of(pipeline, serving)
     engines_bytes = sum(stage.path.stat().st_size for stage in (pipeline.ee, pipeline.sac))
     with locked_folder(out, room_bytes=engines_bytes + LEAST_ROOM_BYTES):
@@ -74,6 +64,15 @@ def write_repository(pipeline: Pipeline, out: Path, serving: Serving) -> list[Pa
                 return _place(Path(work), out, MODELS[2:] if serving.python_only else MODELS)
         except OSError as reason:
             raise SacvitError(f"--out {out} cannot be written: {reason}") from None
+
+
+def _settled(options: ServeOptions, pipeline: Pipeline) -> ServeOptions:
+    """The options with what the engines decide where the user did not."""
+    on_gpu, most = pipeline.ee.path.suffix == ".plan", pipeline.ee.capacity
+    max_batch = options.max_batch or min(USUAL_BATCH, most or USUAL_BATCH)
+    if most is not None and max_batch > most:
+        raise UsageError(f"--max-batch {max_batch}: these engines take at most {most} images")
+    return replace(options, device=options.device or ("gpu" if on_gpu else "cpu"), max_batch=max_batch)
 
 
 def _require_free(out: Path) -> None:
@@ -106,7 +105,7 @@ def _place(work: Path, out: Path, names: Sequence[str]) -> list[Path]:
     return placed
 
 
-def about_of(pipeline: Pipeline, serving: Serving) -> About:
+def about_of(pipeline: Pipeline, serving: ServeOptions) -> About:
     """The description of a repository. Raises UsageError for what cannot be served."""
     try:
         return About(
@@ -116,7 +115,7 @@ def about_of(pipeline: Pipeline, serving: Serving) -> About:
             classes=pipeline.ee.outputs["logits"].shape[0],
             labels=pipeline.labels,
             grid=pipeline.grid,
-            max_batch=serving.max_batch,
+            max_batch=serving.max_batch or USUAL_BATCH,
             max_queue=serving.max_queue,
             stages=() if serving.python_only else (StageAbout.of(pipeline.ee), StageAbout.of(pipeline.sac)),
         )
@@ -124,7 +123,7 @@ def about_of(pipeline: Pipeline, serving: Serving) -> About:
         raise UsageError(f"{pipeline.ee.path} cannot be served: {reason}") from None
 
 
-def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving) -> None:
+def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: ServeOptions) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
     (version / "model.py").write_text(MODEL_PY, "utf-8")
@@ -143,7 +142,7 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
             for name, shape in about.shapes.items()
         ],
         # No queue policy: see `batcher`.
-        "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(serving.max_queue, serving.max_batch)]},
+        "dynamic_batching": {"preferred_batch_size": [HANDED_OVER * max(about.max_queue, about.max_batch)]},
         "instance_group": [_instances(serving, serving.python_only) | _first_gpu(serving)],
         "version_policy": {"latest": {"num_versions": 1}},
         "parameters": [{"key": KEY, "value": {"string_value": about.to_json()}}],
@@ -151,7 +150,9 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: Serving
     (folder / "config.pbtxt").write_text(text_of(fields), "utf-8")
 
 
-def _write_stage(folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str, TensorSpec], serving: Serving) -> None:
+def _write_stage(
+    folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str, TensorSpec], serving: ServeOptions
+) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
     is_plan = stage.path.suffix == ".plan"
@@ -193,14 +194,14 @@ def _write_stage(folder: Path, name: str, stage: Stage, ee_outputs: Mapping[str,
     (folder / "config.pbtxt").write_text(text_of(fields), "utf-8")
 
 
-def _instances(serving: Serving, holds_engines: bool) -> dict[str, Any]:
-    on_gpu = serving.place == "gpu" and holds_engines
+def _instances(serving: ServeOptions, holds_engines: bool) -> dict[str, Any]:
+    on_gpu = serving.device == "gpu" and holds_engines
     return {"count": serving.instances, "kind": Word("KIND_GPU" if on_gpu else "KIND_CPU")}
 
 
-def _first_gpu(serving: Serving) -> dict[str, Any]:
+def _first_gpu(serving: ServeOptions) -> dict[str, Any]:
     """Where the gate itself runs engines on a GPU: sacvit.runtime takes the first, whichever Triton names."""
-    return {"gpus": [0]} if serving.python_only and serving.place == "gpu" else {}
+    return {"gpus": [0]} if serving.python_only and serving.device == "gpu" else {}
 
 
 def _profiles(counts: tuple[int, ...] | None) -> dict[str, Any]:
@@ -224,30 +225,3 @@ def _copy_engine(source: Path, target: Path) -> None:
 
 def _one_line(label: str) -> str:
     return " ".join(label.split())
-
-
-class Word(str):
-    """A name of protobuf's text format, which stands without quotes."""
-
-
-def text_of(fields: Mapping[str, Any], indent: str = "") -> str:
-    """Fields in protobuf's text format. Lists of tables repeat the field; lists of numbers stay on a line."""
-    lines = []
-    for key, value in fields.items():
-        values = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
-        for one in values:
-            if isinstance(one, dict):
-                lines.append(f"{indent}{key} {{\n{text_of(one, indent + '  ')}{indent}}}\n")
-            else:
-                lines.append(f"{indent}{key}: {_literal(one)}\n")
-    return "".join(lines)
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, Word):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_literal, value))}]"
-    return json.dumps(value)  # numbers, and text with escapes that protobuf reads alike

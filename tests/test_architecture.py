@@ -23,7 +23,7 @@ ORDER = {
     ),
     ("runtime",): ("bounds", "options", "percentiles", "engines", "chain", "sources", "sinks", "totals", "loop"),
     ("export",): ("plans", "graphs", "checks", "precision", "write_plain", "write_bundle", "by_name"),
-    ("profiles",): ("power", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
+    ("profiles",): ("power", "request", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
 }
 MOST_MODULES = 14  # in a folder: what a reader takes in at a glance
 

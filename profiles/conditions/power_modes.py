@@ -128,17 +128,6 @@ class PowerModes:
         raise DeviceError(f"power mode {mode} {reason}. In use: {now}{said}")
 
 
-def parse_mode_list(text: str) -> list[int]:
-    """[0, 1, 2] for "0,1,2", in the order given. Raises UsageError for anything else and for an id that comes twice."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"[0-9]{1,3}", part) for part in parts):
-        raise UsageError(f"--power-modes {text}: give ids of nvpmodel with commas between them, as in 0,1,2")
-    mode_ids = [int(part) for part in parts]
-    if len(set(mode_ids)) < len(mode_ids):
-        raise UsageError(f"--power-modes {text}: an id comes twice; give each once")
-    return mode_ids
-
-
 def read_power_mode(root: Path, command: str | Path, limit_s: float) -> tuple[PowerMode | None, str | None]:
     """The mode in use and where that stands: the note that nvpmodel keeps, else the tool's word; (None, None) for none."""
     if mode := power_mode_in_use(root):

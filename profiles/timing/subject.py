@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from ...bundle.errors import UsageError
@@ -15,59 +14,46 @@ from ...machine.processor import describe_machine
 from ...runtime.chain.gate import Gate
 from ...runtime.chain.pipeline import CHUNK, Pipeline
 from ...runtime.chain.track import places_for
-from ...runtime.engines.options import Provider
-from ..power.open import AUTO
+from ..request import ProfileRequest
 from .contenders import ALWAYS, NEVER, Chain, Contender, PlainViT
 from .inputs import Images, load_images
 from .plain import Plain
 from .scenarios import SCENARIOS
 
+DURATION_S = 30.0
 ROUNDS = 3  # windows of a contender: what is between them is its spread
 SINGLE_ROUND_PASSES = 3  # fewer iterations than this make one window
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a user asked for; see sacvit-profile --help."""
-
-    ee: Path
-    sac: Path
-    plain: Path | None = None
-    source: str | None = None
-    thresholds: Sequence[float] | None = None
-    batch: int = 0  # 0: 1, or in a scenario of batches the most that the engines take
-    provider: Provider = "auto"
-    duration_s: float = 30.0
-    iterations: int | None = None
-    warmup_ms: float = 200.0
-    power: str = AUTO
-    scenario: str | None = None  # of SCENARIOS
-    layers: bool = False
-    power_modes: Sequence[int] = ()
-    export_times: Path | None = None
-    command: str = ""
-
-    @property
-    def rounds(self) -> int:
-        """Windows of each contender."""
-        few = self.iterations is not None and self.iterations < SINGLE_ROUND_PASSES
-        return 1 if self.scenario is not None or few else ROUNDS
-
-    @property
-    def least_passes(self) -> int:
-        """Of a window, however long they take."""
-        return 1 if self.scenario is None else -(-SCENARIOS[self.scenario].images // self.batch)
-
-
-@dataclass(frozen=True)
 class Subject:
-    """A request with its engines loaded; its batch is the one that is measured."""
+    """A request with its engines loaded."""
 
-    request: Request
+    request: ProfileRequest
     pipeline: Pipeline
     plain: Plain | None
     images: Images
     thresholds: Sequence[float]
+    batch: int  # images per pass
+
+    @property
+    def rounds(self) -> int:
+        """Windows of each contender."""
+        few = self.request.iterations is not None and self.request.iterations < SINGLE_ROUND_PASSES
+        return 1 if self.request.scenario is not None or few else ROUNDS
+
+    @property
+    def duration_s(self) -> float:
+        """Of each contender."""
+        request = self.request
+        usual = DURATION_S if request.scenario is None else SCENARIOS[request.scenario].duration_s
+        return request.duration_s or usual
+
+    @property
+    def least_passes(self) -> int:
+        """Of a window, however long they take."""
+        scenario = self.request.scenario
+        return 1 if scenario is None else -(-SCENARIOS[scenario].images // self.batch)
 
     def gate(self, threshold: float) -> Gate:
         """As the pipeline's own, at another threshold."""
@@ -75,7 +61,7 @@ class Subject:
 
     def contenders(self) -> list[Contender]:
         """The chain at each threshold, each path by itself, the plain ViT. In a scenario there are no paths apart."""
-        pipeline, images, batch = self.pipeline, self.images, self.request.batch
+        pipeline, images, batch = self.pipeline, self.images, self.batch
         found: list[Contender] = [
             Chain(f"eta {value!r}", pipeline, self.gate(value), images, batch) for value in self.thresholds
         ]
@@ -104,9 +90,9 @@ class Subject:
             "images_sha256": images.sha256,
             # Whether a survivor pays for itself alone: with engines of one fixed batch it pays for all places.
             "survivors_share": places_for(1, pipeline.sac.batches) > 1,
-            "batch": request.batch,
+            "batch": self.batch,
             "scenario": request.scenario,
-            "duration_s": None if request.iterations is not None else request.duration_s,
+            "duration_s": None if request.iterations is not None else self.duration_s,
             "iterations": request.iterations,
             "warmup_ms": request.warmup_ms,
             "power_wanted": request.power,
@@ -115,9 +101,9 @@ class Subject:
         }
 
 
-def open_subject(request: Request) -> Subject:
+def open_subject(request: ProfileRequest) -> Subject:
     """Loads engines and images. Raises EngineError for engines that do not fit, UsageError for options that do not."""
-    pipeline = Pipeline.load(request.ee, request.sac, provider=request.provider)
+    pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
     scenario = None if request.scenario is None else SCENARIOS[request.scenario]
     batch = request.batch or (most if scenario is not None and scenario.is_batched else 1)
@@ -126,9 +112,9 @@ def open_subject(request: Request) -> Subject:
     plain = None if request.plain is None else Plain(request.plain, batch, request.provider)
     if plain is not None:
         require_comparable(pipeline, plain)
-    images = load_images(request.source, request.ee.parent, pipeline.preprocessing)
+    images = load_images(request.source, request.engine[0].parent, pipeline.preprocessing)
     thresholds = request.thresholds or [pipeline.threshold]
-    return Subject(replace(request, batch=batch), pipeline, plain, images, thresholds)
+    return Subject(request, pipeline, plain, images, thresholds, batch)
 
 
 def require_comparable(pipeline: Pipeline, plain: Plain) -> None:

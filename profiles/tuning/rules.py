@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...bundle.errors import UsageError
 from .curve import POINTS, Curve, Rule, cheapest_with, fastest_within, with_exit_rate
+from .request import TuneRequest
 
 
-def rule_of(
-    point: str | None, min_top1: float | None, max_ms: float | None, exit_rate: float | None
-) -> tuple[str, Rule] | None:
-    """The rule that options ask for, with its name. min_top1: percent. Raises UsageError for numbers that cannot be."""
-    if point is not None:
-        return point, POINTS[point]
-    if min_top1 is not None:
-        if not 0 <= min_top1 <= 100:
-            raise UsageError(f"--min-top1 {min_top1:g}: give percent, 0 to 100")
-        return f"top-1 of {min_top1:g} %", cheapest_with(min_top1 / 100)
-    if max_ms is not None:
-        if not 0 < max_ms < float("inf"):
-            raise UsageError(f"--max-ms {max_ms:g}: give a time above 0")
-        return f"mean of {max_ms:g} ms", fastest_within(max_ms)
-    if exit_rate is not None:
-        if not 0 <= exit_rate <= 1:
-            raise UsageError(f"--exit-rate {exit_rate:g}: give a share, 0 to 1")
-        return f"exit rate of {exit_rate:g}", with_exit_rate(exit_rate)
+def rule_of(request: TuneRequest) -> tuple[str, Rule] | None:
+    """The rule that the options ask for, with its name; None for none."""
+    if request.point is not None:
+        return request.point, POINTS[request.point]
+    if request.min_top1 is not None:
+        return f"top-1 of {request.min_top1:g} %", cheapest_with(request.min_top1 / 100)
+    if request.max_ms is not None:
+        return f"mean of {request.max_ms:g} ms", fastest_within(request.max_ms)
+    if request.exit_rate is not None:
+        return f"exit rate of {request.exit_rate:g}", with_exit_rate(request.exit_rate)
     return None
 
 

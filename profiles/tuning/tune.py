@@ -12,12 +12,12 @@ import numpy.typing as npt
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from ...bundle.errors import GuardError, ImageError, UsageError
+from ...bundle.errors import GuardError, ImageError
 from ...bundle.gating import confidence_of
 from ...bundle.manifest import Tuned
+from ...images.class_names import read_class_names
 from ...images.labelled import Labelled, open_labelled
 from ...runtime.chain.pipeline import Pipeline
-from ...runtime.engines.options import Provider
 from ...runtime.percentiles import summarise
 from ..results.result_files import TUNE_FORMAT
 from ..timing.plain import Plain
@@ -26,7 +26,8 @@ from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
 from .mistakes import MOST_LISTED, Mistakes, find_mistakes, list_mistakes
 from .operating_points import describe_point, draw_points, ends_of, read_costs
 from .plain_point import measure_plain, require_classes
-from .rules import unreachable
+from .request import TuneRequest
+from .rules import rule_of, unreachable
 from .split import FITTED, REPORTED, gap_lines, split
 from .stored_answers import collect
 from .temperature import calibration_error, fit_temperature
@@ -45,43 +46,35 @@ class Tuning:
 
 def tune(
     pipeline: Pipeline,
-    data: Path,
+    request: TuneRequest,
     folder: Path,
     *,
-    report_data: Path | None = None,
-    labels: list[str] | None = None,
-    batch: int = 1,
-    profile: Path | None = None,
-    plain: Path | None = None,
-    provider: Provider = "auto",
-    rule: tuple[str, Rule] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    tell: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Tuning:
-    """Everything that sacvit-tune prints and stores. rule: the operating point to store, by name.
+    """Everything that sacvit-tune prints and stores. pipeline: the engines of the request, loaded; folder: keeps the answers.
 
-    report_data: images to report on; without it the half of `data` whose names hash that way. provider: what the plain ViT runs
-    on; the pipeline has its own. Raises GuardError when no eta keeps the rule, with the best that can be had; errors of
-    `collect`, `open_labelled` and `split` besides.
+    Without `report_data` the half of `data` whose names hash that way is reported on. Raises GuardError when no eta keeps the
+    rule, with the best that can be had; errors of `collect`, `open_labelled` and `split` besides.
     """
     # What can be wrong with options, labels and files is told here, before the first pass: there may be hours of them.
-    classes = int(pipeline.ee.outputs["logits"].shape[0])
-    names = labels if labels is not None else list(pipeline.labels) if pipeline.labels else None
-    if names is not None and len(names) != classes:
-        raise UsageError(f"--labels names {len(names)} classes, the model has {classes}")
-    costs = None if profile is None else read_costs(profile)
+    data, batch, rule = request.data, request.batch, rule_of(request)
+    classes, names = class_names(pipeline, request.labels)
+    costs = None if request.profile is None else read_costs(request.profile)
     sets = [
         open_labelled(one, classes, names, option)
-        for one, option in ((data, "--data"), (report_data, "--report-data"))
+        for one, option in ((data, "--data"), (request.report_data, "--report-data"))
         if one is not None
     ]
     fitted, reported = split(sets)
     for line in gap_lines(sets, fitted, reported, classes, names):
-        tell(line)
-    plain_vit = None if plain is None else require_classes(Plain(plain, batch, provider), classes)
+        report(line)
+    plain_vit = (
+        None if request.plain is None else require_classes(Plain(request.plain, batch, request.provider), classes)
+    )
     places = (folder / name for name in ("answers", "answers-report"))
     answers = [collect(pipeline, images, place, batch, progress) for images, place in zip(sets, places, strict=False)]
-    unreadable = [line for pair in zip(sets, answers, strict=True) for line in _unreadable(*pair, tell)]
+    unreadable = [line for pair in zip(sets, answers, strict=True) for line in _unreadable(*pair, report)]
     fitted, reported = fitted & answers[0].readable, reported & answers[-1].readable
     for mask, half in ((fitted, FITTED), (reported, REPORTED)):
         if not mask.any():
@@ -89,7 +82,7 @@ def tune(
     temperature = fit_temperature(lambda: _pieces(answers[0], sets[0], fitted))
     judged = [judge(found, images, temperature) for found, images in zip(answers, sets, strict=True)]
     whole = judged[-1]  # the same as judged[0] where the halves of one set are fitted and reported on
-    fit, report = judged[0].of(fitted), whole.of(reported)
+    fit, rest = judged[0].of(fitted), whole.of(reported)
     cold = judge(answers[-1], sets[-1], 1.0).of(reported)
     curve = draw_curve(fit)
     rules: dict[str, Rule] = {**POINTS, **({} if rule is None else {rule[0]: rule[1]})}
@@ -97,7 +90,7 @@ def tune(
     for name, one in rules.items():
         place = one(curve)
         if place is not None:
-            points[name] = describe_point(curve, place, fit, report, one, ALLOWED_LOSS.get(name), costs)
+            points[name] = describe_point(curve, place, fit, rest, one, ALLOWED_LOSS.get(name), costs)
     if rule is not None and rule[0] not in points:
         raise GuardError(unreachable(rule[0], curve))
     chosen = None
@@ -118,7 +111,7 @@ def tune(
             "fit": sets[0].source,
             "report": sets[-1].source,
             "images_fit": fit.count,
-            "images_report": report.count,
+            "images_report": rest.count,
         },
         "timing": _timing(answers),
         "unreadable": int(sum((~found.readable).sum() for found in answers)),
@@ -126,21 +119,29 @@ def tune(
         "temperature": temperature,
         "calibration_error": {
             "before": calibration_error(cold.confidence, cold.ee_right),
-            "after": calibration_error(report.confidence, report.ee_right),
+            "after": calibration_error(rest.confidence, rest.ee_right),
         },
-        "always": {"EE": ends_of(report, 0.0, costs), "SAC": ends_of(report, None, costs)},
+        "always": {"EE": ends_of(rest, 0.0, costs), "SAC": ends_of(rest, None, costs)},
         "plain": None if plain_vit is None else measure_plain(plain_vit, sets[-1], reported, batch, progress),
         "points": points,
         "chosen": None
         if chosen is None
         else {"threshold": chosen.threshold, "temperature": chosen.temperature, "point": chosen.point},
-        "curves": {"fit": draw_points(fit, curve, costs), "report": draw_points(report, draw_curve(report), costs)},
+        "curves": {"fit": draw_points(fit, curve, costs), "report": draw_points(rest, draw_curve(rest), costs)},
         **list_mistakes(mistakes, answers[-1], whole, names),
     }
     return Tuning(result, chosen, mistakes)
 
 
-def _unreadable(data: Labelled, answers: Answers, tell: Callable[[str], None]) -> list[str]:
+def class_names(pipeline: Pipeline, labels: Path | None) -> tuple[int, list[str] | None]:
+    """The model's number of classes, and their names: of the file, else of the engines, else None. Raises UsageError."""
+    classes = int(pipeline.ee.outputs["logits"].shape[0])
+    if labels is not None:
+        return classes, read_class_names(labels, "--labels", classes)
+    return classes, list(pipeline.labels) if pipeline.labels else None
+
+
+def _unreadable(data: Labelled, answers: Answers, report: Callable[[str], None]) -> list[str]:
     """Names of the images that could not be read, the first of them told with its reason."""
     missing = np.flatnonzero(~answers.readable)
     if len(missing):
@@ -150,7 +151,7 @@ def _unreadable(data: Labelled, answers: Answers, tell: Callable[[str], None]) -
             reason = "it can be now: remove the answers to take it in"
         except ImageError as fault:
             reason = str(fault)
-        tell(
+        report(
             f"{data.source}: {len(missing)} images cannot be read and are left out, {data.names[first]} first: {reason}"
         )
     return [data.names[int(index)] for index in missing]

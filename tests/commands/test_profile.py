@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from sacvit.bundle.records import encode_record
-from sacvit.commands.profile import main, parse_thresholds, tuned_top1
+from sacvit.commands.profile import main, tuned_top1
+from sacvit.profiles.request import ProfileRequest
 
 
 @pytest.fixture
@@ -268,11 +269,19 @@ def test_other_images_under_the_same_name_are_another_run(engines, tmp_path, cap
     fails(command, 2, "images_sha256", capsys=capsys)
 
 
-def test_a_preset_lasts_as_long_as_the_rules_ask_for(engines):
-    from sacvit.commands.profile import build_parser, request_of
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ({"scenario": "single-stream"}, 600.0),
+        ({}, 30.0),
+        ({"duration_s": 2.0}, 2.0),
+    ],
+)
+def test_a_preset_lasts_as_long_as_the_rules_ask_for(engines, options, seconds):
+    from sacvit.profiles.timing.subject import open_subject
 
-    assert request_of(build_parser().parse_args([*engines, "--preset", "single-stream"])).duration_s == 600.0
-    assert request_of(build_parser().parse_args(engines)).duration_s == 30.0
+    files = tuple(map(Path, engines[1:3]))
+    assert open_subject(ProfileRequest(engine=files, **options)).duration_s == seconds
 
 
 def test_thresholds_that_hardly_differ_are_two(engines, tmp_path):
@@ -328,20 +337,6 @@ def test_a_board_that_is_not_known_is_told_with_those_that_are(engines, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("0.7", [0.7]),
-        ("0.5,0.7", [0.5, 0.7]),
-        ("0.4:0.6:0.1", [0.4, 0.5, 0.6]),
-        ("0:1:0.5", [0.0, 0.5, 1.0]),
-        (".5", [0.5]),
-    ],
-)
-def test_thresholds_are_a_number_a_list_or_a_range(text, values):
-    assert parse_thresholds(text) == values
-
-
-@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("1.1", "1.1 does not lie in [0, 1]"),
@@ -359,11 +354,11 @@ def test_thresholds_that_are_none_are_told(text, words, engines, capsys):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--duration-s", "0"], 2, "--duration-s 0: give a number above 0"),
-        (["--duration-s", "nan"], 2, "--duration-s nan"),
-        (["--warmup-ms", "-1"], 2, "--warmup-ms -1"),
-        (["--iterations", "0"], 2, "--iterations 0: give 1 or more"),
-        (["--batch", "0"], 2, "--batch 0: give 1 or more"),
+        (["--duration-s", "0"], 2, "--duration-s must be above 0"),
+        (["--duration-s", "nan"], 2, "--duration-s must be above 0, found nan"),
+        (["--warmup-ms", "-1"], 2, "--warmup-ms must be at least 0"),
+        (["--iterations", "0"], 2, "--iterations must be at least 1"),
+        (["--batch", "0"], 2, "--batch must be at least 1"),
         (["--batch", "65"], 2, "these engines take 1 to 64 images per pass"),
         (["--preset", "offline", "--iterations", "5"], 2, "leave --iterations out"),
         (["--preset", "single-stream", "--batch", "8"], 2, "asks one image at a time"),

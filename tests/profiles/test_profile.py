@@ -22,20 +22,20 @@ from sacvit.profiles.profile import profile_pair
 from sacvit.profiles.reports.comparison import compare, differences
 from sacvit.profiles.reports.profile_page import write_profile_page
 from sacvit.profiles.reports.text import summary_lines
+from sacvit.profiles.request import ProfileRequest
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.results.result_files import PROFILE_NAME, write_result
 from sacvit.profiles.timing.contenders import PLAIN
 from sacvit.profiles.timing.scenarios import SCENARIOS
 from sacvit.profiles.timing.session import Session
-from sacvit.profiles.timing.subject import Request
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.backends import read_record
 
 
 @pytest.fixture
 def request_(plain_bundle):
-    return Request(
-        ee=plain_bundle / "ee.onnx", sac=plain_bundle / "sac.onnx", iterations=3, warmup_ms=1.0, thresholds=[0.3]
+    return ProfileRequest(
+        engine=(plain_bundle / "ee.onnx", plain_bundle / "sac.onnx"), iterations=3, warmup_ms=1.0, thresholds=[0.3]
     )
 
 
@@ -170,9 +170,8 @@ def test_engines_of_one_fixed_batch_have_no_cost_by_path(plain_bundle, tiny_chec
     from sacvit.export.write_bundle import export
 
     folder = export(tiny_checkpoint, tmp_path / "b", batch=4, plain=True).folder
-    request = Request(
-        ee=folder / "ee.onnx",
-        sac=folder / "sac.onnx",
+    request = ProfileRequest(
+        engine=(folder / "ee.onnx", folder / "sac.onnx"),
         plain=folder / "plain.onnx",
         iterations=3,
         warmup_ms=1.0,
@@ -232,7 +231,9 @@ def test_on_a_cpu_the_source_is_chosen_for_a_cpu(request_, tmp_path):
 def test_on_a_gpu_the_source_is_chosen_for_a_gpu_and_graphs_are_told(make_plans, tmp_path):
     folder = make_plans("10.16")
     seen = []
-    request = Request(ee=folder / "ee.plan", sac=folder / "sac.plan", iterations=3, warmup_ms=1.0, batch=4, layers=True)
+    request = ProfileRequest(
+        engine=(folder / "ee.plan", folder / "sac.plan"), iterations=3, warmup_ms=1.0, batch=4, layers=True
+    )
     store = profile_pair(
         request,
         tmp_path / "out",
@@ -259,7 +260,9 @@ def test_exported_times_decide_as_the_pipeline_with_its_tuned_temperature(plain_
     pipeline = Pipeline.load(ee, folder / "sac.onnx")
     expected = ["exit" if result.exits_early else "full" for result in pipeline(list(stored.images))]
 
-    request = Request(ee=ee, sac=folder / "sac.onnx", iterations=3, warmup_ms=1.0, export_times=tmp_path / "times.json")
+    request = ProfileRequest(
+        engine=(ee, folder / "sac.onnx"), iterations=3, warmup_ms=1.0, export_times=tmp_path / "times.json"
+    )
     profiled(request, tmp_path / "out")
 
     rows = [row for row in json.loads((tmp_path / "times.json").read_text()) if row["stage"] == "EE"]

@@ -14,7 +14,8 @@ from sacvit.bundle.preprocess import Preprocessing
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.serving.description import About
 from sacvit.serving.local import LocalServer
-from sacvit.serving.repository import Serving, write_repository
+from sacvit.serving.options import ServeOptions
+from sacvit.serving.repository import write_repository
 
 ROOT = Path(__file__).parents[2]
 TRITON = ROOT / ".venv-triton"
@@ -50,14 +51,14 @@ def pictures() -> np.ndarray:
 @pytest.fixture(scope="session")
 def python_repository(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("python") / "models"
-    write_repository(pipeline, out, Serving(python_only=True))
+    write_repository(pipeline, out, ServeOptions(python_only=True))
     return out
 
 
 @pytest.fixture(scope="session")
 def stages_repository(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stages") / "models"
-    write_repository(pipeline, out, Serving())
+    write_repository(pipeline, out, ServeOptions())
     return out
 
 

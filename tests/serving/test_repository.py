@@ -19,7 +19,9 @@ from sacvit.runtime.chain.gate import Gate
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.serving import repository
 from sacvit.serving.description import About
-from sacvit.serving.repository import Serving, text_of, write_repository
+from sacvit.serving.options import ServeOptions
+from sacvit.serving.protobuf_text import text_of
+from sacvit.serving.repository import write_repository
 
 BUNDLE = Path(__file__).parents[1] / "runtime" / "bundles" / "bundle"
 
@@ -45,7 +47,7 @@ def test_the_stages_are_two_models_of_the_server_s_own_backend(stages_repository
 
 
 def test_the_gate_batches_and_tells_what_its_queue_holds(pipeline: Pipeline, tmp_path: Path) -> None:
-    write_repository(pipeline, tmp_path, Serving(max_batch=8, max_queue=20))
+    write_repository(pipeline, tmp_path, ServeOptions(max_batch=8, max_queue=20))
     config = config_of(tmp_path / "sacvit")
     assert (config.backend, config.max_batch_size, config.HasField("dynamic_batching")) == ("python", 2**31 - 1, True)
     assert list(config.dynamic_batching.preferred_batch_size) == [320]
@@ -67,7 +69,7 @@ def test_the_stages_warm_up_and_the_gate_does_it_itself(stages_repository: Path)
 
 @pytest.mark.parametrize("place", ["cpu", "gpu"])
 def test_instances_are_where_the_engines_run(pipeline: Pipeline, tmp_path: Path, place: Any) -> None:
-    write_repository(pipeline, tmp_path, Serving(place=place, instances=3))
+    write_repository(pipeline, tmp_path, ServeOptions(device=place, instances=3))
     kinds = [config_of(tmp_path / name).instance_group[0] for name in ("sacvit_ee", "sacvit_sac", "sacvit")]
     wanted = 1 if place == "gpu" else 2  # KIND_GPU, KIND_CPU
     assert [(group.count, group.kind) for group in kinds] == [(3, wanted), (3, wanted), (3, 2)]
@@ -78,7 +80,7 @@ def test_a_gate_that_runs_engines_on_a_gpu_is_on_the_one_that_the_runtime_takes(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     """Else a machine of eight GPUs would run eight instances on the first."""
-    write_repository(pipeline, tmp_path, Serving(python_only=True, place="gpu"))
+    write_repository(pipeline, tmp_path, ServeOptions(python_only=True, device="gpu"))
     group = config_of(tmp_path / "sacvit").instance_group[0]
     assert (group.kind, list(group.gpus)) == (1, [0])
 
@@ -89,7 +91,7 @@ def test_labels_go_with_the_logits(pipeline: Pipeline, tmp_path: Path) -> None:
     for stage in (ee, sac):
         stage.record = replace(stage.record, labels=labels)
     try:
-        write_repository(Pipeline(ee, sac, 0.5), tmp_path, Serving())
+        write_repository(Pipeline(ee, sac, 0.5), tmp_path, ServeOptions())
     finally:
         for stage in (ee, sac):
             stage.record = replace(stage.record, labels=pipeline.labels)
@@ -106,18 +108,18 @@ def test_a_label_that_cannot_be_served_is_refused_before_anything_is_written(
     pair = Pipeline.load(*engines, provider="cpu")
     pair.labels = [label, *(pair.labels or [])[1:]]
     with pytest.raises(UsageError, match=r"ee\.onnx cannot be served: label 0 h"):
-        write_repository(pair, tmp_path / "models", Serving())
+        write_repository(pair, tmp_path / "models", ServeOptions())
     assert not (tmp_path / "models").exists()
 
 
 def test_more_pixels_than_a_request_may_have_are_refused(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="500000 images of 32 x 32 pixels per request; the limit is 1024 MiB"):
-        write_repository(pipeline, tmp_path / "models", Serving(max_batch=500_000))
+        write_repository(pipeline, tmp_path / "models", ServeOptions(max_batch=500_000))
 
 
 def test_no_output_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
     """See `OUTPUTS`: of text, a client can ask for classes and end the server."""
-    write_repository(pipeline, tmp_path, Serving())
+    write_repository(pipeline, tmp_path, ServeOptions())
     kinds = [
         output.data_type
         for name in ("sacvit_ee", "sacvit_sac", "sacvit")
@@ -129,7 +131,7 @@ def test_no_output_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
 def test_the_gate_s_defaults_are_those_of_the_pair(pipeline: Pipeline, tmp_path: Path) -> None:
     tuned = Pipeline(pipeline.ee, pipeline.sac, 0.42)
     tuned.gate = Gate(0.42, 1.7)
-    write_repository(tuned, tmp_path, Serving())
+    write_repository(tuned, tmp_path, ServeOptions())
     about = about_of(config_of(tmp_path / "sacvit"))
     assert (about.threshold, about.temperature, about.grid) == (0.42, 1.7, pipeline.grid)
     assert about.preprocessing == pipeline.preprocessing
@@ -140,7 +142,7 @@ def test_the_gate_s_defaults_are_those_of_the_pair(pipeline: Pipeline, tmp_path:
 
 def test_a_model_that_is_there_is_not_touched(python_repository: Path, pipeline: Pipeline) -> None:
     with pytest.raises(UsageError, match=r"models/sacvit exists: a server may be reading it. Give another --out"):
-        write_repository(pipeline, python_repository, Serving())
+        write_repository(pipeline, python_repository, ServeOptions())
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -157,7 +159,7 @@ def test_a_full_disk_leaves_nothing_half(
 
     monkeypatch.setattr(repository, "_copy_engine", fail)
     with pytest.raises(SacvitError, match=r"models cannot be written: .*No space left on device"):
-        write_repository(pipeline, out, Serving())
+        write_repository(pipeline, out, ServeOptions())
     assert not out.exists() if is_new else [path.name for path in out.iterdir()] == ["other"]
 
 
@@ -173,7 +175,7 @@ def test_a_model_that_somebody_else_writes_meanwhile_is_not_removed(
 
     monkeypatch.setattr(repository, "_write_gate", late)
     with pytest.raises(SacvitError, match=r"models cannot be written: .*not empty"):
-        write_repository(pipeline, tmp_path / "models", Serving())
+        write_repository(pipeline, tmp_path / "models", ServeOptions())
     assert [path.name for path in (tmp_path / "models").rglob("*")] == ["sacvit_sac", "theirs"]
 
 
@@ -188,7 +190,7 @@ def test_ctrl_c_leaves_nothing_half(pipeline: Pipeline, tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(repository.os, "replace", replaced)
-        write_repository(pipeline, tmp_path / "models", Serving())
+        write_repository(pipeline, tmp_path / "models", ServeOptions())
     assert placed == ["sacvit_ee"] and not (tmp_path / "models").exists()
 
 
@@ -359,7 +361,7 @@ def test_python_only_writes_the_gate_alone_with_the_engines_inside(engines: Any,
         (["--instances", "0"], 2, "--instances must be at least 1, found 0"),
         (["--max-batch", "0"], 2, "--max-batch must be at least 1, found 0"),
         (["--max-queue", "0"], 2, "--max-queue must be at least 1, found 0"),
-        (["--threshold", "2"], 2, "the threshold must lie in [0, 1], found 2.0"),
+        (["--threshold", "2"], 2, "--threshold must be at least 0 and at most 1, found 2"),
         (["--engine", "gone.onnx", "sac.onnx"], 4, "gone.onnx does not exist"),
         (["--engine", "ee.plan", "sac.plan", "--device", "cpu"], 2, "--device cpu: plans run on a GPU"),
     ],

@@ -28,7 +28,8 @@ from sacvit.runtime.chain.result import Result
 from sacvit.serving.client import RemotePipeline
 from sacvit.serving.description import OUTPUTS, STAGE_NUMBERS
 from sacvit.serving.local import LocalServer
-from sacvit.serving.repository import Serving, write_repository
+from sacvit.serving.options import ServeOptions
+from sacvit.serving.repository import write_repository
 
 http = pytest.importorskip("tritonclient.http")
 grpc = pytest.importorskip("tritonclient.grpc")
@@ -363,7 +364,7 @@ def test_a_server_that_goes_away_in_mid_stream_is_told_and_what_came_stays(
 def test_engines_of_a_fixed_batch_are_served_as_stages(triton: Path, pictures: np.ndarray, tmp_path: Path) -> None:
     """SAC gets the whole batch and the survivors' row there, as a plan does."""
     pair = Pipeline.load(FIXED / "ee.onnx", FIXED / "sac.onnx", provider="cpu")
-    write_repository(pair, tmp_path / "models", Serving(max_batch=4))
+    write_repository(pair, tmp_path / "models", ServeOptions(max_batch=4))
     server = LocalServer(tmp_path / "models", triton, backends=BACKENDS)
     with server, http.InferenceServerClient(server.url) as made:
         for first, last in ((0, 4), (4, 5), (5, 8), (8, 10)):

@@ -12,7 +12,7 @@ import pytest
 from sacvit.bundle.errors import DeviceError, UsageError
 from sacvit.machine.jetson import PowerMode
 from sacvit.profiles.conditions import power_modes as module
-from sacvit.profiles.conditions.power_modes import PowerModes, parse_mode_list, read_power_mode, run_limited
+from sacvit.profiles.conditions.power_modes import PowerModes, read_power_mode, run_limited
 
 TABLE = """
 # < POWER_MODEL ID=9 NAME=AN_EXAMPLE >
@@ -348,20 +348,3 @@ def test_an_interrupted_call_leaves_no_process(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_limited([sys.executable, "-IS", "-c", f"import signal; {HANGS}"], 20.0)
     assert len(killed) == 1 and not Path(f"/proc/{killed[0][0]}").exists()
-
-
-@pytest.mark.parametrize(("text", "expected"), [("0,1,2", [0, 1, 2]), ("2, 0", [2, 0]), ("3", [3])])
-def test_a_list_of_modes_keeps_its_order(text, expected):
-    assert parse_mode_list(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", ",", "0,", "0;1", "15W", "-1", "1.0", "0x1", "٣", "0,1,,2", "9999"])
-def test_a_list_of_modes_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="give ids"):
-        parse_mode_list(text)
-
-
-@pytest.mark.parametrize("text", ["0,1,0", "1,01"])
-def test_a_mode_that_comes_twice_is_refused(text):
-    with pytest.raises(UsageError, match="comes twice"):
-        parse_mode_list(text)

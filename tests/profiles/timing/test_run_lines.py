@@ -16,9 +16,9 @@ from sacvit.bundle.records import encode_line
 from sacvit.profiles.power.source import NoPower
 from sacvit.profiles.profile import profile_pair
 from sacvit.profiles.reports.text import summary_lines
+from sacvit.profiles.request import ProfileRequest
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.timing.store import read_store
-from sacvit.profiles.timing.subject import Request
 
 DAMAGE = ([], {}, None, "x", -1, 0, 1.5, True, 10**400, [[]], {"a": []})
 
@@ -27,8 +27,10 @@ DAMAGE = ([], {}, None, "x", -1, 0, 1.5, True, 10**400, [[]], {"a": []})
 def whole_run(plain_bundle, tmp_path_factory):
     """The lines of a run with power, layers, parts and the plain ViT."""
     folder = tmp_path_factory.mktemp("whole")
-    names = {name: plain_bundle / f"{name}.onnx" for name in ("ee", "sac", "plain")}
-    request = Request(**names, iterations=3, warmup_ms=1.0, layers=True, thresholds=[0.3, 0.5])
+    ee, sac, plain = (plain_bundle / f"{name}.onnx" for name in ("ee", "sac", "plain"))
+    request = ProfileRequest(
+        engine=(ee, sac), plain=plain, iterations=3, warmup_ms=1.0, layers=True, thresholds=[0.3, 0.5]
+    )
     source = NoPower("none here")
     profile_pair(request, folder, lambda *_: None, lambda line: None, open_source=lambda *_, **__: source)
     return folder
@@ -145,7 +147,7 @@ def test_arrays_that_are_not_those_of_their_line_are_refused_by_name(whole_run, 
 
 
 def test_a_run_that_goes_on_refuses_damaged_lines_too(whole_run, plain_bundle, tmp_path):
-    request = Request(plain_bundle / "ee.onnx", plain_bundle / "sac.onnx", iterations=3, warmup_ms=1.0)
+    request = ProfileRequest(engine=(plain_bundle / "ee.onnx", plain_bundle / "sac.onnx"), iterations=3, warmup_ms=1.0)
     lines = [json.loads(line) for line in (whole_run / "run.jsonl").read_text().splitlines()]
     number = next(number for number, line in enumerate(lines) if line["kind"] == "window")
     folder = damaged(whole_run, number, lambda line: put(line, ("round",), ...), tmp_path)

@@ -25,7 +25,7 @@ from sacvit.profiles.reports.tune_text import summary_lines
 from sacvit.profiles.tuning import resampling as honesty
 from sacvit.profiles.tuning import tune as module
 from sacvit.profiles.tuning.answer_files import Answers, Machine, WarmUp
-from sacvit.profiles.tuning.curve import POINTS, cheapest_with, fastest_within, most_accurate, with_exit_rate
+from sacvit.profiles.tuning.request import TuneRequest
 from sacvit.profiles.tuning.rules import rule_of
 from sacvit.profiles.tuning.split import fit_half
 from sacvit.profiles.tuning.tune import judge, tune
@@ -44,6 +44,10 @@ def few_resamples(monkeypatch):
 
 
 # A synthetic pair
+
+
+def request_of(**options):
+    return TuneRequest(engine=(Path("ee.onnx"), Path("sac.onnx")), data=Path("made up"), **options)
 
 
 class Synthetic:
@@ -70,7 +74,7 @@ class Synthetic:
             return SimpleNamespace(outputs=logits, record=record, path=Path(name), backend="none")
 
         pipeline = SimpleNamespace(ee=stage("EE"), sac=stage("SAC"), labels=None)
-        return tune(pipeline, Path("made up"), self.folder, **options)
+        return tune(pipeline, request_of(**options), self.folder)
 
 
 @pytest.fixture
@@ -89,14 +93,14 @@ def stepped(tmp_path, monkeypatch):
 
 def test_the_most_accurate_eta_parts_right_from_wrong_on_the_split_that_it_was_fitted_on(stepped):
     made, margin = stepped
-    found = made.tune(rule=("accurate", most_accurate)).chosen
+    found = made.tune(point="accurate").chosen
     exits = confidence_of(made.ee, found.temperature) >= np.float32(found.threshold)
     assert np.array_equal(exits[made.fitted], margin[made.fitted] >= 2)
 
 
 def test_fit_is_told_of_one_half_and_report_of_the_other(stepped):
     made, margin = stepped
-    found = made.tune(rule=("accurate", most_accurate))
+    found = made.tune(point="accurate")
     point, other = found.result["points"]["accurate"], ~made.fitted
     exits = confidence_of(made.ee, found.chosen.temperature) >= np.float32(found.chosen.threshold)
     right = np.where(exits, margin >= 2, True)
@@ -115,7 +119,7 @@ def test_times_follow_from_the_exits(stepped):
 
 def test_what_exited_wrong_is_listed_by_name_surest_first(stepped):
     made, margin = stepped
-    found = made.tune(rule=("all exit", with_exit_rate(1.0)))
+    found = made.tune(exit_rate=1.0)
     wrong = np.flatnonzero((margin < 2) & ~made.fitted)
     expected = [f"{index}.png" for index in wrong[np.argsort(-margin[wrong])]]
     listed = found.result["exited_wrong"]
@@ -127,7 +131,7 @@ def test_what_sac_breaks_is_listed(tmp_path, monkeypatch):
     ee = np.eye(3)[np.where(np.arange(100) < 60, 1, 2)] * np.linspace(1, 2, 100)[:, None]
     sac = np.eye(3)[np.where(np.arange(100) < 10, 2, 1)] * 5
     made = Synthetic(tmp_path, monkeypatch, ee, sac, labels)
-    found = made.tune(rule=("none exits", with_exit_rate(0.0))).result["broken_by_sac"]
+    found = made.tune(exit_rate=0.0).result["broken_by_sac"]
     assert {one["image"] for one in found["images"]} == {
         f"{index}.png" for index in range(10) if not made.fitted[index]
     }
@@ -143,7 +147,7 @@ def test_a_rule_that_no_eta_keeps_tells_the_best_that_can_be_had(stepped):
     with pytest.raises(
         GuardError, match=r"no eta gives a mean of 0.5 ms .* best that can be had: top-1 100.00 % at eta"
     ):
-        made.tune(rule=("mean of 0.5 ms", fastest_within(0.5)))
+        made.tune(max_ms=0.5)
 
 
 def test_a_known_temperature_is_found_within_5_percent_and_calibrates(tmp_path, monkeypatch):
@@ -196,29 +200,31 @@ def test_top5_counts_the_five_largest(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    "given",
+    [{"min_top1": 101}, {"min_top1": float("nan")}, {"max_ms": 0}, {"max_ms": float("inf")}, {"exit_rate": 2}],
+)
+def test_rules_that_cannot_be_meant_are_refused_by_their_option(given):
+    with pytest.raises(UsageError, match=f"--{next(iter(given)).replace('_', '-')} must be "):
+        request_of(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
     [
-        ((None, 101, None, None), "--min-top1 101: give percent"),
-        ((None, float("nan"), None, None), "--min-top1 nan"),
-        ((None, None, 0, None), "--max-ms 0: give a time above 0"),
-        ((None, None, float("inf"), None), "--max-ms inf"),
-        ((None, None, None, 2), "--exit-rate 2: give a share, 0 to 1"),
+        ({"point": "fast"}, "fast"),
+        ({"min_top1": 75}, "top-1 of 75 %"),
+        ({"max_ms": 2.5}, "mean of 2.5 ms"),
+        ({"exit_rate": 0.4}, "exit rate of 0.4"),
     ],
 )
-def test_rules_that_cannot_be_meant_are_told(given, words):
-    with pytest.raises(UsageError, match=words):
-        rule_of(*given)
-
-
-def test_rules_have_names_for_people():
-    given = [("fast", None, None, None), (None, 75, None, None), (None, None, 2.5, None), (None, None, None, 0.4)]
-    assert [rule_of(*one)[0] for one in given] == ["fast", "top-1 of 75 %", "mean of 2.5 ms", "exit rate of 0.4"]
+def test_rules_have_names_for_people(given, name):
+    assert rule_of(request_of(**given))[0] == name
 
 
 def test_percent_are_shares_for_the_curve(stepped):
     made, _ = stepped
-    found = made.tune(rule=("x", cheapest_with(0.9))).result["points"]["x"]["fit"]
-    assert 0.9 <= found["top1"] < 0.91 and rule_of(None, 90, None, None)[0] == "top-1 of 90 %"
+    found = made.tune(min_top1=90).result["points"]["top-1 of 90 %"]["fit"]
+    assert 0.9 <= found["top1"] < 0.91
 
 
 # The command
@@ -529,7 +535,7 @@ def test_a_point_from_too_few_images_is_stored_and_said_to_be_no_promise(command
 
 
 def test_a_point_from_enough_images_is_told_with_what_others_may_lose(stepped):
-    result = stepped[0].tune(rule=("fast", POINTS["fast"])).result
+    result = stepped[0].tune(point="fast").result
     promise, fit = result["points"]["fast"]["promise"], result["points"]["fast"]["fit"]
     lost = 1 - fit["top1"]  # SAC is always right
     assert promise["is_kept"] and lost < promise["at_most"] <= 0.02
@@ -622,10 +628,10 @@ def test_a_report_that_the_kernel_refuses_to_write_is_told_and_the_next_call_ans
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--max-ms", "0"], 2, "--max-ms 0: give a time above 0"),
-        (["--exit-rate", "2"], 2, "--exit-rate 2: give a share"),
-        (["--min-top1", "-1"], 2, "--min-top1 -1: give percent"),
-        (["--batch", "0"], 2, "--batch 0: these engines take 1 to 64"),
+        (["--max-ms", "0"], 2, "--max-ms must be above 0"),
+        (["--exit-rate", "2"], 2, "--exit-rate must be at least 0 and at most 1, found 2"),
+        (["--min-top1", "-1"], 2, "--min-top1 must be at least 0 and at most 100, found -1"),
+        (["--batch", "0"], 2, "--batch must be at least 1, found 0"),
         (["--batch", "65"], 2, "--batch 65: these engines take 1 to 64"),
         (["--data", "nowhere"], 1, "--data nowhere does not exist"),
         (["--labels", "nowhere.txt"], 2, "--labels nowhere.txt is not readable"),

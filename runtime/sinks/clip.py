@@ -56,7 +56,7 @@ class ClipWriter:
         picture = letterbox(canvas, self._size)
         for _ in range(due - self._written):
             self._writer.write(picture)
-        self._written = max(self._written, due)
+            self._written += 1  # after it: a Ctrl-C in between leaves one frame more than were counted
 
     def close(self) -> None:
         """Gives the clip its name. Raises SacvitError, and removes it, when what lies on the disk cannot be played."""
@@ -72,9 +72,10 @@ class ClipWriter:
 
 
 def can_play(path: Path, frames: int) -> bool:
+    """Whether the file can be opened and holds at least so many frames: fewer are left where a disk was full."""
     capture = cv2.VideoCapture(str(path))
     try:
-        return capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == frames
+        return capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) >= frames
     finally:
         capture.release()
 

@@ -192,7 +192,7 @@ def test_an_interrupted_run_ends_with_its_summary_and_130(engines, tmp_path, sto
         process.send_signal(stop)
         _, err = process.communicate(timeout=20)
     camera.die()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert " frames in " in err and "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -263,7 +263,7 @@ def test_a_line_leaves_through_a_pipe_when_its_frame_is_done(engines):
         process.communicate(timeout=20)
     camera.die()
     assert seen < 200  # 8 kB of buffer would hold back some fifty lines; start-up takes most of what was served
-    assert process.returncode == 130
+    assert process.returncode == 130, err
 
 
 def test_nothing_saved_is_said(engines, tmp_path, capsys):

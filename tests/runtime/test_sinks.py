@@ -237,6 +237,33 @@ def test_a_clip_that_cannot_be_played_is_no_clip(tmp_path, monkeypatch):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older clip"]
 
 
+@pytest.mark.parametrize("written", [2, 3])
+def test_an_interruption_while_a_pause_is_filled_keeps_the_clip(tmp_path, monkeypatch, written):
+    """A camera's pause is filled with copies of a frame; the signal comes before or after the third of them is in the file."""
+    now = [0.0]
+    monkeypatch.setattr("sacvit.runtime.sinks.clip.monotonic", lambda: now[0])
+    clip = ClipWriter(tmp_path / "out.mp4", 10, live=True)
+    clip.write(make_answer())
+    real, done = clip._writer, []
+
+    class Interrupted:
+        def write(self, picture):
+            if len(done) == 1:
+                if written == 3:
+                    real.write(picture)
+                raise KeyboardInterrupt
+            done.append(real.write(picture))
+
+        def release(self):
+            real.release()
+
+    clip._writer, now[0] = Interrupted(), 0.5
+    with pytest.raises(KeyboardInterrupt):
+        clip.write(make_answer())
+    clip.close()
+    assert len(frames_of(tmp_path / "out.mp4")) == written
+
+
 def test_a_folder_in_the_way_is_told_before_the_run(tmp_path):
     (tmp_path / "out.mp4").mkdir()
     with pytest.raises(UsageError, match="is a folder; give a file's name"):

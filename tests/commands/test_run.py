@@ -263,7 +263,7 @@ def test_a_line_leaves_through_a_pipe_when_its_frame_is_done(engines):
         process.communicate(timeout=20)
     camera.die()
     assert seen < 200  # 8 kB of buffer would hold back some fifty lines; start-up takes most of what was served
-    assert process.returncode == 130, err
+    assert process.returncode == 130
 
 
 def test_nothing_saved_is_said(engines, tmp_path, capsys):

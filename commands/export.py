@@ -26,7 +26,12 @@ def build_parser() -> argparse.ArgumentParser:
         " checkpoint's config; without one: topk, alpha 0.5, clustered, bilinear."
     )
     parser = new_parser("sacvit-export", about)
-    parser.add_argument("--ckpt", type=Path, required=True, help="the .pth or .safetensors file; no code of it is run")
+    parser.add_argument(
+        "--ckpt",
+        type=Path,
+        required=True,
+        help="the .pth or .safetensors file, or a folder of Hugging Face; no code of it is run",
+    )
     parser.add_argument(
         "--weights",
         choices=("raw", "ema"),

@@ -80,7 +80,7 @@ def export(
     wanted.require_sound()
     checkpoint = load_checkpoint(ckpt, **switches)
     # Two stages, in FP32 and smaller types.
-    with locked_folder(Path(out), room_bytes=ROOM_FACTOR * Path(ckpt).stat().st_size + LEAST_ROOM_BYTES) as home:
+    with locked_folder(Path(out), room_bytes=ROOM_FACTOR * checkpoint.bytes + LEAST_ROOM_BYTES) as home:
         config = checkpoint.config
         names = checkpoint.labels if labels is None else read_class_names(Path(labels), "--labels", config.classes)
         made = _make(checkpoint, names, choose_threshold(threshold, checkpoint), batch, wanted, report)

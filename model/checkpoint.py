@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..bundle.errors import CheckpointError, nearest
-from ..bundle.files import sha256_of
+from ..bundle.files import sha256_of_all
 from ..bundle.preprocess import Preprocessing
 from .checkpoint_entries import (
     CalibrationSet,
@@ -22,6 +22,7 @@ from .checkpoint_entries import (
     read_threshold,
     written_config,
 )
+from .checkpoint_folders import files_of
 from .checkpoint_layouts import StateDict
 from .config import ModelConfig, Weights
 from .network import PlainViT, TwoStageViT, VisionTransformer
@@ -42,11 +43,12 @@ class Checkpoint:
 
     model: TwoStageViT
     preprocessing: Preprocessing
-    sha256: str  # of the file
-    path: Path
+    sha256: str  # of the file, or of all its pieces
+    path: Path  # of the file, or of the index of its pieces
     labels: list[str] | None = None
     threshold: float | None = None  # eta that was fitted at training, if any
     calibration: CalibrationSet | None = None  # which images to calibrate on, if training left some
+    bytes: int = 0  # of the file and its pieces
 
     @property
     def config(self) -> ModelConfig:
@@ -61,6 +63,7 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
     Raises CheckpointError for a file that cannot be used, ConfigError for switches that cannot be meant.
     """
     path = Path(path)
+    files = files_of(path)
     state = read_state_dict(path, weights)
     if "pos_embed_list.0" not in state.tensors and "pos_embed" in state.tensors:
         raise CheckpointError(
@@ -74,11 +77,12 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
     return Checkpoint(
         model=model.eval(),
         preprocessing=preprocessing,
-        sha256=sha256_of(path),
-        path=path,
+        sha256=sha256_of_all(files),
+        path=files[0],
         labels=read_labels(state, config.classes),
         threshold=read_threshold(state),
         calibration=read_calibration(state),
+        bytes=sum(file.stat().st_size for file in files),
     )
 
 

@@ -12,15 +12,29 @@ from torch import Tensor
 
 from ..bundle.errors import CheckpointError, ConfigError, nearest
 from .config import Weights
-from .pickled_values import Array
+from .pickled_values import Array, Foreign
 
 logger = logging.getLogger(__name__)
 
-RAW = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights")
-EMA = ("model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema", "ema_model", "average")
-EMA_PREFIX = re.compile(r"(?:module\.|_orig_mod\.)*(?:model_ema|ema_model|ema)\.")
-# DistributedDataParallel, torch.compile, Lightning and most scripts, detectors, Hugging Face
-PREFIX = re.compile(r"(?:module\.|_orig_mod\.|model\.|backbone\.|net\.|network\.|vit\.|deit\.)*")
+# The teacher of DINO and its like is the moving average of the student.
+RAW = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights", "student")
+EMA = (
+    "model_ema",
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "ema",
+    "ema_model",
+    "average",
+    "teacher",
+)
+EMA_PREFIX = re.compile(r"(?:model_ema|ema_model|ema)\.")
+# What torch, Lightning and DeepSpeed put around a module, whole or inside: DistributedDataParallel, torch.compile,
+# activation checkpoints, FSDP, Fabric.
+WRAPPER = re.compile(
+    r"(?:(?<=\.)|^)(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module)\."
+)
+PREFIX = re.compile(r"^(?:model\.|backbone\.|net\.|network\.|vit\.|deit\.)+")  # scripts, detectors, Hugging Face
 MOST_LEVELS = 4  # of wrappers inside wrappers
 
 
@@ -53,19 +67,22 @@ def find_weights(path: Path, content: Any, weights: Weights | None = None) -> St
     """
     if weights not in (None, "raw", "ema"):
         raise ConfigError(f"--weights must be raw or ema, found {weights!r}")
+    if isinstance(content, Foreign):
+        content = {"model": content}
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a dict of tensors, found {type(content).__name__}")
     raw, ema = (find_wrapper(content, names) for names in (RAW, EMA))
     if raw is None and ema is None:
         raw = "", content
-    tensors = {} if raw is None else tensors_of(raw[1])
-    average = {} if ema is None else tensors_of(ema[1])
+    tensors, average = ({} if one is None else strip(WRAPPER, path, tensors_of(one[1])) for one in (raw, ema))
     inside = {key: start.end() for key in tensors if (start := EMA_PREFIX.match(key))}
     if inside and not average:
         average = {key[end:]: tensors[key] for key, end in inside.items()}
         tensors = {key: value for key, value in tensors.items() if key not in inside}
     if not tensors and not average:
+        objects = [value.name for value in content.values() if isinstance(value, Foreign)]
         found = ", ".join(map(repr, list(content)[:5])) or "nothing"
+        found += f", with an object of {objects[0]}" if objects else ""
         raise CheckpointError(f"{path} holds no tensors. Expected a state dict, under 'model' or bare; found {found}")
     choice: Weights = weights or ("raw" if tensors else "ema")
     taken = tensors if choice == "raw" else average
@@ -82,7 +99,7 @@ def find_weights(path: Path, content: Any, weights: Weights | None = None) -> St
         logger.info("%s holds only the moving average (EMA) of the weights, which is used.", path)
     wrapper = (raw if choice == "raw" else ema) or raw or ("", content)
     entries = {str(key): value for key, value in content.items() if wrapper[0] and key != wrapper[0]}
-    return StateDict(path, strip_prefixes(path, taken), entries)
+    return StateDict(path, strip(PREFIX, path, taken), entries)
 
 
 def find_wrapper(content: dict[Any, Any], names: tuple[str, ...]) -> tuple[str, dict[Any, Any]] | None:
@@ -90,6 +107,8 @@ def find_wrapper(content: dict[Any, Any], names: tuple[str, ...]) -> tuple[str, 
     for name in names:
         inner = content.get(name)
         for _ in range(MOST_LEVELS):
+            if isinstance(inner, Foreign):  # a whole network, as torch.save(model) pickles it
+                inner = inner.tensors()
             if not isinstance(inner, dict):
                 break
             if tensors_of(inner):
@@ -105,12 +124,12 @@ def tensors_of(content: dict[Any, Any]) -> dict[str, Tensor]:
     return tensors | {key: value for key, value in arrays if value is not None}
 
 
-def strip_prefixes(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by the names that they have inside the network. Raises CheckpointError where two get the same name."""
+def strip(part: re.Pattern[str], path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without a part of their names. Raises CheckpointError where two get the same name."""
     named: dict[str, Tensor] = {}
     origins: dict[str, str] = {}
     for key, value in tensors.items():
-        name = PREFIX.sub("", key, count=1)  # at the beginning: the pattern matches there, if only the empty string
+        name = part.sub("", key)
         if name in named:
             raise CheckpointError(
                 f"{path}: {key!r} and {origins[name]!r} are both {name!r} without their prefixes. Save the state dict of"

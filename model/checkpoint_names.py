@@ -1,4 +1,4 @@
-"""Tensors of DeiT, timm and Hugging Face become those of this network, by names and, where it is exact, by arithmetic.
+"""Tensors of timm, torchvision and Hugging Face become those of this network, by names and, where it is exact, by arithmetic.
 
 What computes another function than this network can is refused by its name: leaving it out would export another model.
 """
@@ -36,10 +36,23 @@ HUGGING_FACE: tuple[tuple[str, str], ...] = (
     (r"(?:cls_)?classifier\.(weight|bias)", r"head.\1"),
     (r"distillation_classifier\.(weight|bias)", r"head_dist.\1"),
 )
+TORCHVISION: tuple[tuple[str, str], ...] = (
+    (r"class_token", "cls_token"),
+    (r"encoder\.pos_embedding", "pos_embed"),
+    (r"conv_proj\.(weight|bias)", r"patch_embed.proj.\1"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.ln_([12])\.(weight|bias)", r"blocks.\1.norm\2.\3"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.in_proj_(weight|bias)", r"blocks.\1.attn.qkv.\2"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.(weight|bias)", r"blocks.\1.attn.proj.\2"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:0|linear_1)\.(weight|bias)", r"blocks.\1.mlp.fc1.\2"),
+    (r"encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:3|linear_2)\.(weight|bias)", r"blocks.\1.mlp.fc2.\2"),
+    (r"encoder\.ln\.(weight|bias)", r"norm.\1"),
+    (r"heads\.head\.(weight|bias)", r"head.\1"),
+)
 
 # Tensors that an inference never reads, and why.
 UNUSED: tuple[tuple[str, str], ...] = (
     (r"mask_token", "it stands for masked patches in pre-training"),
+    (r"decoder_(?:embed|pos_embed|blocks|norm|pred)\b", "it belongs to the decoder of a masked autoencoder"),
     (r"pooler\.", "classification does not use Hugging Face's pooler"),
     (r"n_averaged", "it counts the averaged steps"),
     (r"(?:criterion|loss|loss_fn)\.", "it belongs to the training loss"),
@@ -48,6 +61,12 @@ UNUSED: tuple[tuple[str, str], ...] = (
 # Tensors of networks that compute something else, what it is, and what to do.
 PLAIN_CURE = "Use the weights of a plain DeiT or ViT of the same size"
 REFUSED: tuple[tuple[str, str, str], ...] = (
+    (
+        r"(?:.*\.)?_flat_param$",
+        "a part of FSDP's flattened parameters, which have neither names nor shapes",
+        "Gather them where the model was trained: torch.distributed.checkpoint.state_dict.get_model_state_dict with"
+        " StateDictOptions(full_state_dict=True), then torch.save",
+    ),
     (
         r"patch_embed\.(?:conv|bn)\d|aux_head\.",
         "LV-ViT's convolutional stem and auxiliary head",
@@ -76,9 +95,10 @@ def adapt(state: StateDict) -> StateDict:
         if found := next((key for key in tensors if re.match(pattern, key)), None):
             raise CheckpointError(f"{path} has {found!r}: {what}. {cure}")
     for pattern, reason in UNUSED:
-        for key in [key for key in tensors if re.match(pattern, key)]:
-            logger.info("%s: %s is not used, because %s.", path, key, reason)
-            del tensors[key]
+        if unused := [key for key in tensors if re.match(pattern, key)]:
+            more = f" and {len(unused) - 1} like it are" if unused[1:] else " is"
+            logger.info("%s: %s%s not used, because %s.", path, unused[0], more, reason)
+            tensors = {key: value for key, value in tensors.items() if key not in unused}
     adapted = replace(state, tensors=as_fp32(replace(state, tensors=tensors)))
     join_query_key_value(adapted)
     add_missing_bias(adapted)
@@ -88,8 +108,8 @@ def adapt(state: StateDict) -> StateDict:
 
 
 def rename(key: str) -> str:
-    """DeiT's name for a tensor of Hugging Face's; every other name as it is."""
-    for pattern, name in HUGGING_FACE:
+    """DeiT's name for a tensor of Hugging Face's or torchvision's; every other name as it is."""
+    for pattern, name in (*HUGGING_FACE, *TORCHVISION):
         if match := re.fullmatch(pattern, key):
             return match.expand(name)
     return key
@@ -97,6 +117,13 @@ def rename(key: str) -> str:
 
 def as_fp32(state: StateDict) -> dict[str, Tensor]:
     """The tensors in FP32. Raises CheckpointError for what is no dense floating-point tensor, or not finite."""
+    empty = [key for key, value in state.tensors.items() if not value.numel()]
+    if 2 * len(empty) > len(state.tensors):
+        raise CheckpointError(
+            f"{state.path}: {empty[0]} and {len(empty) - 1} more tensors have no elements. In a checkpoint of DeepSpeed's ZeRO"
+            f" stage 3 the weights lie in the files of the optimizer beside it. Join them with the script that DeepSpeed left"
+            f" there: python zero_to_fp32.py DIR OUT"
+        )
     for key, value in state.tensors.items():
         if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in WEIGHT_TYPES:
             found = f"{value.layout} {value.dtype} on {value.device}"

@@ -2,12 +2,17 @@
 
 torch.load(weights_only=True) refuses each class that it was not told of by name. STAND_INS tells it which of our classes
 to build under which names, so no code of the real classes runs, and a file can be read on every Python and every system:
-`pathlib.WindowsPath` cannot be made on Linux, and NumPy 2 and Python 3.13 renamed modules.
+`pathlib.WindowsPath` cannot be made on Linux, and NumPy 2 and Python 3.13 renamed modules. `StandIns` adds the names of
+other packages' classes as a file asks for them.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +31,36 @@ class Opaque:
 
     def __setstate__(self, state: object) -> None:
         pass
+
+
+class Foreign(Opaque):
+    """An object of a class of another package. Its attributes are kept: a pickled network has its weights there."""
+
+    name = ""  # of the class, with its module
+    state: Mapping[str, Any] = MappingProxyType({})
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict):
+            self.state = state
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state dict of a pickled torch.nn.Module; empty for any other object."""
+        found: dict[str, Tensor] = {}
+        pending: list[tuple[str, object]] = [("", self)]
+        seen: set[int] = set()  # a damaged or hostile file may hold a circle
+        while pending:
+            prefix, module = pending.pop()
+            if not isinstance(module, Foreign) or id(module) in seen:
+                continue
+            seen.add(id(module))
+            own = [module.state.get(kind) for kind in ("_parameters", "_buffers", "_modules")]
+            passing = module.state.get("_non_persistent_buffers_set")
+            for part in own:
+                for key, value in part.items() if isinstance(part, dict) else ():
+                    if isinstance(value, Tensor) and not (isinstance(passing, set) and key in passing):
+                        found[f"{prefix}{key}"] = value
+                    pending.append((f"{prefix}{key}.", value))
+        return found
 
 
 class NumberType:
@@ -87,6 +122,20 @@ def new_dict(*arguments: object) -> dict[Any, Any]:
     return {}
 
 
+class DictLike:
+    """A class that behaves as a dict, such as a configuration: its entries follow, which torch puts into a dict only."""
+
+    def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+class ListLike:
+    """The same for a class that behaves as a list."""
+
+    def __new__(cls, *arguments: object) -> list[Any]:  # type: ignore[misc]
+        return []
+
+
 def new_list(*arguments: object) -> list[Any]:
     """collections.deque, whose members follow."""
     return []
@@ -104,9 +153,17 @@ STAND_INS: list[Any] = [
     (Opaque, "builtins.list"),
     (Opaque, "builtins.int"),
     (Opaque, "builtins.float"),
+    (Opaque, "builtins.object"),
+    (Opaque, "builtins.frozenset"),
+    (Opaque, "builtins.slice"),
+    (Opaque, "builtins.range"),
+    (Opaque, "builtins.getattr"),  # a bound method, as schedules hold them
+    (Opaque, "functools.partial"),
+    (Opaque, "typing.Any"),
+    (Opaque, "decimal.Decimal"),
+    (Opaque, "uuid.UUID"),
     (empty_bytes, "builtins.bytes"),
-    (Opaque, "datetime.datetime"),
-    (Opaque, "datetime.timedelta"),
+    *((Opaque, f"datetime.{kind}") for kind in ("datetime", "date", "time", "timedelta", "timezone")),
     (Opaque, "torch.torch_version.TorchVersion"),
     (new_dict, "collections.defaultdict"),
     (new_list, "collections.deque"),
@@ -123,3 +180,48 @@ STAND_INS: list[Any] = [
         for make, name in ((scalar, "scalar"), (new_array, "_reconstruct"))
     ),
 ]
+
+MOST_CLASSES = 100  # of other packages in one file
+# What torch says of a class that it does not know, and of one that does not take entries. It leaves `builtins.` out.
+UNKNOWN = re.compile(r"Unsupported global: GLOBAL ([\w.]+) ")
+NOT_A_CONTAINER = re.compile(r"Can only (SETITEMS?|append|extend) .*<class 'stand-in\.([\w.]+)'>")
+CONTAINERS = {"SETITEM": DictLike, "SETITEMS": DictLike, "append": ListLike, "extend": ListLike}
+
+
+class StandIns:
+    """The stand-ins for one file. Its classes are learnt from torch's refusals.
+
+    Classes of other packages and of scripts get a stand-in. Python's own functions do not, beside those in STAND_INS: a file
+    that asks for `os.system` is refused by name, although a stand-in would not run it either.
+    """
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Any] = {name: make for make, name in STAND_INS}
+
+    @property
+    def pairs(self) -> list[Any]:
+        """For torch.serialization.safe_globals."""
+        return [(make, name) for name, make in self._by_name.items()]
+
+    def learn(self, refusal: str) -> bool:
+        """Adds what torch's refusal asks for. Returns whether it is worth another attempt."""
+        if len(self._by_name) > len(STAND_INS) + MOST_CLASSES:
+            return False
+        if match := UNKNOWN.search(refusal):
+            name = match[1]
+            if not may_stand_in(name) or name in self._by_name:
+                return False
+            self._by_name[name] = type(name, (Foreign,), {"name": name, "__module__": "stand-in", "__qualname__": name})
+            return True
+        match = NOT_A_CONTAINER.search(refusal)
+        if match is None:
+            return False
+        self._by_name[match[2]] = type(match[2], (CONTAINERS[match[1]],), {})
+        return True
+
+
+def may_stand_in(name: str) -> bool:
+    """Whether a name may be a class of a package or a script, or a layer of torch's: not Python's and torch's functions."""
+    if name.startswith("torch."):
+        return name.startswith(("torch.nn.modules.", "torch.nn.parallel.", "torch.optim."))
+    return "." in name and name.split(".", maxsplit=1)[0] not in sys.stdlib_module_names

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 
 from ..bundle.errors import CheckpointError
+from .checkpoint_folders import files_of, read_config_json, require_whole
 from .checkpoint_layouts import StateDict, find_weights
 from .checkpoint_names import adapt
 from .config import MAX_CHECKPOINT_BYTES, Weights
 from .foreign_files import describe_archive, describe_foreign_file, printable
-from .pickled_values import STAND_INS
+from .pickled_values import StandIns
 from .write_checkpoint import SAFETENSORS_ENTRY, content_sha256
 
 PIECE_BYTES = 1 << 20
@@ -38,13 +39,34 @@ def read_state_dict(path: Path, weights: Weights | None = None) -> StateDict:
 
 
 def read_content(path: Path) -> Any:
-    """What a checkpoint file holds, without running any of it. Raises CheckpointError."""
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; expected the .pth or .safetensors file of a trained model")
+    """What a checkpoint holds, a file or several, without running any of it. Raises CheckpointError."""
+    files = files_of(path)
+    require_size(path, sum(file.stat().st_size for file in files if file.is_file()))
+    content = read_file(files[0]) if len(files) == 1 else join_pieces(files[0], files[1:])
+    beside = read_config_json(files[0])
+    if not beside or not isinstance(content, dict):
+        return content
+    has_wrapper = any(isinstance(value, dict) for value in content.values())
+    return beside | (content if has_wrapper else {"model": content})
+
+
+def join_pieces(index: Path, pieces: list[Path]) -> dict[str, Any]:
+    """The tensors of all pieces under 'model'."""
+    tensors: dict[str, Any] = {}
+    for piece in pieces:
+        content = read_file(piece)
+        found = content.get("model", content) if isinstance(content, dict) else {}
+        if both := tensors.keys() & found.keys():
+            raise CheckpointError(f"{piece} and another file of {index} both hold {min(both)!r}. {COPY_AGAIN}")
+        tensors |= found
+    require_whole(index, set(tensors))
+    return {"model": tensors}
+
+
+def read_file(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; expected the .pth or .safetensors file of a trained model")
     size = path.stat().st_size
-    require_size(path, size)
     if is_safetensors(path):
         return read_safetensors(path)
     try:
@@ -98,19 +120,22 @@ def require_whole_archive(path: Path) -> None:
 
 
 def read_pickle(path: Path, size: int) -> Any:
-    try:
-        with torch.serialization.safe_globals(STAND_INS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on foreign pickles: our own message follows
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as reason:
-        raise CheckpointError(explain_refusal(path, str(reason))) from None
-    except (
-        Exception
-    ) as reason:  # a damaged pickle makes torch raise nearly every kind, AssertionError and struct.error too
-        first = (str(reason) or type(reason).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} is not a PyTorch checkpoint, or was cut short ({size} bytes): {first}. {COPY_AGAIN}"
-        ) from None
+    stand_ins = StandIns()
+    while True:
+        try:
+            with torch.serialization.safe_globals(stand_ins.pairs), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's remarks on foreign pickles: our own message follows
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as reason:
+            if not stand_ins.learn(str(reason)):
+                raise CheckpointError(explain_refusal(path, str(reason))) from None
+        except (
+            Exception
+        ) as reason:  # a damaged pickle makes torch raise nearly every kind, AssertionError and struct.error too
+            first = (str(reason) or type(reason).__name__).splitlines()[0]
+            raise CheckpointError(
+                f"{path} is not a PyTorch checkpoint, or was cut short ({size} bytes): {first}. {COPY_AGAIN}"
+            ) from None
 
 
 def explain_refusal(path: Path, reason: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sacvit.bundle.errors import CheckpointError, ConfigError
-from sacvit.model.checkpoint_layouts import EMA, RAW, find_weights, strip_prefixes
+from sacvit.model.checkpoint_layouts import EMA, PREFIX, RAW, find_weights, strip
 from sacvit.model.pickled_values import Array
 
 PATH = Path("a.pth")
@@ -87,14 +87,28 @@ def test_prefixes_are_dropped_in_any_order_and_number(prefix: str) -> None:
     assert head({"model": {prefix + key: value for key, value in WEIGHTS.items()}}) == 1
 
 
+@pytest.mark.parametrize(
+    ("outside", "inside"),
+    [
+        ("", "_checkpoint_wrapped_module."),
+        ("_fsdp_wrapped_module.", "_fsdp_wrapped_module._orig_mod."),
+        ("_forward_module.model.", ""),
+        ("module.", "module."),
+    ],
+)
+def test_wrappers_of_inner_modules_are_dropped(outside: str, inside: str) -> None:
+    wrapped = {outside + key.replace("blocks.0.", f"blocks.0.{inside}"): value for key, value in WEIGHTS.items()}
+    assert head({"model": wrapped}) == 1
+
+
 def test_a_prefix_inside_a_name_stays() -> None:
-    named = strip_prefixes(PATH, {"head.model.weight": torch.zeros(1), "models": torch.zeros(1)})
+    named = strip(PREFIX, PATH, {"head.model.weight": torch.zeros(1), "models": torch.zeros(1)})
     assert list(named) == ["head.model.weight", "models"]
 
 
 def test_two_networks_that_get_the_same_names_are_refused_by_both() -> None:
     with pytest.raises(CheckpointError, match=r"a\.pth: 'model\.head' and 'net\.head' are both 'head'"):
-        strip_prefixes(PATH, {"net.head": torch.zeros(1), "model.head": torch.zeros(1)})
+        strip(PREFIX, PATH, {"net.head": torch.zeros(1), "model.head": torch.zeros(1)})
 
 
 def test_arrays_of_numpy_are_weights_too() -> None:

@@ -113,10 +113,44 @@ def hugging_face(plain: Tensors, family: str) -> Tensors:
 
 @pytest.mark.parametrize("family", ["vit", "deit"])
 def test_names_of_hugging_face_become_ours(plain: Tensors, family: str) -> None:
-    from sacvit.model.checkpoint_layouts import strip_prefixes
+    from sacvit.model.checkpoint_layouts import PREFIX, strip
 
     tensors = hugging_face(plain, family) | {f"{family}.pooler.dense.weight": torch.ones(16, 16)}
-    found = adapted(strip_prefixes(Path("a.pth"), tensors))
+    found = adapted(strip(PREFIX, Path("a.pth"), tensors))
+    assert found.keys() == plain.keys() and all(torch.equal(found[key], plain[key]) for key in plain)
+
+
+# torchvision
+
+
+def torchvision(plain: Tensors, hidden: tuple[str, str]) -> Tensors:
+    """The same network by the names of torchvision's VisionTransformer. hidden: of the two layers of an MLP."""
+    block = "encoder.layers.encoder_layer_"
+    names = {
+        "cls_token": "class_token",
+        "pos_embed": "encoder.pos_embedding",
+        "patch_embed.proj.": "conv_proj.",
+        "norm.": "encoder.ln.",
+        "head.": "heads.head.",
+    }
+    inside = {
+        "norm1.": "ln_1.",
+        "norm2.": "ln_2.",
+        "attn.qkv.": "self_attention.in_proj_",
+        "attn.proj.": "self_attention.out_proj.",
+        "mlp.fc1.": f"mlp.{hidden[0]}.",
+        "mlp.fc2.": f"mlp.{hidden[1]}.",
+    }
+    names |= {
+        f"blocks.{number}.{ours}": f"{block}{number}.{name}" for number in range(4) for ours, name in inside.items()
+    }
+    starts = {key: next(ours for ours in names if key.startswith(ours)) for key in plain}
+    return {key.replace(starts[key], names[starts[key]], 1): value for key, value in plain.items()}
+
+
+@pytest.mark.parametrize("hidden", [("0", "3"), ("linear_1", "linear_2")])
+def test_names_of_torchvision_become_ours(plain: Tensors, hidden: tuple[str, str]) -> None:
+    found = adapted(torchvision(plain, hidden))
     assert found.keys() == plain.keys() and all(torch.equal(found[key], plain[key]) for key in plain)
 
 
@@ -157,7 +191,9 @@ def test_every_floating_point_type_becomes_fp32(plain: Tensors, kind: torch.dtyp
 # What is not used, and what is refused
 
 
-@pytest.mark.parametrize("name", ["mask_token", "pooler.dense.weight", "n_averaged", "criterion.weight"])
+@pytest.mark.parametrize(
+    "name", ["mask_token", "pooler.dense.weight", "n_averaged", "criterion.weight", "decoder_blocks.0.norm1.bias"]
+)
 def test_what_no_inference_reads_is_left_out_and_named(
     plain: Tensors, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,10 +217,16 @@ def test_what_no_inference_reads_is_left_out_and_named(
         ("reg_token", "plain DeiT"),
         ("fc_norm.weight", "plain DeiT"),
         ("layer1.0.conv1.weight", "plain DeiT"),
+        ("blocks.0._flat_param", "FSDP"),
     ],
 )
 def test_a_tensor_of_another_function_is_refused_with_a_cure(plain: Tensors, name: str, what: str) -> None:
     assert what in refused(plain | {name: torch.ones(1, dtype=torch.int64)})
+
+
+def test_weights_that_zero_stage_3_left_elsewhere_are_refused_with_the_script_that_joins_them(plain: Tensors) -> None:
+    tensors = {key: value if key.startswith("norm") else torch.empty(0) for key, value in plain.items()}
+    assert "zero_to_fp32.py" in refused(tensors)
 
 
 DENSE = "head.weight must be a dense floating-point tensor, found "

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import enum
+import functools
 import io
 import json
 import pickle
 import random
 import struct
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from sacvit.bundle.errors import CheckpointError, SacvitError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.model import checkpoint_names, read_checkpoint
 from sacvit.model.checkpoint import load_checkpoint
+from sacvit.model.pickled_values import MOST_CLASSES
 from sacvit.model.write_checkpoint import save_checkpoint
 
 Content = dict[str, Any]
@@ -48,6 +54,85 @@ def test_safetensors_in_bfloat16_load_as_fp32(content: Content, tmp_path: Path, 
     save_file(halves, tmp_path / "weights.bin")
     loaded = load_checkpoint(tmp_path / "weights.bin", heads=2)
     assert same_weights(loaded.model, {key: value.float() for key, value in halves.items()})
+
+
+# Objects of other packages beside weights
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A package that exists while a file is written; `forget` it before the file is read."""
+    module = types.ModuleType("somebody")
+    monkeypatch.setitem(sys.modules, "somebody", module)
+    return module
+
+
+def make_class(package: types.ModuleType, name: str, *parents: type) -> type:
+    made = type(
+        name, parents, {"__module__": "somebody", "__setstate__": lambda self, state: pytest.fail("it was run")}
+    )
+    setattr(package, name, made)
+    return made
+
+
+def test_objects_of_another_package_do_not_hinder(
+    content: Content, write: Any, package: types.ModuleType, monkeypatch: pytest.MonkeyPatch, same_weights: Any
+) -> None:
+    kinds = {"Meter": object, "Config": dict, "History": list, "Phase": enum.Enum}
+    classes = {name: make_class(package, name, parent) for name, parent in kinds.items() if name != "Phase"}
+    meter, config, history = (made() for made in classes.values())
+    meter.average = 1.5
+    config["lr"] = {"max": 1}
+    config.name = "x"
+    history.extend([1, config])
+    package.Phase = enum.Enum("Phase", "TRAIN", module="somebody")  # type: ignore[attr-defined]
+    content |= {"args": {"meter": meter, "config": config, "history": history, "phase": package.Phase.TRAIN}}
+    content["norm"] = functools.partial(torch.nn.LayerNorm, eps=1e-6)
+    path = write(content)
+    monkeypatch.delitem(sys.modules, "somebody")
+    assert same_weights(load_checkpoint(path).model, content["model"])
+
+
+def test_a_whole_pickled_network_gives_its_weights_and_runs_none_of_its_code(
+    content: Content,
+    write: Any,
+    new_model: Any,
+    package: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    same_weights: Any,
+) -> None:
+    model = new_model()
+    model.register_buffer("passing", torch.ones(2), persistent=False)
+    model.__class__ = make_class(package, "Net", type(model))
+    path = write({"model": model, "config": content["config"], "epoch": 3})
+    monkeypatch.delitem(sys.modules, "somebody")
+    assert same_weights(load_checkpoint(path).model, content["model"])
+
+
+def test_an_object_without_weights_is_named(
+    write: Any, package: types.ModuleType, monkeypatch: pytest.MonkeyPatch, refusal: Any
+) -> None:
+    path = write(make_class(package, "Net")())
+    monkeypatch.delitem(sys.modules, "somebody")
+    assert "somebody.Net" in refusal(path)
+
+
+@pytest.mark.parametrize("name", [b"subprocess\nPopen", b"builtins\neval", b"torch.hub\nload"])
+def test_functions_of_python_and_torch_are_refused_by_name(
+    content: Content, tmp_path: Path, refusal: Any, name: bytes
+) -> None:
+    content["args"] = argparse.Namespace(a=1)
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "a.pth").read_bytes()
+    (tmp_path / "a.pth").write_bytes(whole.replace(b"argparse\nNamespace", name))
+    assert name.decode().removeprefix("builtins\n").replace("\n", ".") in refusal(tmp_path / "a.pth")
+
+
+def test_a_file_of_endless_classes_is_given_up(
+    content: Content, write: Any, package: types.ModuleType, refusal: Any
+) -> None:
+    content["args"] = [make_class(package, f"C{number}")() for number in range(MOST_CLASSES + 2)]
+    assert "somebody.C" in refusal(write(content))
 
 
 # Files that are no checkpoints

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundle.errors import ImageError, UsageError, nearest
-from .decode import read_file
+from .decode import decode_text, read_file
 from .pictures import class_order
 
 logger = logging.getLogger(__name__)
 
+CLASSES_NAME = "classes.txt"  # beside arrays and shards: the names of their labels
 MAX_NAMES_BYTES = 64 << 20
+NUMBER = re.compile(r"([0-9]{1,9})(?:\.0+)?")  # pandas writes 3.0 where another row of the column is empty
 SHOWN = 3
+
+
+def same_letters(name: str) -> str:
+    """A name in Unicode's composed form: macOS may write a letter with an accent as two characters, others as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 class UnknownClassesError(ImageError):
@@ -22,7 +31,7 @@ class UnknownClassesError(ImageError):
 
 
 def read_class_names(path: Path, option: str = "", classes: int | None = None) -> list[str]:
-    """The class names in a text file, one a line: UTF-8 with or without BOM; blank lines at the end are dropped.
+    """The class names in a text file, one a line: UTF-8, or UTF-16 with its mark; blank lines at the end are dropped.
 
     option: the flag that named the file, for messages. Raises UsageError for what is no such text, for a blank line between
     names, and unless there are as many names as `classes`.
@@ -34,7 +43,7 @@ def read_class_names(path: Path, option: str = "", classes: int | None = None) -
         raise UsageError(f"{option} {reason}".strip()) from None
     try:
         # Not splitlines: a name may hold a character that Unicode takes for the end of a line.
-        names = [line.strip() for line in content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")]
+        names = [line.strip() for line in decode_text(content).replace("\r\n", "\n").split("\n")]
     except UnicodeDecodeError as reason:
         raise UsageError(f"{where} is no UTF-8 text ({reason}). Save it as UTF-8, one class name a line") from None
     while names and not names[-1]:
@@ -54,19 +63,20 @@ def class_numbers(where: str, found: Sequence[str], classes: int, names: Sequenc
     classes, in their order. A number is never made up. where: names the data set in messages. Raises UnknownClassesError if
     no label is a class, ImageError if only some are or if which is meant is open.
     """
-    known = {} if names is None else {name: index for index, name in enumerate(names)}
-    if found and set(found) <= set(known):
-        for name, times in Counter(names).items():
-            if times > 1 and name in found:
+    known = {} if names is None else {same_letters(name): index for index, name in enumerate(names)}
+    given = {name: same_letters(name) for name in found}
+    if found and set(given.values()) <= set(known):
+        for name, times in Counter(map(same_letters, names or ())).items():
+            if times > 1 and name in given.values():
                 raise ImageError(
                     f"{where}: {times} classes of the model are called {name!r}, so which is meant is open."
                     f" Give labels as numbers, 0 to {classes - 1}"
                 )
-        return {name: known[name] for name in found}
-    numbers = {name: int(name) for name in found if name.isdecimal() and name.isascii() and len(name) < 10}
+        return {name: known[given[name]] for name in found}
+    numbers = {name: int(match[1]) for name in found if (match := NUMBER.fullmatch(name))}
     if len(numbers) == len(found) and all(number < classes for number in numbers.values()):
         return numbers
-    named = [name for name in found if name in known]
+    named = [name for name in found if given[name] in known]
     if len(numbers) == len(found) and not named and any(number < classes for number in numbers.values()):
         low, high = min(numbers.values()), max(numbers.values())
         raise ImageError(f"{where}: labels go from {low} to {high}, the model has {classes} classes from 0 on")
@@ -82,7 +92,7 @@ def class_numbers(where: str, found: Sequence[str], classes: int, names: Sequenc
             f"{where}: {len(found)} names of classes, the model has {classes} and carries no names, so which is which"
             f" is open. Give the names in the model's order: --labels FILE"
         )
-    strange = [name for name in found if name not in known]
+    strange = [name for name in found if given[name] not in known]
     shown = ", ".join([*map(repr, strange[:SHOWN]), *(["..."] if len(strange) > SHOWN else [])])
     raise (ImageError if named else UnknownClassesError)(
         f"{where}: {len(strange)} of {len(found)} labels are no class of the model: {shown}{nearest(strange[0], known)};"

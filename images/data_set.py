@@ -16,10 +16,10 @@ import numpy as np
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
 from .arrays import Archive, Labels, is_array_folder, open_array_folder, read_image
-from .class_names import UnknownClassesError, class_numbers
+from .class_names import CLASSES_NAME, UnknownClassesError, class_numbers, read_class_names
 from .decode import read_picture
 from .kinds import SUFFIXES
-from .lists import Listed, read_csv, read_list
+from .lists import Listed, read_csv, read_list, require_first
 from .pictures import class_pictures, pictures_below
 from .shards import open_shards, shards_at
 
@@ -111,11 +111,28 @@ def _shards(request: Request) -> DataSet:
 def _numbered(
     request: Request, files: list[Path], names: list[str], read: Callable[[int], ImageU8], labels: Labels | None
 ) -> DataSet:
-    """Images whose labels are numbers already."""
+    """Images whose labels are numbers: of the lines of classes.txt beside them, else of the model's classes."""
     home = request.path if request.path.is_dir() else request.path.parent
+    if labels is not None and len(labels):
+        labels = _by_names(request, home / CLASSES_NAME, labels)
     key = _hash_once(lambda: [*_facts(map(str, files), files), "" if labels is None else _digest(labels.tobytes())])
     why = "" if labels is not None else f"{request.where} has no labels"
     return DataSet(str(request.path), home.resolve(), names, read, labels, why, key)
+
+
+def _by_names(request: Request, file: Path, labels: Labels) -> Labels:
+    """The model's class of each label, by its name in classes.txt; as they are where there is no such file, or a model
+    without names. Raises ImageError where the names are not the model's."""
+    if request.names is None or not file.is_file():
+        return labels
+    names = read_class_names(file)
+    used = np.unique(labels)
+    if used[0] < 0 or used[-1] >= len(names):
+        raise ImageError(
+            f"{request.where}: labels go from {used[0]} to {used[-1]}, but {file} names {len(names)} classes"
+        )
+    numbers = class_numbers(request.where, [names[label] for label in used], request.classes, request.names)
+    return np.array([numbers[names[label]] for label in used], np.int64)[np.searchsorted(used, labels)]
 
 
 def _folders(request: Request) -> DataSet:
@@ -139,6 +156,7 @@ def _folders(request: Request) -> DataSet:
 def _listed(read: Callable[[Path], Listed]) -> Callable[[Request], DataSet]:
     def opened(request: Request) -> DataSet:
         listed = read(request.path)
+        require_first(request.path, listed)
         labels = None
         if listed.labels is not None:
             distinct = list(dict.fromkeys(listed.labels))

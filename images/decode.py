@@ -5,6 +5,7 @@ Before a decoder sees a byte, the kind, the size in pixels and the lengths of a 
 
 from __future__ import annotations
 
+import codecs
 import stat
 import struct
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
+from .foreign import HEAD_BYTES as FOREIGN_BYTES
+from .foreign import describe_foreign
 from .headers import Size, plain_png
 from .kinds import HEAD_BYTES, kind_of
 
@@ -40,6 +43,12 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         raise ImageError(f"{path} is not readable: {getattr(reason, 'strerror', None) or reason}") from None
 
 
+def decode_text(content: bytes) -> str:
+    """A text in UTF-8 with or without its mark, or in UTF-16 with it, as Windows' tools write. Raises UnicodeDecodeError."""
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+
+
 def picture_size(content: bytes, name: str) -> tuple[str, Size]:
     """The kind of a picture and its (width, height), read off its header: nothing is decoded.
 
@@ -49,7 +58,10 @@ def picture_size(content: bytes, name: str) -> tuple[str, Size]:
         raise ImageError(f"{name} is empty")
     kind = kind_of(content[:HEAD_BYTES])
     if kind is None:
-        raise ImageError(f"{name} is no picture")
+        foreign = describe_foreign(content[:FOREIGN_BYTES])
+        raise ImageError(
+            f"{name} is no picture" if foreign is None else f"{name} is {foreign[0]}, no picture. {foreign[1]}"
+        )
     if kind.size is None:
         raise ImageError(f"{name} is a {kind.name} picture, which cannot be decoded here. {CURE}")
     try:

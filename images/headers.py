@@ -22,6 +22,8 @@ TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}  # of whole numbers: SHORT, LONG, LONG8
 MOST_PARTS = 1 << 16  # segments, chunks or tags of a header: a file of 64 MB could hold 32 million, which take a minute
 PNM_FIELD = rb"(?:\s|#[^\n]*\n)+"
 PNM = re.compile(rb"P[1-6]" + PNM_FIELD + rb"(\d{1,9})" + PNM_FIELD + rb"(\d{1,9})\s")
+PNM_LARGEST = re.compile(rb"P[56](?:" + PNM_FIELD + rb"\d{1,9}){2}" + PNM_FIELD + rb"(\d{1,9})\s")
+PNM_WHITE = (255, 65535)  # largest values that OpenCV takes for white: it scales no other one
 
 
 def jpeg_markers(file: bytes) -> Iterator[tuple[int, int]]:
@@ -151,6 +153,12 @@ def pnm_size(file: bytes) -> Size:
     header = PNM.match(file, 0, MOST_PARTS)  # comments may be of any length
     if header is None:
         raise ValueError("is a PNM file whose header gives no size")
+    largest = PNM_LARGEST.match(file, 0, MOST_PARTS)
+    if largest is not None and int(largest[1]) not in PNM_WHITE:
+        raise ValueError(
+            f"is a PNM file whose white is {int(largest[1])}; expected {' or '.join(map(str, PNM_WHITE))}. Convert it, for"
+            f" example to PNG: ffmpeg -i FILE FILE.png"
+        )
     return int(header[1]), int(header[2])
 
 

@@ -1,7 +1,7 @@
 """Lists of pictures: a CSV of path and label, or a text file with a picture per line.
 
 LIST.csv    path,label a row, with or without a header, separated by commas, semicolons or tabs; columns beside the two are
-            passed over if a header names these
+            passed over if a header names these; a row `sep=;`, as Excel reads it, names the separator
 LIST.txt    a path a line; a label may follow, after a tab, or after a blank if it is a number
 
 Paths start from the list's own folder and stay below it.
@@ -10,13 +10,14 @@ Paths start from the list's own folder and stay below it.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ..bundle.errors import ImageError
-from .decode import read_file
+from .decode import decode_text, read_file
 from .kinds import SUFFIXES
 
 MAX_LIST_BYTES = 256 << 20  # ImageNet's training list has 60 MB
@@ -47,6 +48,8 @@ class Listed:
 def read_csv(path: Path) -> Listed:
     """Raises ImageError for what is no such list."""
     lines = _text(path).splitlines(keepends=True)
+    if lines and re.fullmatch(r"sep=.\s*", lines[0]):
+        lines = ["\n", *lines[1:]]
     with _field_limit():
         try:
             separator = _separator(lines)
@@ -58,7 +61,14 @@ def read_csv(path: Path) -> Listed:
     home = path.resolve().parent
     place, label = 0, 1
     columns = 2
-    if rows and (header := _header(rows[0][1], home)) is not None:
+    if (
+        rows
+        and len(rows[0][1]) == 2
+        and not _names_a_picture(rows[0][1][0], home)
+        and _names_a_picture(rows[0][1][1], home)
+    ):
+        place, label = 1, 0  # the label comes first, and there is no header
+    elif rows and (header := _header(rows[0][1], home)) is not None:
         place, label, columns = *header, len(rows[0][1])
         rows = rows[1:]
     paths, labels = [], []
@@ -96,12 +106,18 @@ def read_list(path: Path) -> Listed:
 def _text(path: Path) -> str:
     content = read_file(path, MAX_LIST_BYTES)
     try:
-        return content.decode("utf-8-sig")
+        return decode_text(content)
     except UnicodeDecodeError as reason:
         raise ImageError(f"{path} is no UTF-8 text: {reason}. Save it as UTF-8") from None
 
 
 def _inside(home: Path, name: str, where: str) -> Path:
+    """The picture that a list names. A backslash separates folders, as Windows writes it, unless such a file exists."""
+    if "\\" in name and not _exists(home / name):
+        written = PureWindowsPath(name)
+        if written.drive or written.root:
+            raise ImageError(f"{where}: {name} is a path of Windows; write paths that start from the list's own folder")
+        name = written.as_posix()
     try:
         picture = (home / name).resolve()
     except (OSError, ValueError, RuntimeError) as reason:
@@ -127,8 +143,21 @@ def _header(row: list[str], home: Path) -> tuple[int, int] | None:
     label = next((index for index, word in enumerate(words) if word in LABEL_HEADERS), None)
     if place is not None and label is not None:
         return place, label
-    names_a_picture = Path(row[0]).suffix.lower() in SUFFIXES or _exists(home / row[0])
-    return None if len(row) != 2 or names_a_picture or Path(row[0]).suffix else (0, 1)
+    return None if len(row) != 2 or _names_a_picture(row[0], home) or Path(row[0]).suffix else (0, 1)
+
+
+def _names_a_picture(name: str, home: Path) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES or _exists(home / name)
+
+
+def require_first(path: Path, listed: Listed) -> None:
+    """Raises ImageError where none of the first pictures of a list is there: all would be reported one by one, later."""
+    first = listed.paths[:TRIED_ROWS]
+    if first and not any(map(_exists, first)):
+        raise ImageError(
+            f"{path}: none of its first {len(first)} pictures exists, the first is {first[0]}. Paths start from the list's own"
+            f" folder, and a name has its suffix, as in cat.jpg"
+        )
 
 
 def _exists(path: Path) -> bool:

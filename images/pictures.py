@@ -2,8 +2,8 @@
 
 A picture is a regular file whose first bytes are a picture's. Of a file with a picture's suffix that is taken for granted
 until it is read: opening each file of ImageNet's size would take twice as long as listing them. Hidden files and folders are
-passed over, among them the `._*` files that macOS writes. Links are followed, loops of links are not. What is passed over
-otherwise is counted, and one line names an example.
+passed over, among them the `._*` files that macOS writes, and so are folders of operating systems. Links are followed, loops
+of links are not. What is passed over otherwise is counted, and one line names an example.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from ..bundle.errors import ImageError
 from .kinds import HEAD_BYTES, SUFFIXES, PictureKind, kind_of
 
 logger = logging.getLogger(__name__)
+
+# Folders that operating systems and storage put beside what users keep: no class is called so.
+OF_SYSTEMS = frozenset(["__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"])
 
 
 @dataclass
@@ -114,7 +117,8 @@ def _walk(folder: Path, passed: PassedOver) -> Iterator[Path]:
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            return sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+            kept = (entry for entry in found if entry.name[0] != "." and entry.name not in OF_SYSTEMS)
+            return sorted(kept, key=lambda entry: entry.name)
     except OSError as reason:
         raise ImageError(f"{folder} is not readable: {reason.strerror or reason}") from None
 

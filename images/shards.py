@@ -1,5 +1,8 @@
 """Pictures in tar files, as WebDataset lays them out: `KEY.jpg` beside `KEY.cls`, which holds the label's number.
 
+A key may hold dots: a.1.jpg belongs to a.1.cls. In WebDataset itself it ends at the first dot, so a.left.jpg also belongs to
+a.cls; beside a.jpg, it is another picture of the same example, and is passed over.
+
 Nothing is unpacked. The headers are read once; then pictures come by their place in the file, and training goes through
 the shards in an order that reads each one once per epoch.
 """
@@ -17,6 +20,7 @@ import numpy.typing as npt
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
 from .decode import MAX_PICTURE_BYTES, decode_picture
+from .foreign import HEAD_BYTES, describe_foreign
 from .kinds import SUFFIXES
 
 LABEL_SUFFIX = ".cls"
@@ -111,12 +115,37 @@ def read_headers(path: Path) -> list[tuple[int, int, int]]:
                     pictures[key] = (member.offset_data, member.size)
             require_end(archive)
     except (tarfile.TarError, EOFError, ValueError) as reason:
+        with path.open("rb") as file:
+            foreign = describe_foreign(file.read(HEAD_BYTES))
+        if foreign is not None:
+            raise ImageError(f"{path} is {foreign[0]}, not an uncompressed tar file. {foreign[1]}") from None
         raise ImageError(f"{path} is no uncompressed tar file, or was cut short: {reason}. Copy it again") from None
+    pair_by_first_dot(path, pictures, labels)
     if lonely := pictures.keys() ^ labels.keys():
         key = min(lonely)
         missing = f"has no {LABEL_SUFFIX} with its label" if key in pictures else "is a label without a picture"
         raise ImageError(f"{path}: {key} {missing}; {len(lonely)} such in this file")
     return [(*place, labels[key]) for key, place in pictures.items()]
+
+
+def pair_by_first_dot(path: Path, pictures: dict[str, tuple[int, int]], labels: dict[str, int]) -> None:
+    """Gives pictures without a label of their own key that of the key up to the first dot, or removes them: see above."""
+    others: dict[str, list[str]] = {}
+    for key in pictures.keys() - labels.keys():
+        folder, slash, name = key.rpartition("/")
+        others.setdefault(f"{folder}{slash}{name.split('.')[0]}", []).append(key)
+    for start, found in others.items():
+        if start not in labels or found == [start]:
+            continue
+        if start not in pictures:
+            if len(found) > 1:
+                first, second = sorted(found)[:2]
+                raise ImageError(
+                    f"{path}: {start} has several pictures, {first} and {second}; keep one of each example"
+                )
+            pictures[start] = pictures[found[0]]
+        for key in found:
+            del pictures[key]
 
 
 def require_end(archive: tarfile.TarFile) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 
 from ..bundle.errors import CheckpointError
+from ..images.foreign import printable
 from .checkpoint_folders import files_of, read_config_json, require_whole
 from .checkpoint_layouts import StateDict, find_weights
 from .checkpoint_names import adapt
 from .config import MAX_CHECKPOINT_BYTES, Weights
-from .foreign_files import describe_archive, describe_foreign_file, printable
+from .foreign_files import describe_archive, describe_foreign_file
 from .pickled_values import StandIns
 from .write_checkpoint import SAFETENSORS_ENTRY, content_sha256
 

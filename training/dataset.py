@@ -26,7 +26,7 @@ from ..bundle.arrays import load_array
 from ..bundle.errors import ConfigError, ImageError
 from ..bundle.preprocess import ImageU8, Preprocessing
 from ..images.arrays import open_array_folder
-from ..images.class_names import read_class_names
+from ..images.class_names import CLASSES_NAME, read_class_names, same_letters
 from ..images.decode import read_picture
 from ..images.pictures import class_pictures
 from ..images.shards import Shards, open_shards, shards_at
@@ -153,7 +153,7 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
     for label, (name, found) in enumerate(class_pictures(folder).items()):
         if any("\ud800" <= letter <= "\udfff" for letter in name):  # Python's sign of a byte that is no UTF-8
             raise ImageError(f"{folder}: the name of a class folder is not UTF-8: {name!r}. Rename it")
-        names.append(name)
+        names.append(same_letters(name))
         paths += found
         labels += [label] * len(found)
     if not paths:
@@ -175,7 +175,7 @@ def _class_names(folder: Path, count: int) -> list[str]:
     """The lines of classes.txt, or numbers where nobody names the classes."""
     if count > MAX_CLASSES:
         raise ImageError(f"{folder}: a label is {count - 1}; the limit is {MAX_CLASSES} classes, counted from 0 on")
-    names = folder / "classes.txt"
+    names = folder / CLASSES_NAME
     if not names.is_file():
         return [str(index) for index in range(count)]
     classes = read_class_names(names)

@@ -27,8 +27,9 @@ def names_in(folder: Path, content: bytes, classes: int | None = None) -> list[s
         b"\xef\xbb\xbfcat\ntree frog\n",
         b"cat\r\ntree frog\r\n\r\n",
         b"cat \ntree frog\n  \n\n",
+        "cat\r\ntree frog\r\n".encode("utf-16"),
     ],
-    ids=["plain", "no last newline", "BOM", "Windows", "blank lines at the end"],
+    ids=["plain", "no last newline", "BOM", "Windows", "blank lines at the end", "UTF-16"],
 )
 def test_class_names_are_the_lines(tmp_path: Path, content: bytes) -> None:
     assert names_in(tmp_path, content, 2) == ["cat", "tree frog"]
@@ -50,7 +51,7 @@ def test_another_number_of_names_than_classes_is_refused_with_both(tmp_path: Pat
 
 def test_what_is_no_utf_8_is_refused_with_the_cure(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"names\.txt is no UTF-8 text .*Save it as UTF-8"):
-        names_in(tmp_path, "cat\n".encode("utf-16"))
+        names_in(tmp_path, "Käfer\n".encode("latin-1"))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -109,3 +110,15 @@ def test_a_name_of_two_classes_is_refused_and_numbers_are_offered() -> None:
 
 def test_a_name_of_two_classes_that_no_label_uses_does_not_matter() -> None:
     assert class_numbers("data", ["ant"], 3, ["ant", "emu", "emu"]) == {"ant": 0}
+
+
+def test_letters_with_accents_are_the_same_however_unicode_composes_them() -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert class_numbers("--data d", [apart, "tree"], 2, ["tree", composed]) == {apart: 1, "tree": 0}
+    assert class_numbers("--data d", [composed], 2, ["tree", apart]) == {composed: 1}
+
+
+def test_whole_numbers_that_a_spreadsheet_wrote_as_fractions_are_numbers() -> None:
+    assert class_numbers("--data d", ["0.0", "2.00"], 3, ["a", "b", "c"]) == {"0.0": 0, "2.00": 2}
+    with pytest.raises(ImageError):
+        class_numbers("--data d", ["0.0", "1.5"], 3, ["a", "b", "c"])

@@ -180,3 +180,32 @@ def test_a_tar_from_a_mac_has_files_beside_the_pictures_that_are_passed_over(tmp
         for name in ("._0.png", "._0.cls"):
             archive.addfile(tarfile.TarInfo(name))
     assert len(open_data_set(path, "--calib", 3, None)) == 2
+
+
+def test_a_list_of_which_no_picture_exists_is_refused_before_the_first_is_read(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,breed\n000bec180,ant\n001513dfc,bee\n")
+    with pytest.raises(ImageError, match=r"labels\.csv: none of its first 2 pictures exists.*suffix"):
+        open_data_set(tmp_path / "labels.csv", "--data", 3, ["ant", "bee", "cat"])
+
+
+@pytest.mark.parametrize("write", [write_arrays, write_shard])
+def test_numbers_are_the_lines_of_classes_txt_beside_them(tmp_path: Path, write: Any) -> None:
+    write(tmp_path, pixels_of(3, (8, 8)), [0, 2, 0])
+    (tmp_path / "classes.txt").write_text("bee\ncow\nant\n")
+    found = open_data_set(tmp_path, "--eval", 4, ["ant", "bee", "cat", "cow"])
+    assert found.labels is not None and found.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("text", "words"), [("bee\ndog\n", "'dog'"), ("bee\n", "names 1 classes")])
+def test_a_classes_txt_of_another_model_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    write_arrays(tmp_path, pixels_of(2, (8, 8)), [0, 1])
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(ImageError, match=words):
+        open_data_set(tmp_path, "--eval", 2, ["ant", "bee"])
+
+
+def test_numbers_stay_where_the_model_names_no_classes(tmp_path: Path) -> None:
+    write_arrays(tmp_path, pixels_of(2, (8, 8)), [0, 1])
+    (tmp_path / "classes.txt").write_text("bee\nant\n")
+    found = open_data_set(tmp_path, "--eval", 2, None)
+    assert found.labels is not None and found.labels.tolist() == [0, 1]

@@ -237,3 +237,22 @@ def test_fill_bytes_before_a_marker_are_no_fault(tmp_path: Path, colours: np.nda
     whole = encoded(colours, ".jpg")
     filled = whole[:2] + b"\xff\xff" + whole[2:]
     assert read_picture(written(tmp_path, "a.jpg", filled)).shape == colours.shape
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html><title>403 Forbidden</title>", r"a web page \(403 Forbidden\)"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_picture_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    with pytest.raises(ImageError, match=rf"a\.jpg is {words}.*\. "):
+        read_picture(written(tmp_path, "a.jpg", content))
+
+
+@pytest.mark.parametrize("kind", [b"P5", b"P6"])
+def test_a_pnm_file_that_opencv_would_darken_is_refused(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(ImageError, match=r"a\.ppm is a PNM file whose white is 1023"):
+        read_picture(written(tmp_path, "a.ppm", kind + b"\n# camera\n2 1\n1023\n" + bytes(12)))

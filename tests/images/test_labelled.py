@@ -76,7 +76,7 @@ def test_a_list_of_many_lines_finds_a_repeated_one_at_once(listed):
     """Not by counting each name in all: of 20 000 that takes half a minute."""
     import time
 
-    path = listed("".join(f"{index},0\n" for index in range(20_000)) + "19999,1\n")
+    path = listed("a.png,0\n" + "".join(f"{index},0\n" for index in range(20_000)) + "19999,1\n")
     began = time.process_time()
     assert "19999 is listed twice" in refusal(path, 3, NAMES)
     assert time.process_time() - began < 5

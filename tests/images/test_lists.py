@@ -35,10 +35,15 @@ def list_of(folder: Path, text: str) -> Listed:
         ('id,Image Path,target\n1,a.png,cat\n2,"b, c.png",ant\n3,sub/d.png,cat\n', "utf-8"),
         ("Bild;Klasse\na.png;cat\nb, c.png;ant\n;\nsub/d.png;cat\n", "utf-8"),
         ('"a.png","cat"\n"b, c.png","ant"\n"sub/d.png","cat"\n', "utf-8"),
+        ("file\tlabel\na.png\tcat\nb, c.png\tant\nsub/d.png\tcat\n", "utf-16"),
+        ("sep=;\r\na.png;cat\r\nb, c.png;ant\r\nsub/d.png;cat\r\n", "utf-8"),
+        ('cat,a.png\nant,"b, c.png"\ncat,sub/d.png\n', "utf-8"),
+        ('a.png,cat\n"b, c.png",ant\nsub\\d.png,cat\n', "utf-8"),
     ],
     ids=[
         *("bare", "header", "BOM, CRLF, blanks", "semicolons", "tabs"),
         *("other columns beside them", "header of other words", "quotes"),
+        *("UTF-16", "Excel's separator", "label first", "backslashes"),
     ],
 )
 def test_a_csv_names_paths_and_labels(tmp_path: Path, text: str, encoding: str) -> None:
@@ -134,3 +139,14 @@ def test_a_lists_paths_start_from_its_own_folder(tmp_path: Path, monkeypatch: py
     (tmp_path / "here" / "list.txt").write_text("a.png\n")
     monkeypatch.chdir(tmp_path)
     assert read_list(Path("here/list.txt")).paths == [(tmp_path / "here" / "a.png").resolve()]
+
+
+def test_a_backslash_in_a_name_of_a_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "a\\b.png").touch()
+    assert csv_of(tmp_path, "a\\b.png,cat\n").names == ["a\\b.png"]
+
+
+@pytest.mark.parametrize("name", ["C:\\data\\a.png", "\\\\server\\share\\a.png", "..\\a.png"])
+def test_a_path_of_windows_that_leaves_the_lists_folder_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match=r"list\.csv, line 2.*list"):
+        csv_of(tmp_path, f"file,label\n{name},cat\n")

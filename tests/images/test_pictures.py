@@ -43,7 +43,7 @@ def test_pictures_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [".hidden.jpg", "._a.jpg", ".thumbs/a.jpg", "__MACOSX/._a.jpg"])
+@pytest.mark.parametrize("name", [".hidden.jpg", "._a.jpg", ".thumbs/a.jpg", "__MACOSX/a.jpg", "@eaDir/a.jpg"])
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "sacvit"):
         assert below(write(tmp_path, name)) == []

@@ -61,6 +61,23 @@ def test_pictures_come_with_their_labels(tmp_path: Path) -> None:
     assert split.labels[taken].tolist() == [0, 1, 2] * 4
 
 
+@pytest.mark.parametrize(
+    ("members", "kept"),
+    [
+        (
+            {"22.0/a.1.png": png(10), "22.0/a.1.cls": b"0", "22.0/a.2.png": png(20), "22.0/a.2.cls": b"1"},
+            {10: 0, 20: 1},
+        ),
+        ({"n/a.left.png": png(10), "n/a.cls": b"1", "b.png": png(20), "b.cls": b"0"}, {10: 1, 20: 0}),
+        ({"a.seg.png": png(30), "a.png": png(10), "a.cls": b"1", "b.png": png(20), "b.cls": b"0"}, {10: 1, 20: 0}),
+    ],
+    ids=["dots in a key", "two suffixes", "a second picture of an example"],
+)
+def test_keys_may_hold_dots(tmp_path: Path, members: dict[str, bytes], kept: dict[int, int]) -> None:
+    shards, labels = open_shards(write_tar(tmp_path / "a.tar", members))
+    assert {int(shards.read(index)[0, 0, 0]): label for index, label in enumerate(labels.tolist())} == kept
+
+
 def test_classes_are_numbers_or_the_lines_of_classes_txt(tmp_path: Path) -> None:
     assert open_split(write_shards(tmp_path), RULE).classes == ["0", "1", "2"]
     (tmp_path / "classes.txt").write_text("cat\ndog\neel\n")
@@ -120,6 +137,7 @@ def test_a_damaged_picture_in_a_shard_is_told_by_its_place(tmp_path: Path) -> No
         ({"1.png": png(0), "1.cls": b"123456789"}, "1.cls must hold a class's number, found '123456789'"),
         ({"1.png": png(0), "1.jpg": png(0), "1.cls": b"0"}, "a.tar has two pictures by the name 1"),
         ({"notes.txt": b"mine"}, "no picture in 1 .tar files"),
+        ({"a.l.png": png(0), "a.r.png": png(0), "a.cls": b"0"}, "a has several pictures, a.l and a.r"),
     ],
 )
 def test_what_is_no_pair_of_picture_and_label_is_refused(
@@ -142,7 +160,8 @@ def test_a_truncated_tar_is_refused(tmp_path: Path, keep: int) -> None:
 def test_a_compressed_tar_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w:gz"):
         pass
-    assert "a.tar is no uncompressed tar file, or was cut short" in refusal(tmp_path)
+    message = refusal(tmp_path)
+    assert "a.tar is compressed with gzip" in message and "gzip -d" in message
 
 
 def test_a_picture_that_claims_a_huge_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

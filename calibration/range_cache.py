@@ -19,7 +19,9 @@ import msgspec
 from ..bundle.errors import SacvitError
 from ..bundle.records import read_record, write_record
 
-VERSION = 2  # of what is measured, how, and the file's form: raise it when one of them changes, so that old files are not met
+VERSION = (
+    2  # of what is measured, how, and the file's form: raise it when one of them changes, so that old files are not met
+)
 Magnitude = Annotated[float, msgspec.Meta(ge=0)]
 
 

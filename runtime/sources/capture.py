@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-FRAME_COUNT = 7  # cv2.CAP_PROP_FRAME_COUNT
+POSITION_MS, FPS, FRAME_COUNT = 0, 5, 7  # cv2.CAP_PROP_POS_MSEC, CAP_PROP_FPS, CAP_PROP_FRAME_COUNT
 MAY_MISS = 0.02  # share of the frames: containers round their own count
 MOST_FRAMES = 1e9  # a count above is none: unfinished files give 2.8e17 of either sign
 
@@ -42,6 +42,18 @@ def announced_frames(capture: Capture) -> int | None:
 def is_cut_short(given: int, announced: int | None) -> bool:
     """Whether fewer frames came than were announced."""
     return announced is not None and given < announced - max(1, MAY_MISS * announced)
+
+
+def has_reached_end(given: int, position_ms: float, rate: float, announced: int | None) -> bool:
+    """Whether the last frame stands where the announced frames end. position_ms: what OpenCV said when it was read.
+
+    Matroska, MPEG-TS and streams store a duration and no count: OpenCV multiplies it by the rate, so that a recording whose
+    rate varies seems to have more frames than it has.
+    """
+    if announced is None or not rate > 0 or given < 2:
+        return False
+    end_s = position_ms / 1e3 * given / (given - 1)  # the last frame is shown for a while, too
+    return end_s >= (announced - 1) / rate * (1 - MAY_MISS)
 
 
 def codec_of(capture: Capture) -> str:

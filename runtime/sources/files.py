@@ -13,8 +13,9 @@ from .address import scheme_of
 from .capture import Capture
 from .frame import Finding, Frame, OpenOptions, Source, SourceKind
 from .read_ahead import ReadAhead
-from .video import VideoFile
+from .video import VideoFile, counts_frames, stored_quarters
 
+MJPEG_SUFFIXES = (".mjpeg", ".mjpg")
 SPECIAL = (  # what stat says of a path that is neither a file nor a folder
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a character device"),
@@ -61,9 +62,17 @@ def open_files(spec: str, options: OpenOptions) -> Source:
         return PictureFiles(pictures, options.loop)
     require_file(path)
     kind = kind_at(path)
-    if kind is not None and kind.name != "GIF":  # which moves: as a file of its own it is a video
+    # A GIF moves: as a file of its own it is a video. So is a file of many JPEGs, which begins as one.
+    if kind is not None and kind.name != "GIF" and path.suffix.lower() not in MJPEG_SUFFIXES:
         return PictureFiles([path], options.loop)
-    return VideoFile(str(path), lambda: open_video(path), options.loop)
+    quarters = stored_quarters(path)
+    return VideoFile(
+        str(path),
+        lambda: open_video(path, is_turned_here=quarters is not None),
+        options.loop,
+        quarters=quarters or 0,
+        counts=counts_frames(path),
+    )
 
 
 def require_file(path: Path) -> None:
@@ -76,10 +85,13 @@ def require_file(path: Path) -> None:
             )
 
 
-def open_video(path: Path) -> Capture:
+def open_video(path: Path, is_turned_here: bool) -> Capture:
     import cv2
 
-    return cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path))
+    if is_turned_here:
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    return capture
 
 
 def pictures_of(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ...bundle.errors import DeviceError
-from .capture import Capture, announced_frames, is_cut_short
+from .capture import FPS, POSITION_MS, Capture, announced_frames, has_reached_end, is_cut_short
 from .frame import Frame, OpenOptions
 from .rhythm import Rhythm
 
@@ -200,7 +200,7 @@ class LiveSource:
         return None
 
     def _read_frames(self, number: int, capture: Capture) -> None:
-        announced, given = announced_frames(capture), 0
+        announced, given, position_ms = announced_frames(capture), 0, 0.0
         while self._may_read(number):
             try:
                 ok, image = capture.read()
@@ -211,8 +211,10 @@ class LiveSource:
                 break
             self._put(number, image)
             given += 1
+            if announced is not None:
+                position_ms = capture.get(POSITION_MS)  # a read that fails sets it back
         if announced is not None and given and self._may_read(number):
-            if is_cut_short(given, announced):
+            if is_cut_short(given, announced) and not has_reached_end(given, position_ms, capture.get(FPS), announced):
                 self._note(f"the stream ended after {given} of {announced} frames")
             with self._changed:
                 self._has_ended = True

@@ -22,6 +22,10 @@ from .video import VideoFile
 # taken to keep up with 1080p; larger pictures get more threads.
 PIXELS_PER_THREAD = 1920 * 1080
 NOT_FOUND = 404
+UNDECODED = (
+    "The server answers, but it sent no picture that FFmpeg can decode. If it is MJPEG without a boundary in front of the first"
+    " picture, set OPENCV_FFMPEG_CAPTURE_OPTIONS='input_format;mjpeg|analyzeduration;1|fpsprobesize;0' for this run"
+)
 HLS_STALL_S = 30.0  # a playlist gives segments of up to 10 s at once; opening it anew would repeat the last ones
 
 
@@ -41,7 +45,7 @@ def open_network(spec: str, options: OpenOptions) -> Source:
     return LiveSource(
         address.shown,
         lambda allowed_s: open_stream(address, options, allowed_s),
-        lambda: first_cause(_checks(address), "The server answers, but it sent no picture that FFmpeg can decode"),
+        lambda: first_cause(_checks(address), UNDECODED),
         options,
     )
 

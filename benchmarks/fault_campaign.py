@@ -24,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from faults.commands import COMMANDS
+from faults.kills import Killed
 from faults.pool import GOOD, Pool, Tally
 from faults.table import KINDS
 
@@ -51,6 +53,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="Draw other inputs and other moments.")
     parser.add_argument("--first", type=int, default=0, help="Number of the first input of each kind.")
     parser.add_argument("--kind", action="append", metavar="NAME", help=f"Only this kind. One of: {'; '.join(names)}.")
+    parser.add_argument(
+        "--command", action="append", choices=[one.name for one in COMMANDS], help="Kill only this one."
+    )
     parser.add_argument("--kept", type=Path, default=Path("bad-inputs"), help="Folder for bad inputs.")
     options = parser.parse_args()
     if options.kind and (unknown := [name for name in options.kind if name not in names]):
@@ -66,9 +71,19 @@ def main() -> int:
                 count, since = -(-int(options.inputs * kind.share) // max(1, round(whole))), time.monotonic()
                 tallies[kind.name] = pool.run(kind, options.first, count, say)
                 say(f"{kind.name}: {dict(tallies[kind.name].counts)} in {time.monotonic() - since:.0f} s")
+        commands = [one for one in COMMANDS if not options.command or one.name in options.command]
+        killed = [Killed(command, Path(name), options.seed) for command in commands if options.kills]
+        for one in killed:
+            one.prepare()
+            for number in range(-(-options.kills // len(killed))):
+                one.kill(number, say)
+            one.launcher.close()
+            say(f"sacvit-{one.command.name}: {dict(one.counts)}")
     print(f"seed {options.seed}, {time.monotonic() - began:.0f} s")
     print_table(tallies)
-    return int(any(tally.bad for tally in tallies.values()))
+    for one in killed:
+        print(f"sacvit-{one.command.name}: {dict(one.counts)} of {one.counts.total()} kills")
+    return int(any(tally.bad for tally in tallies.values()) or any(one.faults for one in killed))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     On any failure the temporary file is removed, and what `path` held stays. What a killed command left is removed too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{_literal(path.name)}.*.part"):
-        if not _is_running(left.name):
-            left.unlink(missing_ok=True)
+    remove_abandoned(path.parent, path.name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
@@ -30,6 +28,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Removes the temporary files of writers that were killed: of the file `name`, or of all files of the folder."""
+    for left in folder.glob(f".{'*' if name is None else _literal(name)}.*.part"):
+        if not _is_running(left.name):
+            left.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Annotated
 import msgspec
 
 from .errors import SacvitError, UsageError
-from .files import sync
+from .files import remove_abandoned, sync
 from .records import read_record, write_record
 
 WORK_PREFIX = ".sacvit-"  # of a working folder
@@ -193,7 +193,8 @@ def _finish_placing(folder: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Working folders of commands that were killed: the lock says that none is running."""
+    """Removes what killed commands left: working folders, of which the lock says that none is in use, and temporary files."""
+    remove_abandoned(folder)
     for left in folder.glob(f"{WORK_PREFIX}*"):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)

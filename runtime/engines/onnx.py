@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...bundle.errors import EngineError, SacvitError
-from ...bundle.manifest import MANIFEST_NAME, require_exported
+from ...bundle.manifest import EXPORT_AGAIN, MANIFEST_NAME, require_exported
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
@@ -71,12 +71,18 @@ class OnnxStage:
         ort.disable_telemetry_events()  # a camera's owner did not ask for any
         self.path = path
         self.session, self.provider = open_session(path, provider, threads)
-        self.record = StageRecord.from_metadata(path, self.session.get_modelmeta().custom_metadata_map)
+        try:
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+            self._values = {value.name: value for value in (*inputs, *outputs)}
+        except UnicodeDecodeError as reason:
+            raise EngineError(
+                f"{path} is damaged: it holds names that are no text ({reason}). {EXPORT_AGAIN}"
+            ) from None
+        self.record = StageRecord.from_metadata(path, metadata)
         self.backend = f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].removesuffix('ExecutionProvider')}"
         self.on_gpu = self.provider != "cpu"
         self.device: Device = OrtCudaDevice() if self.on_gpu else HostDevice()
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        self._values = {value.name: value for value in (*inputs, *outputs)}
         self._inputs = [value.name for value in inputs]
         for value in self._values.values():
             if value.type not in NUMPY_TYPES or not all(isinstance(side, int) for side in value.shape[1:]):
@@ -101,7 +107,7 @@ class OnnxStage:
             assert buffer is not None
             bind = binding.bind_input if name in self._inputs else binding.bind_output
             bind(name, buffer.place, 0, kind, buffer.spec.shape, buffer.address)
-        return OnnxBinding(self.session, binding, [buffer.owner for buffer in buffers.values()])
+        return OnnxBinding(self.path, self.session, binding, [buffer.owner for buffer in buffers.values()])
 
     def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
         """See `Stage`: from the trace that ONNX Runtime writes of a CPU. Of a GPU it has no times by layer."""
@@ -129,11 +135,15 @@ class OnnxBinding:
 
     is_captured = None
 
-    def __init__(self, session: Any, binding: Any, owners: Sequence[object]) -> None:
-        self.session, self.binding, self.owners = session, binding, owners
+    def __init__(self, path: Path, session: Any, binding: Any, owners: Sequence[object]) -> None:
+        self.path, self.session, self.binding, self.owners = path, session, binding, owners
 
     def start(self) -> None:
-        self.session.run_with_iobinding(self.binding)
+        """See `Binding`. Raises EngineError when the pass fails."""
+        try:
+            self.session.run_with_iobinding(self.binding)
+        except Exception as reason:  # ONNX Runtime's exceptions share no base class
+            raise EngineError(f"{self.path}: the pass failed in ONNX Runtime: {first_line(reason)}") from None
 
     def wait(self) -> None:
         """Nothing: `start` returns when the pass is done."""
@@ -196,11 +206,15 @@ def make_session(path: Path, provider: Provider, trace_into: Path | None = None,
     try:
         return ort.InferenceSession(str(path), options, providers=names)
     except Exception as reason:  # ONNX Runtime's exceptions share no base class
-        first = str(reason).splitlines()[0][:300]
         raise EngineError(
             f"{path} ({path.stat().st_size} bytes) is no ONNX file that ONNX Runtime can load, or was cut short:"
-            f" {first}. Export it again: sacvit-export --ckpt model.pth"
+            f" {first_line(reason)}. Export it again: sacvit-export --ckpt model.pth"
         ) from None
+
+
+def first_line(reason: Exception) -> str:
+    """The beginning of a message of ONNX Runtime, which may go over many lines."""
+    return (str(reason) or type(reason).__name__).splitlines()[0][:300]
 
 
 def _try(session: Any) -> str | None:
@@ -212,5 +226,5 @@ def _try(session: Any) -> str | None:
     try:
         session.run(None, feeds)
     except Exception as reason:  # as above
-        return str(reason).splitlines()[0][:300]
+        return first_line(reason)
     return None

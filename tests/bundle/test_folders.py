@@ -111,6 +111,16 @@ def test_a_working_folder_that_a_kill_left_is_removed(folder: Path) -> None:
     assert not (folder / ".sacvit-abc").exists()
 
 
+def test_a_temporary_file_that_a_kill_left_is_removed_whatever_its_name(folder: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (folder / f".window-0004.npz.{ended.pid}.part").write_text("half")
+    (folder / f".other.npz.{os.getpid()}.part").write_text("being written")
+    with locked_folder(folder):
+        pass
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".part")] == [f".other.npz.{os.getpid()}.part"]
+
+
 def test_a_damaged_note_is_refused_by_its_name(folder: Path) -> None:
     (folder / NOTE_NAME).write_text("[]")
     with pytest.raises(SacvitError, match=NOTE_NAME), locked_folder(folder):

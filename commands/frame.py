@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError
 from ..machine.terminal import terminal_safe
@@ -51,8 +52,17 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its messages repeat arguments, and a pattern of the shell can bring in names of other people's files."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            print_safe(message)
+        super().exit(status)
+
+
 def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, nargs=0, help="Print the versions of everything involved, and exit."
     )

@@ -46,6 +46,31 @@ def test_a_fault_prints_the_command_and_the_message_alone(capsys: pytest.Capture
     assert capsys.readouterr() == ("", "sacvit-test: ee.plan is from another machine\n")
 
 
+ESCAPES = ("\x1b[31mred", "a\u202eb", "\x9b2J")
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_no_message_brings_an_escape_code_to_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(options: argparse.Namespace) -> int:
+        logging.getLogger("sacvit.anything").warning("passed over: %s", text)
+        raise errors.ImageError(f"{text}.png is damaged")
+
+    assert run_command(new_parser("sacvit-test", "A command that fails."), command, ["--traceback"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("?") >= 3 and all(letter.isprintable() or letter == "\n" for letter in printed)
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_no_refused_argument_brings_an_escape_code_to_the_terminal(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(new_parser("sacvit-test", "A command that fails."), lambda _: 0, [text])
+    printed = capsys.readouterr().err
+    assert "unrecognized arguments" in printed
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+
+
 def test_interruption_gives_exit_code_130() -> None:
     assert run_raising(KeyboardInterrupt()) == 130
 

@@ -104,6 +104,24 @@ def test_fewer_labels_than_classes_are_refused(bundles, tmp_path):
         load_stage(path)
 
 
+def test_a_file_with_names_that_are_no_text_is_refused(bundles, tmp_path):
+    path = tmp_path / "ee.onnx"
+    content = (bundles / "bundle" / "ee.onnx").read_bytes()
+    path.write_bytes(content.replace(b"sacvit.labels", b"sacvit.l\xffbels"))
+    with pytest.raises(EngineError, match=r"ee\.onnx is damaged: it holds names that are no text"):
+        load_stage(path)
+
+
+def test_a_pass_that_fails_is_reported_with_the_file_and_the_reason(bundles, ee):
+    sac, arrays = OnnxStage(bundles / "bundle" / "sac.onnx"), buffers_for(ee, 1)
+    given = {name: arrays[name] for name in ("image", "target_index", "target_context", "non_target")}
+    row = np.array([99], np.int32)  # of a batch of one
+    logits = np.zeros((1, *sac.outputs["logits"].shape), np.float32)
+    binding = sac.bind(wrap(given | {"row": row, "logits": logits}), HostLane())
+    with pytest.raises(EngineError, match=r"sac\.onnx: the pass failed in ONNX Runtime: .*out of data bounds"):
+        binding.start()
+
+
 def test_the_backend_is_named(ee):
     assert ee.backend.startswith("ONNX Runtime ") and ee.backend.endswith((" on CPU", " on CUDA"))
 

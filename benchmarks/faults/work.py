@@ -19,6 +19,7 @@ from .table import KINDS
 from .yard import Yard, forget_peak, peak_mib, taken_output
 
 ROOM_BYTES = 6 << 30  # of address space: beyond, the system refuses
+DEFECT = "This is a defect of sacvit"  # in the message of a command that met an exception of no class of ours
 MOST_MEMORY_MIB = 1200  # that one input may take: a picture of the largest size that is allowed has 805 MB
 
 
@@ -65,6 +66,8 @@ def _work(task: Task, pipe: Connection) -> None:
             raw = [letter for letter in output if not letter.isprintable() and letter != "\n"]
             if events:
                 verdict, detail = events[0].partition(":")[0], "\n".join(events)
+            elif DEFECT in output:
+                verdict, detail = "traceback", output[-3000:]
             elif raw and verdict != "traceback":
                 verdict, detail = "raw text", f"{raw[:5]} in {output[:1500]!r}"
             elif taken > MOST_MEMORY_MIB:

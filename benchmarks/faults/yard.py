@@ -15,6 +15,7 @@ from .bundle_kinds import CANARY
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn")
+OURS = ("nvpmodel", "tegrastats")  # programs that sacvit-profile starts itself
 
 
 class Yard:
@@ -33,7 +34,7 @@ class Yard:
     def _see(self, event: str, given: tuple[Any, ...]) -> None:
         if not self.is_watched:
             return
-        if event in RUNS:
+        if event in RUNS and given[0] not in OURS:
             self.events.append(f"code run: {event} {given!r:.200}")
         elif event == "open" and isinstance(given[0], str | bytes | os.PathLike) and given[2] & WRITING:
             self._require_inside(os.fsdecode(given[0]))

@@ -68,7 +68,7 @@ def main() -> int:
         if options.inputs:
             pool.prepare(chosen)
             for kind in chosen:
-                count, since = -(-int(options.inputs * kind.share) // max(1, round(whole))), time.monotonic()
+                count, since = max(1, round(options.inputs * kind.share / whole)), time.monotonic()
                 tallies[kind.name] = pool.run(kind, options.first, count, say)
                 say(f"{kind.name}: {dict(tallies[kind.name].counts)} in {time.monotonic() - since:.0f} s")
         commands = [one for one in COMMANDS if not options.command or one.name in options.command]

@@ -16,10 +16,9 @@ import numpy as np
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import sync
 from ..bundle.folders import LEAST_ROOM_BYTES, WORK_PREFIX, locked_folder
-from ..bundle.stage_record import HAND_OFF
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.engines.buffers import TensorSpec
-from ..runtime.engines.stage import BOUNDARY, Stage
+from ..runtime.engines.stage import Stage, boundary_of
 from .description import EE_MODEL, GATE_MODEL, KEY, OUTPUTS, SAC_MODEL, About, StageAbout
 from .options import ServeOptions
 from .protobuf_text import Word, text_of
@@ -165,14 +164,14 @@ def _write_stage(
     shapes: dict[str, tuple[type[np.generic], list[int]]] = {"image": (np.uint8, [batch, side, side, 3])}
     if record.stage == "SAC":
         shapes["row"] = (np.int32, [counted])
-        shapes |= {key: (ee_outputs[key].kind, [batch, *ee_outputs[key].shape]) for key in HAND_OFF}
+        shapes |= {key: (ee_outputs[key].kind, [batch, *ee_outputs[key].shape]) for key in record.hand_off}
     outputs = []
     for key, spec in stage.outputs.items():
         entry: dict[str, Any] = {"name": key, "data_type": Word(TYPES[spec.kind]), "dims": [counted, *spec.shape]}
         if key == "logits" and record.labels is not None:
             entry["label_filename"] = "labels.txt"
         outputs.append(entry)
-    assert set(shapes) == BOUNDARY[record.stage][0]
+    assert set(shapes) == boundary_of(record)[0]
     fields = {
         "name": name,
         "backend": "tensorrt" if is_plan else "onnxruntime",

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from ...bundle.preprocess import ImageU8
-from ...bundle.stage_record import HAND_OFF
 from ..engines.buffers import Array, Buffer, Lane, TensorSpec
 from ..engines.device_arrays import DeviceImage
 from ..engines.stage import Binding, Stage
@@ -35,7 +34,7 @@ class Track:
             **device.allocate({name: spec for name, spec in specs.items() if name not in SEEN}, "internal"),
         }
         self.sac: dict[str, Buffer] = {
-            **{name: self.ee[name] for name in ("image", *HAND_OFF)},
+            **{name: self.ee[name] for name in ("image", *ee.record.hand_off)},
             **device.allocate({"row": TensorSpec(np.int32, (capacity,))}, "upload"),
             **device.allocate({"logits": TensorSpec(np.float32, (capacity, *sac.outputs["logits"].shape))}, "download"),
         }

@@ -10,15 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ...bundle.errors import EngineError
-from ...bundle.stage_record import HAND_OFF, StageRecord
+from ...bundle.stage_record import StageRecord
 from .buffers import Buffer, Device, Lane, TensorSpec
-
-BOUNDARY: dict[str, tuple[set[str], set[str]]] = {  # inputs and outputs of each stage: docs/graphs.md
-    "EE": ({"image"}, {"logits", "confidence", "class_attention", *HAND_OFF}),
-    "SAC": ({"image", "row", *HAND_OFF}, {"logits"}),
-    "plain": ({"image"}, {"logits"}),
-}
-
 
 Span = tuple[float, float]
 
@@ -91,11 +84,20 @@ class Stage(Protocol):
         """
 
 
+def boundary_of(record: StageRecord) -> tuple[set[str], set[str]]:
+    """Names of the inputs and of the outputs that an engine of this record has: docs/graphs.md."""
+    if record.stage == "SAC":
+        return {"image", "row", *record.hand_off}, {"logits"}
+    if record.stage == "EE":
+        return {"image"}, {"logits", "confidence", "class_attention", *record.hand_off}
+    return {"image"}, {"logits"}
+
+
 def require_boundary(
     path: Path, record: StageRecord, inputs: Collection[str], outputs: Mapping[str, TensorSpec]
 ) -> None:
     """Raises EngineError unless the engine has the inputs and outputs of its stage, and as many classes as labels."""
-    wanted_inputs, wanted_outputs = BOUNDARY[record.stage]
+    wanted_inputs, wanted_outputs = boundary_of(record)
     if set(inputs) != wanted_inputs or set(outputs) != wanted_outputs:
         raise EngineError(
             f"{path} is no {record.stage} stage: it has inputs {sorted(inputs)} and outputs"

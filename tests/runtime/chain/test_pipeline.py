@@ -84,6 +84,15 @@ def test_a_survivor_is_answered_by_sac(pipeline, pictures):
     assert result.sac_ms > 0
 
 
+def test_the_hand_off_has_the_names_that_the_record_gives_it(engines, pipeline, pictures, tmp_path):
+    for path in map(Path, engines):
+        content = path.read_bytes()
+        assert b"target_context" in content
+        (tmp_path / path.name).write_bytes(content.replace(b"target_context", b"target_kontext"))  # graph and record
+    renamed = Pipeline.load(tmp_path / "ee.onnx", tmp_path / "sac.onnx", threshold=pipeline.threshold)
+    assert [result.probability for result in renamed(pictures)] == [result.probability for result in pipeline(pictures)]
+
+
 def test_a_batch_keeps_the_order(pipeline, pictures):
     stages = [result.stage for result in pipeline(pictures)]
     alone = [pipeline(picture).stage for picture in pictures]

@@ -26,8 +26,8 @@ from chain import threshold_for
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.checks.parity import check_images
 from sacvit.export.precision.cascade import Cascade
+from sacvit.export.precision.image_sets import open_both
 from sacvit.export.precision.request import PrecisionOptions
-from sacvit.export.precision.variants import open_both
 from sacvit.export.write_bundle import build_pair
 from sacvit.machine.cpu import processor_flags
 from sacvit.machine.packages import versions

@@ -28,7 +28,8 @@ from sacvit.bundle.preprocess import Preprocessing
 from sacvit.machine.processor import describe_machine
 from sacvit.model.config import preset
 from sacvit.training.augment import Augmentation, Mixing
-from sacvit.training.dataset import Batches, Split, open_split
+from sacvit.training.batches import Batches
+from sacvit.training.dataset import Split, open_split
 from sacvit.training.recipe import Recipe
 from sacvit.training.run_options import RunOptions
 from sacvit.training.train import train

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ from ..bundle.errors import ConfigError
 from ..bundle.files import sha256_of
 from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME, Goldens
-from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Tensor, Threshold, write_manifest
+from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Threshold, write_manifest
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
 from ..bundle.precision import PRECISIONS, Precision, file_name
-from ..bundle.stage_record import DEFAULT_THRESHOLD, HAND_OFF, STAGES, StageName, StageRecord
+from ..bundle.stage_record import STAGES, StageName
 from ..images.class_names import read_class_names
 from ..machine.packages import versions
 from ..model.checkpoint import Checkpoint, load_checkpoint
-from ..model.config import ModelConfig
 from ..model.cost import count_cost
 from .checks.goldens import SYNTHETIC_COUNT, make_goldens
 from .checks.lint import require_clean
@@ -31,6 +29,7 @@ from .graphs.stages import build_ee, build_sac
 from .precision.options import Report, Variants
 from .precision.request import PrecisionOptions
 from .precision.variants import make_variants
+from .stamp import choose_threshold, hand_off, stamp
 from .write_plain import plain_graph, plain_of, plain_variants, write_plain_variants
 
 MAX_BATCH = 256
@@ -209,65 +208,3 @@ def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelPro
     weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
     parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
     return build_ee(*parts), build_sac(*parts)
-
-
-def stamp(
-    ee: onnx.ModelProto,
-    sac: onnx.ModelProto,
-    checkpoint: Checkpoint,
-    labels: list[str] | None,
-    threshold: Threshold,
-    variants: Variants | None = None,
-) -> dict[StageName, str]:
-    """Writes each graph's record into its metadata, the variants' with their own precision and threshold.
-
-    Returns the hash of each FP32 graph by stage.
-    """
-    hashes: dict[StageName, str] = {
-        stage: hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-        for stage, model in zip(STAGES, (ee, sac), strict=True)
-    }
-    for stage, partner in zip(STAGES, reversed(STAGES), strict=True):
-        record = StageRecord(
-            stage=stage,
-            config=checkpoint.config.to_dict(),
-            preprocessing=checkpoint.preprocessing,
-            labels=labels,
-            checkpoint_sha256=checkpoint.sha256,
-            graph_sha256=hashes[stage],
-            partner_sha256=hashes[partner],
-            threshold=threshold.value,
-            threshold_source=threshold.source,
-        )
-        onnx.helper.set_model_props(ee if stage == "EE" else sac, record.to_metadata())
-        for variant in variants.made if variants else ():
-            typed = replace(
-                record,
-                precision=variant.precision,
-                threshold=variant.threshold,
-                threshold_source=threshold.source
-                if variant.threshold_source == "unchanged"
-                else variant.threshold_source,
-                threshold_fp32=threshold.value,
-            )
-            onnx.helper.set_model_props(variant.ee if stage == "EE" else variant.sac, typed.to_metadata())
-    return hashes
-
-
-def hand_off(config: ModelConfig) -> list[Tensor]:
-    """What EE gives to SAC, in the order of HAND_OFF."""
-    shapes = {
-        "target_index": ("int32", [config.targets]),
-        "target_context": ("float32", [config.targets, config.width]),
-        "non_target": ("float32", [config.non_targets, config.width]),
-    }
-    return [Tensor(name, *shapes[name]) for name in HAND_OFF]
-
-
-def choose_threshold(given: float | None, checkpoint: Checkpoint) -> Threshold:
-    """The one that was given, else the checkpoint's, else the default, with where it comes from."""
-    if given is not None:
-        return Threshold(given, "option")
-    if checkpoint.threshold is not None:
-        return Threshold(checkpoint.threshold, "checkpoint")
-    return Threshold(DEFAULT_THRESHOLD, "default")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..bundle.preprocess import ImageU8
-from .dataset import Batches
+from .batches import Batches
 
 AHEAD = 2  # batches: one slow picture does not stop training
 Batch = tuple[ImageU8, npt.NDArray[np.int64 | np.float32]]

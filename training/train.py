@@ -20,8 +20,9 @@ from ..model.network import PlainViT, TwoStageViT
 from ..model.write_checkpoint import save_checkpoint
 from ..profiles.tuning.curve import judge_at
 from .augment import Augmentation, Mixing
+from .batches import Batches
 from .calibration_set import write_calibration_set
-from .dataset import Batches, Split, open_split
+from .dataset import Split, open_split
 from .evaluate import answer, fit_threshold, is_above_chance, plain_accuracy
 from .log import Log
 from .loss import decay_groups

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..bundle.errors import SacvitError
 from ..machine.progress import Progress
 from ..model.network import PlainViT, TwoStageViT
-from .dataset import Batches
+from .batches import Batches
 from .loader import Loader
 from .loss import two_stage_loss
 from .recipe import Recipe, average_decay, learning_rate_at

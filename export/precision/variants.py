@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-from pathlib import Path
-from typing import Any
 
 import onnx
 
-from ...bundle.errors import GuardError, ImageError, UsageError
+from ...bundle.errors import GuardError
 from ...bundle.precision import PRECISIONS, Limits, Precision, row_of
-from ...bundle.preprocess import ImageU8
 from ...calibration.decisions import Comparison, compare
 from ...calibration.guards import Guard, judge
 from ...calibration.onnx_session import Pair, Session
 from ...calibration.threshold import lowest_for_top1, match_exit_rate
-from ...images.builtin import builtin_photographs
-from ...images.calibration_set import ImageSet, open_images
+from ...images.calibration_set import ImageSet
 from ...model.checkpoint import Checkpoint
 from ..checks.goldens import sample_images
 from ..checks.lint import require_clean
-from ..checks.parity import check_images
-from .calibration_images import find_images
 from .cascade import Cascade, progress
+from .image_sets import SYNTHETIC, describe_images, open_both
 from .leave_out import complain, measure_both, measure_stage
 from .options import STAGES, Models, Report, Stage, Variant, Variants
 from .request import PrecisionOptions
 from .retype import Retyping, retype
 from .rounding import rounded_like_fp16
-
-ADVISED_COUNT = 300  # Ultralytics warns below it too; NVIDIA asks for 500 for a ViT
-SYNTHETIC = "synthetic"
-SYNTHETIC_COUNT = 64  # where FP16 is asked for without images
 
 
 def make_variants(
@@ -47,46 +37,6 @@ def make_variants(
     """Every variant that the options ask for, judged. Raises GuardError when one does not decide as FP32 does."""
     images, evaluation = open_both(checkpoint, labels, options, report)
     return _Maker(Cascade(ee, sac, images, threshold, options, report), evaluation).make()
-
-
-def open_both(
-    checkpoint: Checkpoint, labels: list[str] | None, options: PrecisionOptions, report: Report
-) -> tuple[ImageSet, ImageSet]:
-    """The images to calibrate on and those to judge on, which may be the same."""
-    config = checkpoint.config
-
-    def opened(path: Path, count: int | None, flag: str) -> ImageSet:
-        with progress(None, f"reading {flag}") as bar:
-            return open_images(path, checkpoint.preprocessing, count, config.classes, labels, flag, bar.update)
-
-    measures = any(row.quantizer and options.wants(row.family) for row in PRECISIONS)
-    given = options.calib or (find_images(checkpoint) if measures else None)
-    if given is None and not measures:
-        images = synthetic_images(check_images(config, SYNTHETIC_COUNT))
-        report(f"no --calib: FP16 is checked on {images.count} synthetic images, which says little about yours")
-    else:
-        if given is None:
-            images = builtin_photographs(config.image_size)
-            report(
-                "warning: INT8 is calibrated and judged on built-in photographs, which are not what this model will see."
-                " Give some hundred images of its own with --calib DIR, or put them into a folder calib/ beside the checkpoint"
-            )
-        else:
-            images = opened(given, options.calib_count, "--calib")
-        report(
-            f"calibration: {images.count} of {images.available} images of {images.source}, sha256 {images.sha256[:12]}"
-        )
-        if images.distinct < ADVISED_COUNT:
-            report(
-                f"warning: {images.distinct} different images are few for calibration; {ADVISED_COUNT} or more,"
-                f" drawn as the camera will see them, make ranges that hold"
-            )
-    evaluation = images if options.evaluation is None else opened(options.evaluation, None, "--eval")
-    if options.evaluation is not None and evaluation.labels is None:
-        raise ImageError(f"{evaluation.why_unlabelled}. --eval needs labels")
-    if options.min_top1 is not None and evaluation.labels is None:
-        raise UsageError(f"--min-top1 needs labels: give --eval with labels. {evaluation.why_unlabelled}".rstrip())
-    return images, evaluation
 
 
 class _Maker:
@@ -139,11 +89,11 @@ class _Maker:
         return Variants(
             made,
             {
-                **_describe_images(self.cascade.images),
+                **describe_images(self.cascade.images),
                 "method": options.calib_method if quantizers else None,
                 **self.cascade.sac_images,
             },
-            _describe_images(self.evaluation),
+            describe_images(self.evaluation),
             sample_images(self.evaluation, comparisons[made[0].precision].confidence, self.threshold),
         )
 
@@ -276,20 +226,3 @@ class _Maker:
             guards = self._judge(precision, comparison, fits[precision][0])
             failing += [guard for guard in guards if not guard.holds and (guard.stage == "EE") == (stage == "EE")]
         return failing
-
-
-def synthetic_images(images: ImageU8) -> ImageSet:
-    """Arrays at hand as an image set."""
-    digest = hashlib.sha256(images.tobytes()).hexdigest()
-    return ImageSet(SYNTHETIC, len(images), len(images), len(images), digest, None, lambda: iter(images))
-
-
-def _describe_images(images: ImageSet) -> dict[str, Any]:
-    return {
-        "source": Path(images.source).name,
-        "images": images.count,
-        "available": images.available,
-        "distinct": images.distinct,
-        "sha256": images.sha256,
-        "labels": images.labels is not None,
-    }

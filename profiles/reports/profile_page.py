@@ -1,4 +1,7 @@
-"""report.html of sacvit-profile: what a run costs in time and energy, on which machine in which state."""
+"""report.html of sacvit-profile: what a run costs in time and energy, on which machine in which state.
+
+More than 250 lines: one page, each function one of its parts, in the order in which they stand on it.
+"""
 
 from __future__ import annotations
 

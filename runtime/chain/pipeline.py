@@ -2,6 +2,8 @@
 
 Buffers are allocated when a batch size is first seen, and kept for the sizes that were used last: a frame allocates nothing but
 its result.
+
+More than 250 lines: one class, which users hold, with every door to it: load, call, slots and run, gate, warm-up.
 """
 
 from __future__ import annotations

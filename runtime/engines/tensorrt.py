@@ -1,6 +1,8 @@
 """A TensorRT plan: static contexts, one CUDA graph a pass, no copies but those to and from the host.
 
 Works on every TensorRT from 8.6 to 11: what differs is found with hasattr, never by version. docs/tensorrt.md says which.
+
+More than 250 lines: a plan and its bindings share contexts, shapes and the journal; apart they would import each other.
 """
 
 from __future__ import annotations

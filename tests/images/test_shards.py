@@ -16,7 +16,8 @@ from sacvit.bundle.preprocess import Preprocessing
 from sacvit.images import shards as shards_module
 from sacvit.images.shards import Shards, open_shards
 from sacvit.training.augment import Augmentation
-from sacvit.training.dataset import Batches, open_split
+from sacvit.training.batches import Batches
+from sacvit.training.dataset import open_split
 
 RULE = Preprocessing(16)
 

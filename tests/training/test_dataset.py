@@ -12,7 +12,8 @@ import pytest
 from sacvit.bundle.errors import ConfigError, ImageError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.training.augment import Augmentation, Mixing
-from sacvit.training.dataset import Batches, Split, open_split
+from sacvit.training.batches import Batches
+from sacvit.training.dataset import Split, open_split
 
 RULE = Preprocessing(16)
 

@@ -17,7 +17,8 @@ import torch
 
 from sacvit.bundle.errors import ConfigError, DeviceError, SacvitError
 from sacvit.bundle.preprocess import Preprocessing
-from sacvit.training.dataset import Batches, open_split
+from sacvit.training.batches import Batches
+from sacvit.training.dataset import open_split
 from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
 
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]

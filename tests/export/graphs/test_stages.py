@@ -10,14 +10,9 @@ from sacvit.bundle.preprocess import Preprocessing
 from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Session
 from sacvit.export.checks.lint import lint_graph
-from sacvit.export.graphs.stages import (
-    build_plain,
-    cluster_mask,
-    line_pairs,
-    patch_projection,
-    strip_table,
-    window_members,
-)
+from sacvit.export.graphs.patches import line_pairs, patch_projection
+from sacvit.export.graphs.selection import cluster_mask, strip_table, window_members
+from sacvit.export.graphs.stages import build_plain
 from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
@@ -142,7 +137,7 @@ def test_main_attention_has_one_reader(tiny_checkpoint):
 
 def test_equal_attention_is_ordered_by_index():
     from sacvit.export.graphs.builder import GraphBuilder
-    from sacvit.export.graphs.stages import select
+    from sacvit.export.graphs.selection import select
 
     g = GraphBuilder()
     config = ModelConfig(image_size=64, patch_size=8)

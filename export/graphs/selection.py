@@ -1,0 +1,83 @@
+"""Which blocks are targets, and what SAC gets of them: attention, top-k, gathers and the tables behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...model.config import ModelConfig
+from .builder import Array, GraphBuilder
+
+MASKED = -1e4  # exp(-1e4) is 0 in FP32 and FP16, and FP16 can hold it
+
+
+def class_attention(g: GraphBuilder, scores: list[str], config: ModelConfig) -> str:
+    """Global class attention (B, G*G) from the class token's score rows, (B, H, 1, N) per counted block.
+
+    One softmax serves all blocks, and it stands beside the main attention: a second reader of that one's softmax would
+    stop TensorRT from fusing it.
+    """
+    count = len(scores) * config.heads
+    stacked = g.op("class_attention.scores", "Concat", *scores, axis=1)  # (B, blocks * H, 1, N)
+    softmax = g.op("class_attention.softmax", "Softmax", stacked, axis=-1)
+    patches = g.slice("class_attention.patches", softmax, 1, config.ee_tokens, 3)
+    patches = g.reshape("class_attention.rows", patches, -1, count, config.blocks)
+    weights = np.repeat(np.array(config.attention_weights) / config.heads, config.heads).astype(np.float32)
+    summed = g.op("class_attention.sum", "MatMul", g.constant("class_attention.weights", weights[None]), patches)
+    return g.reshape("class_attention.flat", summed, -1, config.blocks)
+
+
+def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, str]:
+    """Block indices, most attended first, as int32: targets (B, M) and the others (B, U)."""
+    score = attention
+    if config.window is not None:
+        inside = window_members(config.grid, config.window)  # (windows, G*G)
+        sums = g.op("window.sums", "MatMul", attention, g.constant("window.inside", inside.T))
+        _, best = g.ops(["window.largest", "window.best"], "TopK", sums, g.integers(1), axis=1, largest=1, sorted=1)
+        best = g.cast("window.best.int32", best, "int32")
+        # 2 less outside puts every block there below every block inside, and leaves the inside exact.
+        penalty = g.op("window.penalty", "Gather", g.constant("window.outside", 2 * (1 - inside)), best, axis=0)
+        score = g.op("window.score", "Sub", attention, g.reshape("window.penalty.flat", penalty, -1, config.blocks))
+    _, order = g.ops(
+        ["select.sorted", "select.order"], "TopK", score, g.integers(config.blocks), axis=1, largest=1, sorted=1
+    )
+    order = g.cast("select.order.int32", order, "int32")
+    sizes = g.integers(config.targets, config.non_targets)
+    targets, others = g.ops(["select.targets", "select.others"], "Split", order, sizes, axis=1)
+    return targets, others
+
+
+def gather_tokens(g: GraphBuilder, name: str, tokens: str, index: str, width: int) -> str:
+    """tokens (B, N, D), index (B, K) int32 -> (B, K, D), each image with its own index."""
+    column = g.op(f"{name}.column", "Unsqueeze", index, g.integers(2))
+    spread = g.op(f"{name}.spread", "Expand", column, g.integers(1, 1, width))
+    return g.op(name, "GatherElements", tokens, spread, axis=1)
+
+
+def window_members(grid: int, window: int) -> Array:
+    """(windows, G*G) float32, 1 where the block lies in the window; windows in row-major order."""
+    places = range(grid - window + 1)
+    members = np.zeros((len(places), len(places), grid, grid), np.float32)
+    for row in places:
+        for column in places:
+            members[row, column, row : row + window, column : column + window] = 1
+    return members.reshape(-1, grid * grid)
+
+
+def strip_table(config: ModelConfig) -> Array:
+    """(G*G, 4 P) int32: which P-pixel strips of an image, row-major on (S, 2 G), make the four patches of a block."""
+    strips = np.arange(config.image_size * 2 * config.grid, dtype=np.int32)
+    cells = strips.reshape(config.grid, 2, config.patch_size, config.grid, 2).transpose(0, 3, 1, 4, 2)
+    return cells.reshape(config.blocks, 4 * config.patch_size)
+
+
+def regroup(fine: Array, config: ModelConfig) -> Array:
+    """(4*G*G, D) row-major on the fine grid -> (G*G, 4, D): the four fine tokens of each block."""
+    cells = fine.reshape(config.grid, 2, config.grid, 2, -1).transpose(0, 2, 1, 3, 4)
+    return cells.reshape(config.blocks, 4, -1)
+
+
+def cluster_mask(config: ModelConfig) -> Array:
+    """(1, 1, N, N) additive: 0 where a token may look, MASKED between the clusters. The class token sees all."""
+    cluster = np.array([1] * (4 * config.targets) + [0] + [2] * config.non_targets)
+    apart = (cluster[:, None] != cluster[None]) & (cluster[:, None] != 0) & (cluster[None] != 0)
+    return np.where(apart, MASKED, 0).astype(np.float32)[None, None]

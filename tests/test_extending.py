@@ -94,6 +94,41 @@ def test_a_precision_is_a_file_and_a_row(add_module, tiny_checkpoint, calibratio
         quantizers.QUANTIZERS.pop("weights8", None)
 
 
+def test_a_model_family_is_a_graph_writer_with_a_hand_off_of_its_own(add_module, tmp_path):
+    pytest.importorskip("onnx")
+    import numpy as np
+    import onnx
+
+    from sacvit.bundle.preprocess import Preprocessing
+    from sacvit.bundle.stage_record import StageRecord
+    from sacvit.runtime.chain.pipeline import Pipeline
+
+    (file,) = blocks("A model family")
+    colours = add_module("sacvit.export.graphs.colours", file)
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(0, 3, (rows, 3)).astype(np.float32) for rows in (12, 13))
+    graphs = {"EE": colours.build_ee(8, first), "SAC": colours.build_sac(8, second)}
+    digest = {"EE": "e" * 64, "SAC": "5" * 64}
+    for stage, partner in (("EE", "SAC"), ("SAC", "EE")):
+        record = StageRecord(
+            stage=stage, config={}, preprocessing=Preprocessing(8), labels=["red", "green", "blue"],
+            checkpoint_sha256="c" * 64, graph_sha256=digest[stage], partner_sha256=digest[partner],
+            threshold=0.5, threshold_source="option", hand_off=colours.HAND_OFF,
+        )  # fmt: skip
+        onnx.helper.set_model_props(graphs[stage], record.to_metadata())
+        onnx.save(graphs[stage], tmp_path / f"{stage.lower()}.onnx")
+
+    images = rng.integers(0, 256, (24, 8, 8, 3)).astype(np.uint8)
+    found = Pipeline.load(tmp_path / "ee.onnx", tmp_path / "sac.onnx")(images)
+    blocks_of = images.reshape(24, 2, 4, 2, 4, 3).astype(np.float32).mean((2, 4)) / 255  # (24, 2, 2, 3)
+    seen = blocks_of.transpose(0, 3, 1, 2).reshape(24, 12)
+    place = blocks_of.mean(3).reshape(24, 4).argmax(1)
+    sac = np.concatenate([seen, place[:, None]], 1) @ second
+    expected = [(seen @ first)[n].argmax() if one.stage == "EE" else sac[n].argmax() for n, one in enumerate(found)]
+    assert [one.index for one in found] == expected and {one.stage for one in found} == {"EE", "SAC"}
+    assert [one.target_blocks for one in found] == [(index,) for index in place]
+
+
 def test_a_power_sensor_is_a_file_and_a_row(add_module, tmp_path, monkeypatch):
     from sacvit.commands.profile import build_parser
     from sacvit.profiles.power import open as table

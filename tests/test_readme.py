@@ -108,6 +108,15 @@ def test_a_link_of_the_readme_leads_somewhere(path):
     assert (ROOT / path).exists()
 
 
+def test_every_source_file_that_the_docs_name_exists():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    added = set(
+        re.findall(r"^`([\w/]+\.py)`:$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE)
+    )  # by its reader
+    named = {(page.name, name) for page in pages for name in re.findall(r"`(\w+/[\w/]+\.py)`", page.read_text())}
+    assert added and not {(page, name) for page, name in named if name not in added and not (ROOT / name).exists()}
+
+
 def test_the_speedups_are_those_of_the_measured_file():
     for result in json.loads((ROOT / "docs" / "measured" / "chain.json").read_text())["results"]:
         speedup = result["speedup"]

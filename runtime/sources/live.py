@@ -1,4 +1,7 @@
-"""Cameras and network streams: the newest frame counts, and a lost camera comes back by itself."""
+"""Cameras and network streams: the newest frame counts, and a lost camera comes back by itself.
+
+More than 250 lines: one thread's life, where each limit and each fault is seen beside the others.
+"""
 
 from __future__ import annotations
 

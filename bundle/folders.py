@@ -2,7 +2,7 @@
 
 A command that is killed leaves an output folder in one of two states: as it was, or with a note of files that are complete
 and not all in place. The next command that writes there reads the note and puts the rest in place before anything else.
-Readers recognise the second state by the hashes in the manifest, which is placed last.
+Engines are not loaded meanwhile: see `require_placed`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Annotated
 
 import msgspec
 
-from .errors import SacvitError, UsageError
+from .errors import EngineError, SacvitError, UsageError
 from .files import remove_abandoned, sync
 from .records import read_record, write_record
 
@@ -172,6 +172,15 @@ class _Placing:
                 os.replace(self.folder / name, self.work / name)
             if (self.old / name).exists():
                 os.replace(self.old / name, self.folder / name)
+
+
+def require_placed(folder: Path) -> None:
+    """Raises EngineError where a command was killed between two files of a set: plans of two builds would run as one pair."""
+    if (folder / NOTE_NAME).exists():
+        raise EngineError(
+            f"{folder} holds files of two runs: a command was killed while it put its files in place, or is doing it now. Run"
+            f" the command that writes there again, such as sacvit-export or sacvit-build {folder}; it completes them first"
+        )
 
 
 def _finish_placing(folder: Path) -> None:

@@ -67,10 +67,12 @@ def _build(*precision: str) -> Callable[[Path], list[str]]:
 
 
 def _built(home: Path) -> list[Any]:
+    from sacvit.bundle.folders import require_placed
     from sacvit.bundle.plan_record import read_plan_record, require_whole
     from sacvit.bundle.stage_record import require_pair
 
     found = []
+    require_placed(home / "out")  # as the pipeline does
     paths = home / "out" / "ee.plan", home / "out" / "sac.plan"
     records = [read_plan_record(path) for path in paths]
     for path, record in zip(paths, records, strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...bundle.errors import EngineError
+from ...bundle.folders import require_placed
 from .options import EngineOptions
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def backend_of(path: Path) -> Backend:
 
 def load_stage(path: Path, options: EngineOptions | None = None) -> Stage:
     """The engine in a file. Raises EngineError for a file that is no engine of ours or does not fit this machine."""
-    return backend_of(path).open(path, options or EngineOptions())
+    backend = backend_of(path)
+    require_placed(path.parent)
+    return backend.open(path, options or EngineOptions())
 
 
 def read_record(path: Path) -> StageRecord:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sacvit.bundle import folders
-from sacvit.bundle.errors import SacvitError, UsageError
-from sacvit.bundle.folders import NOTE_NAME, locked_folder, replaced_files
+from sacvit.bundle.errors import EngineError, SacvitError, UsageError
+from sacvit.bundle.folders import NOTE_NAME, locked_folder, replaced_files, require_placed
 from sacvit.bundle.records import write_record
 
 NAMES = ("a", "b", "gone", "new", "last")
@@ -96,8 +96,11 @@ with folders.locked_folder(Path({folder!r})), folders.replaced_files(Path({folde
 def test_what_a_kill_between_two_renames_left_is_finished_by_the_next_command(folder: Path, step: int) -> None:
     code = KILLED.format(step=step, folder=str(folder), names=NAMES)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    with pytest.raises(EngineError, match="holds files of two runs: .*Run the command that writes there again"):
+        require_placed(folder)
     with locked_folder(folder):
         pass
+    require_placed(folder)
     assert content(folder) == AFTER
     assert {path.name for path in folder.iterdir()} == set(AFTER)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import EngineError
+from sacvit.bundle.folders import NOTE_NAME
 from sacvit.runtime.engines.backends import load_stage
 from sacvit.runtime.engines.buffers import HostLane, wrap
 from sacvit.runtime.engines.onnx import OnnxStage
@@ -120,6 +121,14 @@ def test_a_pass_that_fails_is_reported_with_the_file_and_the_reason(bundles, ee)
     binding = sac.bind(wrap(given | {"row": row, "logits": logits}), HostLane())
     with pytest.raises(EngineError, match=r"sac\.onnx: the pass failed in ONNX Runtime: .*out of data bounds"):
         binding.start()
+
+
+def test_an_engine_in_a_folder_whose_files_are_not_all_in_place_is_refused(bundles, tmp_path):
+    folder = shutil.copytree(bundles / "bundle", tmp_path / "bundle")
+    load_stage(folder / "ee.onnx")
+    (folder / NOTE_NAME).write_text("{}")
+    with pytest.raises(EngineError, match="holds files of two runs"):
+        load_stage(folder / "ee.onnx")
 
 
 def test_the_backend_is_named(ee):

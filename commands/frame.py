@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError
+from ..images.opencv import silence_opencv
 from ..machine.terminal import terminal_safe
 
 CURES = {  # packages of our extras, by the name that is imported
@@ -127,6 +128,7 @@ def run_command(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show is no fault
     set_up_logging(options.verbose)
+    silence_opencv()
     stop_on_signals()
     try:
         code = command(options)

@@ -45,9 +45,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..images.opencv import silence_opencv
-
-    silence_opencv()
     if options.check_camera is not None:
         return check_camera(options.check_camera, read_options(OpenOptions, options))
     if (options.engine is None) == (options.server is None) or options.camera is None:

@@ -45,7 +45,9 @@ def work(task: Task, pipe: Connection) -> None:
 
 def _work(task: Task, pipe: Connection) -> None:
     from sacvit.commands.frame import set_up_logging
+    from sacvit.images.opencv import silence_opencv
 
+    silence_opencv()
     kind = next(kind for kind in KINDS if kind.name == task.kind)
     yard = Yard(task.home)
     reader = Reader(kind, task.sounds / folder_name(kind), yard.work / "folder")

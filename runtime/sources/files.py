@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from ...bundle.errors import ImageError
 from .address import scheme_of
-from .capture import Capture
+from .capture import Capture, opencv_has
 from .frame import Finding, Frame, OpenOptions, Source, SourceKind
 from .read_ahead import ReadAhead
 from .video import VideoFile, counts_frames, stored_quarters
@@ -88,7 +88,9 @@ def require_file(path: Path) -> None:
 def open_video(path: Path, is_turned_here: bool) -> Capture:
     import cv2
 
-    capture = cv2.VideoCapture(str(path))
+    # OpenCV's own reader of AVI prints bytes of a damaged file on the terminal. FFmpeg reads all that it does, and is silent.
+    backend = cv2.CAP_FFMPEG if opencv_has("FFMPEG") else cv2.CAP_ANY
+    capture = cv2.VideoCapture(str(path), backend)
     if is_turned_here:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     return capture

@@ -96,7 +96,7 @@ with folders.locked_folder(Path({folder!r})), folders.replaced_files(Path({folde
 def test_what_a_kill_between_two_renames_left_is_finished_by_the_next_command(folder: Path, step: int) -> None:
     code = KILLED.format(step=step, folder=str(folder), names=NAMES)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-    with pytest.raises(EngineError, match="holds files of two runs: .*Run the command that writes there again"):
+    with pytest.raises(EngineError, match=r"holds files of two runs: .*Run the command that writes there again"):
         require_placed(folder)
     with locked_folder(folder):
         pass

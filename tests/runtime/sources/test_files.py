@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -66,6 +68,19 @@ def test_a_loop_starts_over(picture_folder):
 def test_a_loop_over_unreadable_pictures_ends(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert names(PictureFiles([tmp_path / "a.png"], loop=True)) == []
+
+
+def test_a_damaged_video_prints_none_of_its_bytes_on_the_terminal(video, tmp_path):
+    content = video.read_bytes()
+    path = tmp_path / "a.avi"
+    path.write_bytes(content[:12] + content[12:].replace(b"LIST", b"\x1b[2J", 1))
+    code = (
+        "import sys; from sacvit.images.opencv import silence_opencv; silence_opencv()\n"
+        "from sacvit.runtime.sources.opening import open_source\n"
+        "list(open_source(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False)
+    assert b"\x1b" not in done.stderr + done.stdout
 
 
 def test_a_missing_path_is_refused_with_what_is_possible(tmp_path):

@@ -31,7 +31,8 @@ def builtin_photographs(size: int) -> ImageSet:
         pixels = hashlib.sha256(image.tobytes()).digest()
         digest.update(pixels)
         seen.add(pixels)
-    return ImageSet("built-in photographs", CROPS, CROPS, len(seen), digest.hexdigest(), None, read)
+    digest_hex = digest.hexdigest()
+    return ImageSet("built-in photographs", CROPS, CROPS, len(seen), digest_hex, None, read, are_strangers=True)
 
 
 def _crop(picture: ImageU8, size: int, rng: np.random.Generator) -> ImageU8:

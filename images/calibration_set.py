@@ -34,6 +34,7 @@ class ImageSet:
     labels: Labels | None  # (count,)
     read: Callable[[], Iterator[ImageU8]]  # (S, S, 3), one after the other
     why_unlabelled: str = ""  # where labels is None
+    are_strangers: bool = False  # not what the model is for: guards are stricter, and no threshold is fitted to them
 
     def batches(self, size: int) -> Iterator[ImageU8]:
         """(size, S, S, 3) uint8; the last one may be shorter."""

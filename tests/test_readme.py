@@ -174,3 +174,12 @@ def test_the_profiler_s_cost_is_the_measured_one():
     found = measured("profiler")
     assert f"at most {100 * found['cost']:.2f} % of throughput: recording {100 * found['recording']:.2f} %" in README
     assert f"power at 10 Hz {100 * found['sampling']:.2f} %" in README and found["cost"] < 0.01
+
+
+def test_what_the_builtin_photographs_cost_and_let_through_is_the_measured():
+    for found in measured("builtin_calibration")["subjects"].values():
+        own, _, _, kept = found["cost"]
+        assert f"{100 * own['decisions_equal']:.2f} % / {100 * kept['decisions_equal']:.2f} %" in PRECISION
+        caught = found["caught"]
+        counts = f"| {caught['fail_on_own']} of {caught['broken']} | {caught['let_through_by_the_usual_limits']} |"
+        assert f"{counts} **{caught['let_through']}** | {caught['refused_though_own_pass']} |" in PRECISION

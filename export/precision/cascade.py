@@ -67,7 +67,7 @@ class Cascade:
             after.append(pair.run_ee(batch)["confidence"])
         confidence = np.concatenate(after)
         eta = self.threshold
-        if self.options.match == "exit-rate":
+        if self.options.match == "exit-rate" and not self.images.are_strangers:
             eta = match_exit_rate(np.concatenate(before), eta, confidence)
         survivors = ~may_exit(confidence, eta)
         count = int(survivors.sum())

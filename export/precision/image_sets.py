@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import ImageError, UsageError
-from ...bundle.precision import PRECISIONS
+from ...bundle.precision import PRECISIONS, STRANGERS_LOGIT_ERROR
 from ...bundle.preprocess import ImageU8
 from ...images.builtin import builtin_photographs
 from ...images.calibration_set import ImageSet, open_images
@@ -42,7 +42,8 @@ def open_both(
         if given is None:
             images = builtin_photographs(config.image_size)
             report(
-                "warning: INT8 is calibrated and judged on built-in photographs, which are not what this model will see."
+                "warning: INT8 is calibrated and judged on built-in photographs, which are not what this model will see: FP32's"
+                f" threshold is kept, and the mean logit error may reach {100 * STRANGERS_LOGIT_ERROR:g} % of its usual limit."
                 " Give some hundred images of its own with --calib DIR, or put them into a folder calib/ beside the checkpoint"
             )
         else:
@@ -77,4 +78,5 @@ def describe_images(images: ImageSet) -> dict[str, Any]:
         "distinct": images.distinct,
         "sha256": images.sha256,
         "labels": images.labels is not None,
+        "strangers": images.are_strangers,
     }

@@ -66,8 +66,11 @@ def measure_stage(cascade: Cascade, stage: Stage, kind: Precision) -> list[Effec
         return measure_sensitivity(stage, model, names, with_only, feed, bar.update)
 
 
-def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool) -> str:
-    """What a user is told when a variant does not decide as FP32 does."""
+def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool, on_strangers: bool = False) -> str:
+    """What a user is told when a variant does not decide as FP32 does.
+
+    on_strangers: whether it was judged on images that are not what the model is for, and so by stricter limits.
+    """
     lines: list[str] = []
     flags: dict[str, None] = {}
     blamed: set[str] = set()
@@ -88,5 +91,7 @@ def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool)
         cures += "more calibration images; another --calib-method"
     else:
         cures = "a lower --fp16-limit keeps more in FP32"
+    if on_strangers:
+        cures = f"--calib DIR with images of the model's own, for which the limits are wider; {cures}"
     lines.append(f"Try: {cures}. A wider limit, if you accept what it means: {', '.join(flags)}")
     return "\n".join(lines)

@@ -85,7 +85,7 @@ class _Maker:
             measure_both(self.cascade, breached[0] if breached else made[0]) if breached or options.sensitivity else []
         )
         if breached:
-            raise GuardError(complain(breached, effects, options.auto))
+            raise GuardError(complain(breached, effects, options.auto, self.evaluation.are_strangers))
         return Variants(
             made,
             {
@@ -153,7 +153,8 @@ class _Maker:
             else:
                 judged = self._compare(self.cascade.reference, pairs, self.cascade.images)
             return {precision: (self._fit_top1(precision, found), "top1") for precision, found in judged.items()}
-        if self.options.match == "none" or self.cascade.images.source == SYNTHETIC:
+        images = self.cascade.images
+        if self.options.match == "none" or images.source == SYNTHETIC or images.are_strangers:
             return dict.fromkeys(pairs, (self.threshold, "unchanged"))
         if self.evaluation is not self.cascade.images:
             judged = self._compare(Pair(self.cascade.fp32["EE"]), pairs, self.cascade.images)
@@ -183,7 +184,8 @@ class _Maker:
         return judge(comparison, self.threshold, eta, self._limits(precision), gate)
 
     def _limits(self, precision: Precision) -> Limits:
-        limits = row_of(precision).limits.but(**self.options.limits)
+        limits = row_of(precision).limits
+        limits = (limits.on_strangers() if self.evaluation.are_strangers else limits).but(**self.options.limits)
         if self.options.min_top1 not in (None, "fp32"):  # the user named the accuracy: it takes the place of FP32's
             return limits.but(top1_drop=100.0)
         return limits

@@ -208,7 +208,7 @@ def judging(monkeypatch):
             "left": {},
             "reference": SimpleNamespace(sac=None if stage == "EE" else "a session"),
             "quantised": lambda *_: None,
-            "images": SimpleNamespace(labels=labels, source="a folder"),
+            "images": SimpleNamespace(labels=labels, source="a folder", are_strangers=False),
         }
         maker.cascade, maker.threshold = SimpleNamespace(**cascade), 0.6
         maker.evaluation = maker.cascade.images

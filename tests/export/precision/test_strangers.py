@@ -1,0 +1,92 @@
+"""INT8 without images of the model's own: the built-in photographs calibrate and judge it, by stricter rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from sacvit.bundle.errors import GuardError
+from sacvit.bundle.precision import INT8_LIMITS, STRANGERS_LOGIT_ERROR, Limits
+from sacvit.calibration.ranges import Histogram
+from sacvit.export.by_name import export
+from sacvit.images import builtin
+
+WIDE = {"exit_agreement": 0.9, "top1_agreement": 0.8, "target_overlap": 0.8}  # the tiny network is untrained
+
+FEW_BLOCKS = {"target_overlap": 0.8}  # of 8 target blocks, one more or less is much
+
+
+@pytest.fixture(autouse=True)
+def few_photographs(monkeypatch):
+    monkeypatch.setattr(builtin, "CROPS", 48)  # faster; the rules do not depend on the number
+
+
+@pytest.fixture
+def alone(tmp_path, make_checkpoint):
+    """A checkpoint without a calibration set, one of whose classes every photograph gets: the "nothing" of a model in use."""
+    content = torch.load(make_checkpoint(), weights_only=True)
+    content["model"]["head.weight"][0] = 0
+    content["model"]["head.bias"][0] = 12.0
+    torch.save(content, tmp_path / "model.pth")
+    return tmp_path / "model.pth"
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """A fault: every range ends at half of what it should."""
+    whole = Histogram.range_by
+    monkeypatch.setattr(Histogram, "range_by", lambda self, method: 0.5 * whole(self, method))
+
+
+def export_int8(checkpoint, folder, report=lambda line: None, **options) -> dict:
+    """The manifest of an INT8 export with a calibration cache of its own."""
+    bundle = export(checkpoint, folder / "build", int8=True, calib_cache=folder / "cache", report=report, **options)
+    return json.loads((bundle.folder / "sacvit.json").read_text())
+
+
+def test_the_mean_logit_error_is_limited_more(alone, tmp_path):
+    lines: list[str] = []
+    found = export_int8(alone, tmp_path, lines.append, limits=WIDE)
+    assert found["variants"]["int8"]["limits"]["logit_error"] == STRANGERS_LOGIT_ERROR * INT8_LIMITS.logit_error
+    assert found["calibration"]["strangers"] and found["evaluation"]["strangers"]
+    assert any("built-in photographs" in line and "40 %" in line and "--calib DIR" in line for line in lines)
+
+
+def test_the_threshold_of_fp32_is_kept(tiny_checkpoint, tmp_path):
+    found = export_int8(tiny_checkpoint, tmp_path, threshold=0.3, limits=WIDE)
+    assert found["variants"]["int8"]["threshold"] == {"value": 0.3, "source": "unchanged", "fp32": 0.3}
+    assert found["calibration"]["sac_threshold"] == 0.3
+
+
+def test_a_limit_that_was_given_holds_on_strangers_too(alone, tmp_path):
+    found = export_int8(alone, tmp_path, limits=WIDE | {"logit_error": 0.24})
+    assert found["variants"]["int8"]["limits"]["logit_error"] == 0.24
+
+
+def test_images_of_the_model_have_the_usual_limits(tiny_checkpoint, tmp_path, calibration_images):
+    found = export_int8(tiny_checkpoint, tmp_path, calib=calibration_images.path, limits=WIDE)
+    assert found["variants"]["int8"]["limits"]["logit_error"] == INT8_LIMITS.logit_error
+    assert not found["calibration"]["strangers"]
+
+
+def test_images_of_the_model_that_judge_alone_have_the_usual_limits(tiny_checkpoint, tmp_path, calibration_images):
+    limits = WIDE | {"top1_drop": 100.0}
+    found = export_int8(tiny_checkpoint, tmp_path, evaluation=calibration_images.path, threshold=0.302, limits=limits)
+    assert found["variants"]["int8"]["limits"]["logit_error"] == INT8_LIMITS.logit_error
+    assert found["calibration"]["strangers"] and not found["evaluation"]["strangers"]
+
+
+def test_a_bad_model_whose_photographs_all_get_one_class_is_refused_with_the_cure(alone, tmp_path, cut):
+    with pytest.raises(GuardError, match=r"--calib DIR with images of the model's own"):
+        export_int8(alone, tmp_path, limits=FEW_BLOCKS)
+
+
+def test_the_usual_limits_would_let_that_model_through(alone, tmp_path, cut, monkeypatch):
+    """What the stricter limit is for: without it, every guard holds on the photographs."""
+    monkeypatch.setattr(Limits, "on_strangers", lambda self: self)
+    assert export_int8(alone, tmp_path, limits=FEW_BLOCKS)["variants"]

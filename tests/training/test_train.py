@@ -18,7 +18,7 @@ from sacvit.bundle.errors import CheckpointError, ConfigError, SacvitError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.model.checkpoint import load_checkpoint, load_plain
 from sacvit.model.config import preset
-from sacvit.model.network import TwoStageViT
+from sacvit.model.network import PlainViT, TwoStageViT
 from sacvit.training import trainer as trainer_module
 from sacvit.training.recipe import Recipe
 from sacvit.training.run_options import RunOptions
@@ -234,6 +234,38 @@ def test_a_start_is_reported_with_what_stays_as_initialised(
     train(data, tmp_path / "plain", CONFIG, RULE, replace(RECIPE, epochs=1), plain=True)
     train(data, tmp_path / "two", CONFIG, RULE, RECIPE, start=tmp_path / "plain" / "model.pth")
     assert "left as initialised: reuse_block.0.weight, reuse_block.0.bias, reuse_block.1.fc1" in caplog.text
+
+
+class Scaled(torch.nn.Module):
+    """A branch of a block with LayerScale behind it, as DeiT III computes it."""
+
+    def __init__(self, branch: torch.nn.Module, gamma: torch.Tensor) -> None:
+        super().__init__()
+        self.branch, self.gamma = branch, gamma
+
+    def forward(self, *arguments: Any) -> Any:
+        out = self.branch(*arguments)
+        return (out[0] * self.gamma, out[1]) if isinstance(out, tuple) else out * self.gamma
+
+
+def test_a_start_with_layer_scale_has_the_answers_of_the_original_network(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    original = PlainViT(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in original.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    tensors = {key: value.clone() for key, value in original.state_dict().items()}
+    for number, block in enumerate(original.blocks):
+        gammas = 0.5 + torch.rand(2, 16)
+        tensors |= {f"blocks.{number}.gamma_1": gammas[0], f"blocks.{number}.gamma_2": gammas[1]}
+        block.attn, block.mlp = Scaled(block.attn, gammas[0]), Scaled(block.mlp, gammas[1])
+    torch.save({"model": tensors}, tmp_path / "deit3.pth")
+    still = replace(RECIPE, epochs=1, unclustered_epochs=1, learning_rate=1e-12)  # the run changes no weight
+    train(data, tmp_path / "run", CONFIG, RULE, still, plain=True, start=tmp_path / "deit3.pth")
+    images = torch.from_numpy(np.load(data / "val" / "images.npy"))
+    with torch.no_grad():
+        logits = load_plain(tmp_path / "run" / "model.pth")[0](images)
+        assert (logits - original(images)).abs().max() < 1e-5  # the folded weights are rounded to FP32
 
 
 def test_classes_that_do_not_agree_are_refused_with_both_counts(data: Path, tmp_path: Path) -> None:

@@ -28,13 +28,15 @@ EMA = (
     "average",
     "teacher",
 )
-EMA_PREFIX = re.compile(r"(?:model_ema|ema_model|ema)\.")
+EMA_PREFIX = re.compile(r"(?:model_ema|ema_model|ema|teacher)\.")
 # What torch, Lightning and DeepSpeed put around a module, whole or inside: DistributedDataParallel, torch.compile,
 # activation checkpoints, FSDP, Fabric.
 WRAPPER = re.compile(
     r"(?:(?<=\.)|^)(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module)\."
 )
-PREFIX = re.compile(r"^(?:model\.|backbone\.|net\.|network\.|vit\.|deit\.)+")  # scripts, detectors, Hugging Face
+PREFIX = re.compile(
+    r"^(?:model\.|student\.|backbone\.|net\.|network\.|vit\.|deit\.)+"
+)  # scripts, detectors, Hugging Face
 MOST_LEVELS = 4  # of wrappers inside wrappers
 
 

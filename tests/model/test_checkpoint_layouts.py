@@ -49,9 +49,10 @@ def test_of_raw_weights_and_their_average_the_wanted_ones_are_taken(ema: Any) ->
     assert (head(both, "raw"), head(both, "ema")) == (1, 2)
 
 
-def test_an_average_inside_the_same_state_dict_is_told_apart() -> None:
-    both = {f"model.{key}": value for key, value in WEIGHTS.items()}
-    both |= {f"ema_model.module.{key}": value for key, value in AVERAGE.items()}
+@pytest.mark.parametrize(("raw", "ema"), [("model.", "ema_model.module."), ("student.backbone.", "teacher.backbone.")])
+def test_an_average_inside_the_same_state_dict_is_told_apart(raw: str, ema: str) -> None:
+    both = {f"{raw}{key}": value for key, value in WEIGHTS.items()}
+    both |= {f"{ema}{key}": value for key, value in AVERAGE.items()}
     assert (head({"state_dict": both}, "raw"), head({"state_dict": both}, "ema")) == (1, 2)
 
 

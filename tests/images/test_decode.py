@@ -256,3 +256,10 @@ def test_what_stands_in_the_place_of_a_picture_is_called_what_it_is(tmp_path: Pa
 def test_a_pnm_file_that_opencv_would_darken_is_refused(tmp_path: Path, kind: bytes) -> None:
     with pytest.raises(ImageError, match=r"a\.ppm is a PNM file whose white is 1023"):
         read_picture(written(tmp_path, "a.ppm", kind + b"\n# camera\n2 1\n1023\n" + bytes(12)))
+
+
+def test_of_pictures_that_move_the_first_one_counts(tmp_path: Path, colours: np.ndarray) -> None:
+    """A JPEG with further pictures behind it is MPO, which cameras write."""
+    jpeg = encoded(colours, ".jpg")
+    alone = read_picture(written(tmp_path, "a.jpg", jpeg))
+    assert (read_picture(written(tmp_path, "a.jpg", jpeg + encoded(255 - colours, ".jpg"))) == alone).all()

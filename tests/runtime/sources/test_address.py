@@ -6,7 +6,7 @@ from sacvit.bundle.errors import UsageError
 from sacvit.runtime.sources.address import parse_address, without_password
 
 
-@pytest.mark.parametrize("password", ["p@ss#1", "a/b", "w?d#x", "p@h:1", "100%", "12", "", "p:q"])
+@pytest.mark.parametrize("password", ["p@ss#1", "a/b", "w?d#x", "p@h:1", "100%", "4%0X6", "12", "", "p:q"])
 def test_a_password_may_hold_what_an_address_is_made_of(password):
     address = parse_address(f"rtsp://user:{password}@10.0.0.7:8555/secret")
     assert (address.user, address.password, address.host, address.port) == ("user", password, "10.0.0.7", 8555)
@@ -25,6 +25,7 @@ def test_a_program_gets_the_password_percent_encoded_once():
         ("rtsps://cam/1", "cam", 322, "/1"),
         ("https://cam", "cam", 443, ""),
         ("http://[::1]:8080/x", "[::1]", 8080, "/x"),
+        ("rtsp://cam/x?channel=1&subtype=0", "cam", 554, "/x?channel=1&subtype=0"),
         ("http://cam:80/x?mail=a@b.c", "cam", 80, "/x?mail=a@b.c"),
         ("http://cam/x@2", "cam", 80, "/x@2"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 import threading
 from pathlib import Path
@@ -74,6 +75,29 @@ def test_a_first_frame_that_does_not_come_names_the_limit():
     with pytest.raises(DeviceError, match=r"within 0\.4 s \(--open-timeout-s\)"):
         take(camera.url, 1, OpenOptions(open_timeout_s=0.4))
     camera.die()
+
+
+# MJPEG as servers send it
+
+
+@pytest.mark.parametrize("content_type", [None, 'multipart/x-mixed-replace;boundary="--frame"'])
+def test_mjpeg_is_live_without_a_content_type_and_with_dashes_in_it(content_type):
+    camera = MjpegServer(content_type=content_type)
+    source, frames = take(camera.url, 3)
+    camera.die()
+    assert len(frames) == 3 and source.live
+
+
+def test_mjpeg_that_begins_without_a_boundary_is_refused_with_the_setting_that_reads_it(monkeypatch):
+    camera = MjpegServer(begins_with_boundary=False)
+    with pytest.raises(DeviceError) as fault:
+        take(camera.url, 1)
+    match = re.search(r"(OPENCV_FFMPEG_CAPTURE_OPTIONS)='([^']+)'", str(fault.value))
+    assert match is not None
+    monkeypatch.setenv(*match.groups())
+    _, frames = take(camera.url, 3)
+    camera.die()
+    assert len(frames) == 3
 
 
 @pytest.mark.parametrize(("size", "threads"), [((64, 48), 1), ((1920, 1080), 1), ((3840, 2160), 4)])

@@ -65,7 +65,7 @@ def verify(
     """EE alone, or SAC behind the EE that it will run with. threshold: FP32's eta, that of the goldens' decisions."""
     goldens = read_goldens(folder)
     ee_stage = TensorrtStage(ee)
-    sac_stage: Stage = ee_stage if sac is None else TensorrtStage(sac)
+    sac_stage = ee_stage if sac is None else TensorrtStage(sac)
     runner = _Runner(ee_stage, sac_stage)
     # One gate may flip near eta: of the few goldens it is a larger share than the export allowed of thousands.
     limits = limits.but(exit_agreement=min(limits.exit_agreement, 1 - 1 / len(goldens.images)))
@@ -79,8 +79,7 @@ def verify(
             for guard in judge(comparison, threshold, ee_stage.record.threshold, limits)
             if (guard.stage == "EE") == check_ee
         ]
-    fused = judged.fused_attention() if isinstance(judged, TensorrtStage) else 0
-    return Verdict(guards, runner.latency_ms("EE" if check_ee else "SAC"), fused)
+    return Verdict(guards, runner.latency_ms("EE" if check_ee else "SAC"), judged.fused_attention())
 
 
 def _compare(goldens: Goldens, found: Goldens, with_sac: bool) -> Comparison:

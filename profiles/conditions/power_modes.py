@@ -6,12 +6,12 @@ only says so. So a switch counts when the mode afterwards is the new one.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +22,7 @@ from ...machine.jetson import NVPMODEL_STATUS, PowerMode, known_power_modes, pow
 from ...machine.small_files import ROOT
 from ...machine.terminal import terminal_safe
 
+logger = logging.getLogger(__name__)
 LIMIT_S = 30.0  # a switch takes a second or two
 MAX_OUTPUT_BYTES = 16384
 MAX_WORDS = 300  # characters of the tool's own words in a message
@@ -84,7 +85,7 @@ class PowerModes:
             try:
                 self._put_back(before)
             except DeviceError as reason:
-                print(f"warning: {reason}", file=sys.stderr)
+                logger.warning("%s", reason)
             raise
         self._put_back(before)
 

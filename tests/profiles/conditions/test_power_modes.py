@@ -217,21 +217,21 @@ def test_a_mode_that_cannot_be_put_back_is_an_error_with_the_command_to_do_it(ro
         machine.switch(1)
 
 
-def test_a_mode_that_cannot_be_put_back_is_told_on_stderr_beside_another_exception(root, capsys):
+def test_a_mode_that_cannot_be_put_back_is_logged_beside_another_exception(root, caplog):
     machine = modes(root, WORKS_ONCE)
     with pytest.raises(KeyboardInterrupt), machine.restored():
         machine.switch(1)
         raise KeyboardInterrupt
-    assert "the power mode was NOT restored to 0 (15W)" in capsys.readouterr().err
+    assert "the power mode was NOT restored to 0 (15W)" in caplog.text
 
 
-def test_a_second_ctrl_c_while_the_mode_is_put_back_is_told_too(root, capsys, monkeypatch):
+def test_a_second_ctrl_c_while_the_mode_is_put_back_is_logged_too(root, caplog, monkeypatch):
     machine = modes(root, WORKS)
     with pytest.raises(ValueError, match="the first"), machine.restored():
         machine.switch(1)
         monkeypatch.setattr(module, "run_limited", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         raise ValueError("the first")
-    assert ": interrupted" in capsys.readouterr().err
+    assert ": interrupted" in caplog.text
 
 
 @pytest.mark.parametrize("on_switch", [HANGS_ONCE, f"\nif calls == 1: {FAILS_HALFWAY}\n{WORKS}"])
@@ -242,11 +242,11 @@ def test_a_switch_that_broke_off_is_undone_although_the_note_is_the_old_one(root
     assert calls(root) == [["-m", "2"], ["-m", "0"]]
 
 
-def test_a_tool_that_did_not_start_leaves_nothing_to_put_back(root, capsys):
+def test_a_tool_that_did_not_start_leaves_nothing_to_put_back(root, caplog):
     machine = PowerModes("/nowhere/nvpmodel", root)
     with pytest.raises(DeviceError), machine.restored():
         machine.switch(2)
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("on_switch", [ASKS_FOR_A_REBOOT, REFUSES_WITHOUT_ROOT])

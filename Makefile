@@ -1,4 +1,5 @@
 # make test   sets itself up in .venv, then lints, checks types and runs the tests
+# make fuzz   runs the property tests on examples drawn anew; SEED=N repeats a run
 # make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
 # make demo   sets itself up, exports the example's checkpoint, makes a clip and classifies it into demo/
 PYTHON ?= python3
@@ -9,11 +10,16 @@ CUDA := 12.9 13
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test demo lint types runtime-test gpu-test gpu-bench clean
+.PHONY: test fuzz demo lint types runtime-test gpu-test gpu-bench clean
 
 # Two processes, each with whole files: most of the time goes into starting commands, which one core does.
 test: lint types .venv-triton/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+SEED ?= $(shell date +%s)
+fuzz: .venv/installed
+	@echo "the seed is $(SEED): make fuzz SEED=$(SEED) repeats this run"
+	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz --hypothesis-seed $(SEED)
 
 demo: .venv/installed
 	$(BIN)/python examples/digits/demo.py --out demo

@@ -52,6 +52,21 @@ def compute_on_one_thread() -> None:
 compute_on_one_thread()
 
 
+def choose_examples() -> None:
+    """Property tests try the same examples on every machine, so that the suite is never red by chance; `make fuzz` draws."""
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:  # tests/gpu runs without it
+        return
+    slow = [HealthCheck.too_slow]  # a loaded machine is no fault of a test
+    settings.register_profile("suite", derandomize=True, database=None, deadline=None, suppress_health_check=slow)
+    settings.register_profile("fuzz", deadline=None, print_blob=True, suppress_health_check=slow)
+    settings.load_profile("suite")
+
+
+choose_examples()
+
+
 @dataclass(frozen=True)
 class Golden:
     """Outputs of the public CF-ViT or LF-ViT code for one checkpoint, and the options that describe it."""

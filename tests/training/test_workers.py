@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,54 @@ from sacvit.training.dataset import open_split
 from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
 
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
-TRAIN = "import sys; from sacvit.commands.train import main; sys.exit(main(sys.argv[1:]))"
-# Ends itself as `kill -9` would, in front of the step that is named.
-KILLED = (
-    """
-import os, signal, sys
-from sacvit.training import trainer
-real = trainer.learning_rate_at
-def at(recipe, step, steps):
-    if step == int(os.environ["KILLED_AT"]) and os.environ.get("RANK", "0") == os.environ.get("KILLED_RANK", "0"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(recipe, step, steps)
-trainer.learning_rate_at = at
-"""
-    + TRAIN
-)
+# Forked from a process that has imported torch: a start takes milliseconds. Real processes, which a signal really kills.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["sacvit.training.train", "sacvit.commands.train", "torch._dynamo"])  # the last: by the first step
+
+
+def train(arguments: list[str], environment: dict[str, str], stderr: Path) -> None:
+    """sacvit-train in this process. KILLED_AT: ends itself as `kill -9` would, in front of that step."""
+    os.environ.update(environment)
+    for number, path in ((1, Path(os.devnull)), (2, stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    from sacvit.commands.train import main
+    from sacvit.training import trainer
+
+    real = trainer.learning_rate_at
+
+    def at(recipe: Any, step: int, steps: int) -> float:
+        if step == int(environment.get("KILLED_AT", "-1")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(recipe, step, steps)
+
+    trainer.learning_rate_at = at
+    sys.exit(main(arguments))
+
+
+class Run:
+    """A running sacvit-train."""
+
+    def __init__(self, data: Path, out: Path, *options: str, **variables: str) -> None:
+        self._stderr = out.with_name(f"{out.name}-{variables.get('RANK', '0')}-{len(list(out.parent.iterdir()))}.txt")
+        arguments = ["--data", str(data), "--out", str(out), *OPTIONS, *options]
+        self._process = FORKED.Process(target=train, args=(arguments, variables, self._stderr))
+        self._process.start()
+
+    def finished(self) -> int:
+        """Its exit code. Raises AssertionError for another than 0 and a kill."""
+        code = self.ended()
+        assert code in (0, -signal.SIGKILL), self.message()
+        return code
+
+    def ended(self) -> int:
+        self._process.join()
+        code = self._process.exitcode
+        self._process.close()
+        assert code is not None
+        return code
+
+    def message(self) -> str:
+        return self._stderr.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +84,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         np.save(folder / name / "labels.npy", labels)
     return folder
-
-
-def run(code: str, data: Path, out: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
-    arguments = ["--data", str(data), "--out", str(out), *OPTIONS, *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finished(process: subprocess.Popen[str]) -> int:
-    _, err = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), err
-    return process.returncode
 
 
 def losses(out: Path) -> list[float]:
@@ -88,39 +103,42 @@ def furthest(one: Path, other: Path) -> float:
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "run"
-    assert finished(run(TRAIN, data, out)) == 0
+    assert Run(data, out).finished() == 0
     return out
 
 
-def two(code: str, data: Path, out: Path, *options: str, **variables: str) -> list[subprocess.Popen[str]]:
-    """As `torchrun --nproc-per-node 2` starts them."""
+def two(data: Path, out: Path, *options: str, **killed: str) -> list[Run]:
+    """As `torchrun --nproc-per-node 2` starts them. killed: KILLED_AT for the second."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    variables |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [run(code, data, out, *options, RANK=str(rank), LOCAL_RANK=str(rank), **variables) for rank in range(2)]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        Run(data, out, *options, RANK=str(rank), LOCAL_RANK=str(rank), **shared, **(killed if rank else {}))
+        for rank in range(2)
+    ]
 
 
 def test_two_processes_train_what_one_does(data: Path, alone: Path, tmp_path: Path) -> None:
     """To FP32's rounding, which AdamW's first steps make larger: a sum of eight is another than two sums of four."""
-    assert [finished(process) for process in two(TRAIN, data, tmp_path / "run")] == [0, 0]
+    assert [process.finished() for process in two(data, tmp_path / "run")] == [0, 0]
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
     assert furthest(tmp_path / "run", alone) < 5e-3
 
 
 def test_a_killed_process_is_told_by_the_other_and_the_run_goes_on(data: Path, alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    first, second = two(KILLED, data, out, "--save-steps", "2", KILLED_AT="5", KILLED_RANK="1")
-    _, message = first.communicate()
-    assert finished(second) == -signal.SIGKILL and first.returncode == 1
+    first, second = two(data, out, "--save-steps", "2", KILLED_AT="5")
+    assert (first.ended(), second.ended()) == (1, -signal.SIGKILL)
+    message = first.message()
     assert message.splitlines()[-1].startswith("sacvit-train: process 0 of 2 lost another one: ")
     assert "the same command with --resume goes on from the last save" in message and "Traceback" not in message
-    assert [finished(process) for process in two(TRAIN, data, out, "--save-steps", "2", "--resume")] == [0, 0]
+    assert [process.finished() for process in two(data, out, "--save-steps", "2", "--resume")] == [0, 0]
     assert losses(out) == pytest.approx(losses(alone), abs=2e-3)
 
 
 def test_passes_of_a_step_add_up_to_it(data: Path, alone: Path, tmp_path: Path) -> None:
-    assert finished(run(TRAIN, data, tmp_path / "run", "--accumulate", "4")) == 0
+    assert Run(data, tmp_path / "run", "--accumulate", "4").finished() == 0
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
     assert furthest(tmp_path / "run", alone) < 5e-3
 
@@ -130,8 +148,8 @@ def test_kills_at_any_step_leave_the_losses_and_weights_as_they_were(data: Path,
     out, options = tmp_path / "run", ["--save-steps", "2"]
     for number, step in enumerate((3, 4, 7)):
         resumed = ["--resume"] if number else []
-        assert finished(run(KILLED, data, out, *options, *resumed, KILLED_AT=str(step))) == -signal.SIGKILL
-    assert finished(run(TRAIN, data, out, *options, "--resume")) == 0
+        assert Run(data, out, *options, *resumed, KILLED_AT=str(step)).finished() == -signal.SIGKILL
+    assert Run(data, out, *options, "--resume").finished() == 0
     assert losses(out) == losses(alone) and furthest(out, alone) == 0.0
 
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_the_type_checker_reads_every_package():
 Module = tuple[str, ...]
 
 
+@cache
 def modules() -> dict[Module, Path]:
     """Every module of the package by its parts: ("runtime", "loop"); a package by its folder."""
     found = {}
@@ -74,6 +76,7 @@ def modules() -> dict[Module, Path]:
     return found
 
 
+@cache
 def imports() -> dict[Module, set[Module]]:
     """Which modules each module imports, wherever in the file the import stands."""
     known = modules()
@@ -172,9 +175,9 @@ def test_the_devices_side_imports_without_torch():
     "before", ["", "import sacvit.export.graphs; ", "from sacvit.export.write_bundle import export; "]
 )
 def test_export_is_a_function_whatever_was_imported_before(before):
-    code = f"{before}from sacvit import export\ntry: export('missing.pth')\nexcept Exception as e: print(e)"
+    code = f"{before}from sacvit import export; assert callable(export)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("missing.pth does not exist"), done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_sacvit_loads_nothing_heavy():

@@ -24,7 +24,8 @@ from sacvit.training.workers import Workers, choose_device, is_of_another, join_
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
 # Forked from a process that has imported torch: a start takes milliseconds. Real processes, which a signal really kills.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["sacvit.training.train", "sacvit.commands.train", "torch._dynamo"])  # the last: by the first step
+# torch imports the last at the first step of an optimizer.
+FORKED.set_forkserver_preload(["sacvit.training.train", "sacvit.commands.train", "torch._dynamo"])
 
 
 def train(arguments: list[str], environment: dict[str, str], stderr: Path) -> None:

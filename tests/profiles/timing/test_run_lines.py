@@ -72,12 +72,12 @@ def put(line, path, value):
 
 
 def test_a_run_with_one_wrong_entry_is_refused_by_its_line_or_read(whole_run, tmp_path):
-    """Each kind of line, at places and with values that a seed draws: 200 damaged runs."""
+    """Each kind of line, at places and with values that a seed draws: 60 damaged runs."""
     lines = [json.loads(line) for line in (whole_run / "run.jsonl").read_text().splitlines()]
     first = {line["kind"]: number for number, line in reversed(list(enumerate(lines)))}
     rng = random.Random(0)
     refused = 0
-    for _ in range(200):
+    for _ in range(60):
         number = first[rng.choice(sorted(first))]
         path = rng.choice(list(places(lines[number])))
         value = rng.choice([*DAMAGE, ...])
@@ -87,7 +87,7 @@ def test_a_run_with_one_wrong_entry_is_refused_by_its_line_or_read(whole_run, tm
         except SacvitError as reason:
             refused += 1
             assert "run.jsonl" in str(reason) or ".npz" in str(reason), (path, value, reason)
-    assert refused > 60
+    assert refused > 15
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bundle.errors import CheckpointError, nearest
+from ..bundle.errors import CheckpointError, ConfigError, nearest
 from ..bundle.files import sha256_of_all
 from ..bundle.preprocess import Preprocessing
 from .checkpoint_entries import (
@@ -27,6 +28,8 @@ from .checkpoint_layouts import StateDict
 from .config import ModelConfig, Weights
 from .network import PlainViT, TwoStageViT, VisionTransformer
 from .read_checkpoint import read_state_dict
+
+logger = logging.getLogger(__name__)
 
 TABLES = (
     "pos_embed",
@@ -123,7 +126,8 @@ class Start:
 def start_from(model: VisionTransformer, path: str | Path, weights: Weights | None = None) -> Start:
     """Fills a network with what a checkpoint offers; the rest stays as it was initialised.
 
-    A plain DeiT or timm ViT gives everything but the reuse block; position tables are resampled to the grids of `model`.
+    A plain DeiT or timm ViT gives everything but the reuse block; position tables are resampled to the grids of `model`. A
+    network of another mean and deviation, as Google's ViT, is changed to take the pixels of `model`.
     A head for other classes is made anew. Raises CheckpointError where anything else does not fit: blocks that are left
     out, or stay random, are another network than the one that was trained.
     """
@@ -131,6 +135,7 @@ def start_from(model: VisionTransformer, path: str | Path, weights: Weights | No
     heads = (written_config(state) or {}).get("heads", model.config.heads)
     if heads != model.config.heads:
         raise CheckpointError(f"{path} has {heads!r} attention heads, this model {model.config.heads}. {CURE}")
+    renormalise(state, model)
     wanted, offered, used = model.state_dict(), dict[str, Tensor](), set[str]()
     for key, value in wanted.items():
         source = key
@@ -158,6 +163,28 @@ def start_from(model: VisionTransformer, path: str | Path, weights: Weights | No
             )
     model.load_state_dict(offered, strict=False)
     return Start([key for key in wanted if key not in offered], unused)
+
+
+def renormalise(state: StateDict, model: VisionTransformer) -> None:
+    """Folds the difference between the file's mean and deviation and the model's into the patch embedding.
+
+    w (x - m) / s + b = w (t / s) (x - n) / t + b + w (n - m) / s, summed over the pixels of a patch.
+    """
+    written = state.entries.get("preprocessing")
+    names = ("patch_embed.proj.weight", "patch_embed.proj.bias")
+    if not isinstance(written, dict) or not all(name in state.tensors for name in names):
+        return
+    try:
+        rule = Preprocessing.from_dict(written)
+    except ConfigError:  # another program's
+        return
+    mean, std = (torch.tensor(three).view(1, 3, 1, 1) for three in (rule.mean, rule.std))
+    weight, bias = (state.tensors[name] for name in names)
+    if weight.ndim != 4 or weight.shape[1] != 3 or (torch.equal(mean, model.mean) and torch.equal(std, model.std)):
+        return
+    state.tensors[names[0]] = weight * model.std / std
+    state.tensors[names[1]] = bias + (weight * (model.mean - mean) / std).sum((1, 2, 3))
+    logger.info("%s: its mean and deviation are folded into the patch embedding, for those of this run.", state.path)
 
 
 def resample_positions(path: Path, key: str, table: Tensor, count: int) -> Tensor:

@@ -16,7 +16,7 @@ MOST_JSON_BYTES = 16 << 20  # an index has a line per tensor, a config one per c
 INDEX = re.compile(r".+\.(?:safetensors|bin)\.index\.json")
 # What a folder may hold, in the order in which it is taken.
 NAMES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
-CONFIG_NAME = "config.json"
+CONFIG_NAME, PROCESSOR_NAME = "config.json", "preprocessor_config.json"
 # Folders of other programs: a file or pattern that tells them, what it is, what to do.
 FOREIGN: tuple[tuple[str, str, str], ...] = (
     ("zero_to_fp32.py", "a checkpoint of DeepSpeed", "Join its files: cd FOLDER && python zero_to_fp32.py . OUT"),
@@ -63,7 +63,8 @@ def require_whole(index: Path, found: set[str]) -> None:
 
 
 def read_config_json(weights: Path) -> dict[str, Any]:
-    """What config.json beside the weights says and shapes do not: the heads, under `config`, and the names of the classes.
+    """What config.json beside the weights says and shapes do not: the heads, under `config`, the names of the classes, and
+    the mean and deviation of the pixels.
 
     Empty for weights that do not have Hugging Face's name. Raises CheckpointError for a network of another function.
     """
@@ -86,7 +87,27 @@ def read_config_json(weights: Path) -> dict[str, Any]:
     if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
         unnamed = [f"LABEL_{number}" for number in range(len(names))]  # what transformers writes where nobody said it
         entries |= {"labels": names} if names != unnamed else {}
-    return entries
+    rule = _read_normalisation(written, weights.parent / PROCESSOR_NAME)
+    return entries | ({"preprocessing": rule} if rule else {})
+
+
+def _read_normalisation(config: dict[str, Any], processor: Path) -> dict[str, Any] | None:
+    """The size, mean and deviation that Hugging Face or timm stored; None where one of them is missing."""
+    timm = config.get("pretrained_cfg")
+    if isinstance(timm, dict):
+        size = timm.get("input_size")
+        found = (size[-1] if isinstance(size, list) and size else None), timm.get("mean"), timm.get("std")
+    elif processor.is_file():
+        stored = _read_object(processor)
+        found = config.get("image_size"), stored.get("image_mean"), stored.get("image_std")
+    else:
+        return None
+    size, mean, std = found
+    is_rule = type(size) is int and all(
+        isinstance(three, list) and len(three) == 3 and all(type(one) in (int, float) for one in three)
+        for three in (mean, std)
+    )
+    return {"image_size": size, "mean": mean, "std": std} if is_rule else None
 
 
 def _weight_map(index: Path) -> dict[str, str]:

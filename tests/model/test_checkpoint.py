@@ -234,6 +234,22 @@ def test_a_network_with_layer_scale_starts_a_plain_one_with_its_answers(write: A
         assert (model(images) - original(images)).abs().max() < 1e-5
 
 
+def test_a_start_of_another_normalisation_has_the_answers_of_the_original_network(
+    tmp_path: Path, new_model: Any
+) -> None:
+    """Google's ViT takes pixels of mean and deviation 0.5."""
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    half = Preprocessing(32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    original = new_model(PlainViT)
+    original.mean.fill_(0.5)
+    original.std.fill_(0.5)
+    save_checkpoint(tmp_path / "google.pth", original, half)
+    model = new_model(PlainViT, seed=9)
+    start_from(model, tmp_path / "google.pth")
+    with torch.no_grad():
+        assert (model(images) - original(images)).abs().max() < 1e-4  # the patch embedding is rounded to FP32
+
+
 def test_a_plain_start_gives_both_tables(write: Any, plain: Any, new_model: Any) -> None:
     model = new_model(seed=1)
     start_from(model, write(plain))

@@ -70,6 +70,19 @@ def test_names_that_nobody_gave_are_none(folder: Path, names: Any) -> None:
     assert load_checkpoint(folder).labels is None
 
 
+@pytest.mark.parametrize("program", ["hugging face", "timm"])
+def test_mean_and_deviation_are_taken(folder: Path, program: str) -> None:
+    rule = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    if program == "timm":
+        config(folder, num_attention_heads=2, pretrained_cfg={"input_size": [3, 32, 32], **rule})
+    else:
+        config(folder, num_attention_heads=2, image_size=32)
+        processor = {"image_mean": rule["mean"], "image_std": rule["std"]}
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    found = load_checkpoint(folder).preprocessing
+    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
 def test_a_start_with_other_heads_is_refused(folder: Path, new_model: Any) -> None:
     assert start_from(new_model(), folder) == Start([], [])
     config(folder, num_attention_heads=4)

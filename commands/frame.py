@@ -18,6 +18,7 @@ from typing import NoReturn
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError
 from ..images.opencv import silence_opencv
 from ..machine.terminal import terminal_safe
+from .hints import EXAMPLES, HintingParser
 
 CURES = {  # packages of our extras, by the name that is imported
     "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
@@ -53,7 +54,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(HintingParser):
     """Its messages repeat arguments, and a pattern of the shell can bring in names of other people's files."""
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -63,7 +64,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    example = f"Example: {EXAMPLES[prog]}" if prog in EXAMPLES else None
+    parser = _Parser(prog=prog, description=description, epilog=example, allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, nargs=0, help="Print the versions of everything involved, and exit."
     )

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 from ..bundle.errors import EXIT_INTERRUPTED, ConfigError, EngineError, UsageError
 from ..machine.terminal import terminal_safe
 from ..profiles.request import OUT, ProfileRequest
+from ..runtime.engines.given_paths import quoted
 from ..runtime.sources.address import without_password
 from .frame import new_parser, run_command
+from .hints import EXAMPLES, require_effect
 from .options import add_options, group_of, read_options
 
 if TYPE_CHECKING:
@@ -51,8 +53,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def profile(options: argparse.Namespace) -> int:
     if options.engine is None:
-        raise UsageError("give --engine EE SAC; see --help")
-    return estimate(options) if options.estimate is not None else measure(options)
+        example = EXAMPLES["sacvit-profile"]
+        if options.estimate is not None:  # of which the geometry is read off the engines
+            example = f"sacvit-profile --engine build/ee.onnx build/sac.onnx --estimate {quoted(options.estimate)}"
+        raise UsageError(f"give the engines with --engine EE SAC. For example: {example}")
+    if options.estimate is None:
+        return measure(options)
+    require_effect(build_parser(), options, "--estimate", ("engine", "batch", "json"))
+    return estimate(options)
 
 
 def measure(options: argparse.Namespace) -> int:
@@ -97,6 +105,8 @@ def measure(options: argparse.Namespace) -> int:
             write_result(result, folder / PROFILE_NAME)
             logger.info("written: %s", folder / PROFILE_NAME)
             logger.info("%s", write_page(folder))
+        else:
+            logger.info("nothing was kept. For the page and every sample, call it again with --out profile")
         print(
             json.dumps(result, indent=1)
             if options.json

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..bundle.errors import SacvitError, UsageError
 from ..machine.terminal import terminal_safe
 from .frame import new_parser, run_command
+from .hints import require_effect
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def report(options: argparse.Namespace) -> int:
     from ..profiles.reports.page import missing_extra
     from ..profiles.results.result_files import kind_of
 
+    if options.text:
+        require_effect(build_parser(), options, "--text", ("paths",))
     kinds = [kind_of(path) for path in options.paths]
     if len(set(kinds)) > 1 or (len(kinds) > 1 and kinds[0] == "log") or (len(kinds) > 2 and kinds[0] == "profile"):
         found = ", ".join(f"{path} ({kind})" for path, kind in zip(options.paths, kinds, strict=True))

@@ -18,6 +18,7 @@ from ..runtime.options import LoopOptions, SinkOptions, ThresholdOption, VideoOp
 from ..runtime.sources.frame import OpenOptions
 from ..runtime.sources.opening import describe_kinds, open_sources
 from .frame import new_parser, run_command
+from .hints import EXAMPLES
 from .options import add_options, read_options
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def run(options: argparse.Namespace) -> int:
     if options.check_camera is not None:
         return check_camera(options.check_camera, read_options(OpenOptions, options))
     if (options.engine is None) == (options.server is None) or options.camera is None:
-        raise UsageError("--engine EE SAC or --server URL, and --camera SOURCE are needed; see sacvit-run --help")
+        raise UsageError(
+            "give either --engine EE SAC or --server URL, and --camera SOURCE: 0 for the first camera, a video, a picture, a"
+            f" folder of pictures or rtsp://... For example: {EXAMPLES['sacvit-run']}"
+        )
     threshold = read_options(ThresholdOption, options).threshold
     from ..runtime.chain.pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
 

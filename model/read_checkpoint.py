@@ -135,12 +135,18 @@ def read_pickle(path: Path, size: int) -> Any:
         ) as reason:  # a damaged pickle makes torch raise nearly every kind, AssertionError and struct.error too
             first = (str(reason) or type(reason).__name__).splitlines()[0]
             raise CheckpointError(
-                f"{path} is not a PyTorch checkpoint, or was cut short ({size} bytes): {first}. {COPY_AGAIN}"
+                f"{path} is not a PyTorch checkpoint, or was cut short ({size} bytes; torch: {first}). {COPY_AGAIN}, or give"
+                f" the .pth or .safetensors file of a trained model"
             ) from None
 
 
 def explain_refusal(path: Path, reason: str) -> str:
     """Our words for torch's: its own advise to load the file without protection."""
+    if path.suffix in (".onnx", ".plan", ".engine"):
+        return (
+            f"{path} is an engine, which was exported already; expected the .pth or .safetensors file that it was made from."
+            f" sacvit-run --engine EE SAC runs engines"
+        )
     named = re.search(r"GLOBAL ([\w.]+)", reason)
     if named:
         return (

@@ -139,8 +139,10 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
     if (folder / "images.npy").is_file():
         return _open_arrays(folder, preprocessing)
     if not folder.is_dir():
+        what = "is missing" if folder.parent.is_dir() else f"is missing: {folder.parent} is no folder"
         raise ImageError(
-            f"{folder} is missing: a data folder has train/ and val/, with arrays, .tar shards or class folders inside"
+            f"{folder} {what}. A data folder has train/ and val/, with arrays, .tar shards or class folders inside, as"
+            f" DIR/train/CLASS/1.jpg and DIR/val/CLASS/2.jpg"
         )
     if shards_at(folder):
         shards, numbers = open_shards(folder)

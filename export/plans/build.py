@@ -11,14 +11,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...bundle.errors import UsageError
+from ...bundle.errors import EngineError, UsageError
 from ...bundle.folders import locked_folder, replaced_files
 from ...bundle.goldens import read_goldens
-from ...bundle.manifest import Manifest, read_manifest
+from ...bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
 from ...bundle.plan_record import PLAN_NAMES, Gpu
 from ...bundle.precision import PRECISIONS, Family, Precision
 from ...bundle.stage_record import STAGES
 from ...machine.jetson import available_memory_mib, board_model, l4t_release, power_mode
+from ...runtime.engines.given_paths import no_bundle
 from .child import run_child
 from .ladder import Features, ladder
 from .plain import has_plain
@@ -50,6 +51,8 @@ def build(folder: str | Path, out: str | Path | None = None, request: BuildReque
     """
     began = time.monotonic()
     source, request = Path(folder), request or BuildRequest()
+    if not (source / MANIFEST_NAME).is_file():
+        raise EngineError(no_bundle(source))
     manifest = read_manifest(source)
     exported = manifest.precisions()
     family = choose_precision(request.family, exported)

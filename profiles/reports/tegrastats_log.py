@@ -18,6 +18,7 @@ from .drawable import Line
 from .figures import lines
 from .page import write_page
 
+GIVE = "Give a folder that sacvit-profile --out or sacvit-tune --out wrote, or a log: tegrastats --logfile FILE"
 BLOCKS = "▁▂▃▄▅▆▇█"
 UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
 MOST_LINES, MOST_GROUPS = 6, 4  # lines of a figure, and figures of a kind
@@ -29,9 +30,11 @@ def read_log(path: Path) -> list[tuple[int, Sample]]:
     try:
         samples = list(read_lines(log_lines(path)))
     except OSError as reason:
-        raise SacvitError(f"{path} cannot be read: {reason.strerror}") from None
+        raise SacvitError(f"{path} cannot be read: {reason.strerror}. {GIVE}") from None
     if not samples:
-        raise SacvitError(f"{path} holds no line of tegrastats: such a line begins with RAM, or with a date and RAM")
+        raise SacvitError(
+            f"{path} holds no line of tegrastats: such a line begins with RAM, or with a date and RAM. {GIVE}"
+        )
     return samples
 
 

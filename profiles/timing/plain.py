@@ -10,6 +10,7 @@ from ...bundle.errors import EngineError
 from ...bundle.preprocess import ImageU8
 from ...runtime.engines.backends import load_stage
 from ...runtime.engines.buffers import Array, TensorSpec
+from ...runtime.engines.given_paths import no_plain
 from ...runtime.engines.options import EngineOptions, Provider
 from ...runtime.engines.stage import Binding, Stage
 
@@ -21,9 +22,13 @@ class Plain:
     """
 
     def __init__(self, path: Path, batch: int, provider: Provider = "auto") -> None:
+        if path.is_dir():
+            raise EngineError(no_plain(path))
         self.stage: Stage = load_stage(path, EngineOptions(provider))
         if self.stage.record.stage != "plain":
-            raise EngineError(f"{path} is the {self.stage.record.stage} stage; --plain wants a plain ViT")
+            raise EngineError(
+                f"{path} is the {self.stage.record.stage} stage; --plain wants a plain ViT. {no_plain(path)}"
+            )
         if self.stage.batches is not None and batch not in self.stage.batches:
             raise EngineError(f"{path} takes {self.stage.batches} images a pass, found --batch {batch}")
         device, size = self.stage.device, self.stage.record.preprocessing.image_size

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...bundle.errors import EngineError
 from ...bundle.folders import require_placed
+from .given_paths import no_engine
 from .options import EngineOptions
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ BACKENDS: tuple[Backend, ...] = (
 def backend_of(path: Path) -> Backend:
     """The row for a file. Raises EngineError for a folder, and for a suffix that no backend has."""
     if path.is_dir():
-        raise EngineError(f"{path} is a folder; --engine wants the two files of a bundle: ee.onnx sac.onnx")
+        raise EngineError(no_engine(path))
     for backend in BACKENDS:
         if path.suffix == backend.suffix:
             return backend
     known = ", ".join(f"{backend.suffix} ({backend.name})" for backend in BACKENDS)
-    raise EngineError(f"{path}: engines are files of {known}; found suffix {path.suffix or 'none'!r}")
+    raise EngineError(f"{no_engine(path)}. Engines are files of {known}")
 
 
 def load_stage(path: Path, options: EngineOptions | None = None) -> Stage:

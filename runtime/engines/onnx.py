@@ -16,6 +16,7 @@ from ...bundle.manifest import EXPORT_AGAIN, MANIFEST_NAME, require_exported
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
+from .given_paths import no_engine
 from .options import Provider
 from .stage import PassTimes, require_boundary, require_fit, timed_whole
 
@@ -65,7 +66,7 @@ class OnnxStage:
         import onnxruntime as ort  # here: other backends do without
 
         if not path.is_file():
-            raise EngineError(f"{path} does not exist. Make it: sacvit-export --ckpt model.pth")
+            raise EngineError(no_engine(path))
         if not require_exported(path):
             logger.info("%s: no %s beside it describes it, so its content cannot be checked", path, MANIFEST_NAME)
         ort.disable_telemetry_events()  # a camera's owner did not ask for any

@@ -6,14 +6,13 @@ import logging
 from pathlib import Path
 
 from ...bundle.errors import EngineError, UsageError
-from ...bundle.precision import file_name
 from ...bundle.stage_record import require_pair
 from .backends import load_stage
+from .given_paths import CHECKPOINTS, engines_in, no_bundle, no_engine
 from .options import EngineOptions
 from .stage import Stage
 
 logger = logging.getLogger(__name__)
-PLANS = ("ee.plan", "sac.plan")
 
 
 def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, Path]:
@@ -31,20 +30,17 @@ def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, 
     if sac is not None:
         return first, Path(sac)
     if not first.is_dir():
+        is_engine = first.is_file() and first.suffix not in CHECKPOINTS
         raise UsageError(
-            f"{first} is one file, and a pipeline has two stages: give {first} and the file of SAC beside it, or their folder"
-            if first.exists()
-            else f"{first} does not exist. Make a bundle there: sacvit-export --ckpt model.pth --out {first}"
+            f"{first} is one file, and a pipeline has two stages: give it and the file of SAC beside it, or their folder"
+            if is_engine
+            else no_bundle(first)
         )
-    for names in ((file_name("EE", "fp32"), file_name("SAC", "fp32")), PLANS):
-        ee, other = (first / name for name in names)
-        if ee.is_file() and other.is_file():
-            logger.info("of %s: %s and %s", first, ee.name, other.name)
-            return ee, other
-    raise EngineError(
-        f"{first} has neither ee.onnx and sac.onnx nor ee.plan and sac.plan. Give the folder of a bundle, or make one:"
-        f" sacvit-export --ckpt model.pth --out {first}"
-    )
+    found = engines_in(first)
+    if found is None:
+        raise EngineError(no_engine(first))
+    logger.info("of %s: %s and %s", first, found[0].name, found[1].name)
+    return found
 
 
 def load_pair(ee: Path, sac: Path, options: EngineOptions) -> tuple[Stage, Stage]:

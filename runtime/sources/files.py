@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,10 @@ def open_files(spec: str, options: OpenOptions) -> Source:
         if found and not pictures:
             raise ImageError(f"{spec} matches {len(found)} files, but no picture")
         if not pictures:
-            raise ImageError(f"{spec}: no such file, folder or pattern")
+            raise ImageError(
+                f"{spec}: no such file, folder or pattern. Cameras are 0, /dev/video0, csi://0 or rtsp://...; what hinders"
+                f" one: sacvit-run --check-camera {shlex.quote(spec)}"
+            )
         return PictureFiles(pictures, options.loop)
     require_file(path)
     kind = kind_at(path)
@@ -102,7 +106,9 @@ def pictures_of(folder: Path) -> list[Path]:
 
     found = pictures_in(folder)
     if not found:
-        raise ImageError(f"{folder} holds no pictures")
+        below = next((inner for inner in sorted(folder.iterdir()) if inner.is_dir() and pictures_in(inner)), None)
+        more = "" if below is None else f"; those of its folders are a pattern: --camera '{folder}/*/*'"
+        raise ImageError(f"{folder} holds no pictures{more}")
     return found
 
 

@@ -298,15 +298,15 @@ def test_thresholds_that_hardly_differ_are_two(engines, tmp_path):
 
 
 def test_an_estimate_is_called_one_and_says_what_to_run(engines, capsys):
-    assert main([*engines, "--estimate", "orin-nano-8gb"]) == 0
+    assert main([*engines[:3], "--estimate", "orin-nano-8gb"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("ESTIMATE, nothing was measured") and "sacvit-profile --engine" in out
 
 
 def test_an_estimate_says_that_its_exit_rate_is_derived(engines, capsys):
-    assert main([*engines, "--estimate", "orin-nano-8gb"]) == 0
+    assert main([*engines[:3], "--estimate", "orin-nano-8gb"]) == 0
     assert "The exit rate of 77% is derived" in capsys.readouterr().out
-    assert main([*engines, "--estimate", "orin-nano-8gb", "--json"]) == 0
+    assert main([*engines[:3], "--estimate", "orin-nano-8gb", "--json"]) == 0
     assert "does not state its exit rate" in json.loads(capsys.readouterr().out)["exit_rate_source"]
 
 
@@ -321,7 +321,7 @@ def test_an_estimate_for_an_engine_with_a_damaged_config_names_the_file(changed,
     onnx.save(model, tmp_path / "ee.onnx")
     engines = ["--engine", tmp_path / "ee.onnx", plain_bundle / "sac.onnx"]
     fails(
-        [*engines, "--estimate", "agx-thor"],
+        [*engines[:3], "--estimate", "agx-thor"],
         4,
         "ee.onnx has a damaged sacvit record",
         next(iter(changed)),
@@ -330,7 +330,7 @@ def test_an_estimate_for_an_engine_with_a_damaged_config_names_the_file(changed,
 
 
 def test_a_board_that_is_not_known_is_told_with_those_that_are(engines, capsys):
-    fails([*engines, "--estimate", "orin-nano"], 2, "orin-nano-8gb", capsys=capsys)
+    fails([*engines[:3], "--estimate", "orin-nano"], 2, "orin-nano-8gb", capsys=capsys)
 
 
 # Bad input
@@ -377,7 +377,7 @@ def test_options_that_cannot_be_are_told(options, code, words, engines, capsys, 
 
 
 def test_nothing_to_do_is_told(capsys):
-    fails([], 2, "give --engine EE SAC", capsys=capsys)
+    fails([], 2, "--engine EE SAC", capsys=capsys)
 
 
 def test_an_out_that_is_a_file_is_told(engines, tmp_path, capsys):

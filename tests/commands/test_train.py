@@ -96,7 +96,7 @@ def test_four_sevenths_of_the_epochs_are_unclustered_by_default(data: Path, monk
         (["--crop-ratio", "2"], 2, "crop ratio must lie in (0, 1], found 2.0"),
         (["--resume"], 1, "there is nothing to resume. Run without --resume"),
         (["--start", "gone.pth"], 1, "gone.pth does not exist"),
-        (["--data", "gone"], 1, "gone/train is missing: a data folder has train/ and val/"),
+        (["--data", "gone"], 1, "gone/train is missing: gone is no folder. A data folder has train/ and val/"),
     ],
 )
 def test_a_user_s_mistake_gives_its_exit_code_and_one_message(

@@ -96,7 +96,7 @@ def test_difficulty_is_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_refused_with_the_layout(tmp_path: Path) -> None:
-    wanted = "train is missing: a data folder has train/ and val/, with arrays, .tar shards or class folders inside"
+    wanted = "train is missing. A data folder has train/ and val/, with arrays, .tar shards or class folders inside"
     assert wanted in refusal(tmp_path / "train")
 
 

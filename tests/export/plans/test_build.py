@@ -300,7 +300,7 @@ def test_a_precision_that_was_not_exported_is_told_with_the_command(here, tmp_pa
 
 
 def test_a_folder_that_is_no_bundle_is_told(here, tmp_path):
-    with pytest.raises(EngineError, match=r"sacvit\.json is missing: .* is no bundle"):
+    with pytest.raises(EngineError, match=r"is not the folder of a bundle.*sacvit-export"):
         build(tmp_path)
 
 

@@ -1,6 +1,8 @@
 # make test   sets itself up in .venv, then lints, checks types and runs the tests
 # make fuzz   runs the property tests on examples drawn anew; SEED=N repeats a run
 # make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
+# make docs   builds the site of docs/ into .build/docs; a broken link fails it
+# make package  builds wheel and sdist into .build/dist, checks them, installs each in an empty environment
 # make demo   sets itself up, exports the example's checkpoint, makes a clip and classifies it into demo/
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +12,7 @@ CUDA := 12.9 13
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test fuzz demo lint types runtime-test gpu-test gpu-bench clean
+.PHONY: test fuzz demo docs package lint types runtime-test gpu-test gpu-bench clean
 
 # Two processes, each with whole files: most of the time goes into starting commands, which one core does.
 test: lint types .venv-triton/installed
@@ -23,6 +25,21 @@ fuzz: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/python examples/digits/demo.py --out demo
+
+docs: .venv/installed
+	$(BIN)/mkdocs build --quiet
+
+# Metadata as the package index checks it; then what is missing in a package shows, since nothing of this folder is imported.
+package: .venv/installed
+	rm -rf .build/dist .venv-package
+	$(BIN)/pyproject-build --outdir .build/dist .
+	$(BIN)/twine check --strict .build/dist/*
+	@set -e; for file in .build/dist/*.whl .build/dist/*.tar.gz; do \
+	  $(PYTHON) -m venv --clear .venv-package; \
+	  .venv-package/bin/python -m pip install -q -c constraints.txt $$file; \
+	  (cd / && $(CURDIR)/.venv-package/bin/python -I $(CURDIR)/tests/installed.py $(CURDIR)); \
+	done
+	rm -rf .venv-package
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -51,7 +68,7 @@ gpu-bench:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cpu,export,report,train,curves,examples,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cpu,export,report,train,curves,examples,completion,docs,release,dev]"
 	@# What tests hold our use of TensorRT and CUDA against: 1 and 30 MB each. Not every machine and Python has wheels.
 	@for version in $(TENSORRT); do \
 	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/tensorrt/$$version \
@@ -71,4 +88,4 @@ gpu-bench:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-runtime .venv-triton .build demo
+	rm -rf .venv .venv-package .venv-runtime .venv-triton .build demo

@@ -30,6 +30,7 @@ CURES = {  # packages of our extras, by the name that is imported
     "tensorrt": "On a Jetson it comes with JetPack: make the environment with --system-site-packages; elsewhere:"
     " pip install 'sacvit[tensorrt]'",
     "cuda": "pip install cuda-bindings, of the driver's CUDA: 'cuda-bindings<13' on JetPack 6, newer on JetPack 7",
+    "shtab": "pip install 'sacvit[completion]'",
     "tensorboard": "pip install 'sacvit[curves]'",
     "matplotlib": "pip install 'sacvit[export]'",
 }
@@ -54,6 +55,19 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """--print-completion writes a script for the shell, which completes options, their choices and file names."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: object, __: object = None) -> None:
+        import shtab
+
+        for action in parser._actions:  # argparse has no other door to them
+            if action.nargs != 0 and action.choices is None:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, str(shell)))
+        parser.exit()
+
+
 class _Parser(HintingParser):
     """Its messages repeat arguments, and a pattern of the shell can bring in names of other people's files."""
 
@@ -68,6 +82,13 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=prog, description=description, epilog=example, allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, nargs=0, help="Print the versions of everything involved, and exit."
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        metavar="SHELL",
+        help="Print a script that completes the options in bash, zsh or tcsh, and exit.",
     )
     parser.add_argument("--verbose", action="store_true", help="Print more about each step, with times.")
     parser.add_argument("--traceback", action="store_true", help="Print where in the code an error was raised.")
@@ -123,9 +144,10 @@ def run_command(
     """Parses, runs, and turns every error into one line on stderr and its exit code. --traceback adds where it came from."""
     try:
         options = parser.parse_args(arguments)
-    except SacvitError as fault:  # of a value that has a form of its own, as --batch 1,8,32
-        print_safe(f"{parser.prog}: {fault}")
-        return fault.exit_code
+    except (SacvitError, ModuleNotFoundError) as fault:  # of a value that has a form of its own, as --batch 1,8,32
+        code, message = explain(fault)
+        print_safe(f"{parser.prog}: {message}")
+        return code
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show is no fault

@@ -14,7 +14,9 @@ import sacvit
 source, installed = Path(sys.argv[1]), Path(sacvit.__file__).parent
 folders = [entry.parent for entry in source.glob("*/__init__.py")]
 files = [path.relative_to(source) for folder in folders for path in folder.rglob("*") if path.is_file()]
-missing = [str(path) for path in [*files, Path("py.typed")] if not (installed / path).exists() and path.suffix != ".pyc"]
+missing = [
+    str(path) for path in [*files, Path("py.typed")] if not (installed / path).exists() and path.suffix != ".pyc"
+]
 if source in installed.parents or missing or not files:
     sys.exit(f"{installed} lacks {', '.join(missing) or 'everything: it is the source tree'}")
 commands = [entry for entry in entry_points(group="console_scripts") if entry.module.startswith("sacvit.")]

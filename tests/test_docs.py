@@ -26,7 +26,10 @@ def test_the_worked_example_has_the_measured_times():
 
 
 def test_the_break_even_of_the_example_is_the_formula_s():
-    assert f"p* = ({BOTH_MS} - {PLAIN_MS}) / {BOTH_MS - EE_MS:.3f} = {(BOTH_MS - PLAIN_MS) / (BOTH_MS - EE_MS):.2f}" in PAGE
+    assert (
+        f"p* = ({BOTH_MS} - {PLAIN_MS}) / {BOTH_MS - EE_MS:.3f} = {(BOTH_MS - PLAIN_MS) / (BOTH_MS - EE_MS):.2f}"
+        in PAGE
+    )
 
 
 def test_the_example_s_times_and_gain_follow_from_the_exit_rate():
@@ -42,7 +45,9 @@ def test_counts_of_operations_are_the_cost_model_s():
     macs = DIGITS["megamacs"]
     assert f"({macs['ee']} million for EE, {macs['sac']} for SAC, {macs['plain']} for the plain ViT)" in PAGE
     assert macs["ee"] + macs["sac"] < macs["plain"]
-    assert f"{count_cost(preset('deit-s')).speedup_limit(DERIVED_EXIT_RATE):.2f} times fewer multiply-adds at 77 %" in PAGE
+    assert (
+        f"{count_cost(preset('deit-s')).speedup_limit(DERIVED_EXIT_RATE):.2f} times fewer multiply-adds at 77 %" in PAGE
+    )
 
 
 def test_gains_on_a_cpu_are_the_measured_ones():

@@ -178,7 +178,9 @@ def test_the_choices_are_the_measured_ones():
 
 def test_the_profiler_s_cost_is_the_measured_one():
     found = measured("profiler")
-    assert f"at most {100 * found['cost']:.2f} % of throughput: recording {100 * found['recording']:.2f} %" in BENCHMARKS
+    assert (
+        f"at most {100 * found['cost']:.2f} % of throughput: recording {100 * found['recording']:.2f} %" in BENCHMARKS
+    )
     assert f"power at 10 Hz {100 * found['sampling']:.2f} %" in BENCHMARKS and found["cost"] < 0.01
 
 

@@ -17,7 +17,7 @@ files = [path.relative_to(source) for folder in folders for path in folder.rglob
 missing = [
     str(path) for path in [*files, Path("py.typed")] if not (installed / path).exists() and path.suffix != ".pyc"
 ]
-if source in installed.parents or missing or not files:
+if installed.samefile(source) or missing or not files:
     sys.exit(f"{installed} lacks {', '.join(missing) or 'everything: it is the source tree'}")
 commands = [entry for entry in entry_points(group="console_scripts") if entry.module.startswith("sacvit.")]
 for entry in commands:

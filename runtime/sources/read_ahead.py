@@ -5,9 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from .frame import Frame
 from .live import CLOSE_S, READER
@@ -31,23 +33,23 @@ class ReadAhead(ABC):
         """The frames, decoded as they are asked for. Runs in the reader's thread."""
 
     def __iter__(self) -> Iterator[Frame]:
+        # A thread inside a decoder aborts the whole program when Python ends: also where nobody has closed this source.
+        weakref.finalize(self, end_reader, self._thread, self._stopped, self._queue)
         self._thread.start()
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield replace(item, taken_s=time.monotonic())
+        try:
+            while True:
+                item = self._queue.get()
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                yield replace(item, taken_s=time.monotonic())
+        finally:  # however the iteration ends, no reader stays behind
+            self.close()
 
     def close(self) -> None:
         """Ends the reader, which at most decodes one more frame; one that hangs on a dead disk is left behind."""
-        self._stopped.set()
-        until = time.monotonic() + CLOSE_S
-        while self._thread.is_alive() and time.monotonic() < until:  # the thread may wait for a place in the queue
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._thread.join(0.05)
+        end_reader(self._thread, self._stopped, self._queue)
 
     def _read(self) -> None:
         try:
@@ -58,3 +60,12 @@ class ReadAhead(ABC):
             self._queue.put(None)
         except BaseException as fault:  # carried to the consumer, where it is raised
             self._queue.put(fault)
+
+
+def end_reader(thread: threading.Thread, stopped: threading.Event, decoded: queue.Queue[Any]) -> None:
+    stopped.set()
+    until = time.monotonic() + CLOSE_S
+    while thread.is_alive() and time.monotonic() < until:  # the thread may wait for a place in the queue
+        while not decoded.empty():
+            decoded.get_nowait()
+        thread.join(0.05)

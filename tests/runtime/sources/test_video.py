@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -141,6 +143,15 @@ def test_the_turn_of_a_damaged_file_is_not_known_and_no_error(tmp_path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: kept if kept > 1 else int(kept * len(content))])
     assert stored_quarters(path) in (None, 0)
+
+
+@pytest.mark.parametrize("rest", ["next(iter(source))", "frames = iter(source); next(frames)"])
+def test_a_program_that_leaves_a_video_unread_ends_without_a_crash(tmp_path, rest):
+    """A thread inside OpenCV aborts the program when Python ends."""
+    path = write(tmp_path / "clip.mp4", 200)
+    code = f"from sacvit.runtime.sources.opening import open_source; source = open_source({str(path)!r}); {rest}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_file_of_many_jpegs_is_a_video(tmp_path):

@@ -126,7 +126,7 @@ def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, c
         (["--camera", "x", "--batch", "0"], 2, "--batch must be at least 1, found 0"),
         (["--camera", "x", "--num-frames", "-1"], 2, "--num-frames must be at least 1, found -1"),
         (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images a pass"),
-        ([], 2, "--engine EE SAC or --server URL, and --camera SOURCE are needed"),
+        ([], 2, "--engine EE SAC or --server URL, and --camera SOURCE"),
         (["--camera", "missing.mp4"], 1, "no such file, folder or pattern"),
         (["--camera", "97"], 5, "/dev/video97 gives no picture. /dev/video97 does not exist"),
         (["--camera", "csi://x"], 2, "a CSI camera is csi://0"),

@@ -72,10 +72,11 @@ def main() -> int:
                 tallies[kind.name] = pool.run(kind, options.first, count, say)
                 say(f"{kind.name}: {dict(tallies[kind.name].counts)} in {time.monotonic() - since:.0f} s")
         commands = [one for one in COMMANDS if not options.command or one.name in options.command]
-        killed = [Killed(command, Path(name), options.seed) for command in commands if options.kills]
-        for one in killed:
+        killed: list[Killed] = []
+        for command in commands if options.kills else ():
+            killed.append(one := Killed(command, Path(name), options.seed))
             one.prepare()
-            for number in range(-(-options.kills // len(killed))):
+            for number in range(-(-options.kills // len(commands))):
                 one.kill(number, say)
             one.launcher.close()
             say(f"sacvit-{one.command.name}: {dict(one.counts)}")

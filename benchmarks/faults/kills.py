@@ -35,6 +35,7 @@ class Killed:
 
     def prepare(self) -> None:
         """Makes the folder, and learns what the command changes, how long it takes, and what it leaves."""
+        shutil.rmtree(self.home, ignore_errors=True)  # the launcher's libraries may have made a cache there
         self.home.mkdir(parents=True)
         (self.home / "tmp").mkdir()
         self.command.prepare(self.home)

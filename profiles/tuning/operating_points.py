@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...bundle.errors import SacvitError
+from ...bundle.errors import EngineError, SacvitError
 from ...bundle.gating import may_exit
 from ...runtime.percentiles import percentile
 from ..power.energy import TOTAL
-from ..results.result_files import read_profile
+from ..results.result_files import PROFILE_COMMAND, read_profile
 from ..timing.contenders import ALWAYS, NEVER
 from .curve import AtEta, Curve, Judged, Rule, judge_at, promise_of
 from .resampling import intervals, self_deception
@@ -31,9 +32,21 @@ class Costs:
         return exit_rate * self.exit_mj + (1 - exit_rate) * self.full_mj
 
 
-def read_costs(path: Path) -> Costs:
-    """From a profile of the same engines. Raises SacvitError when it measured no energy."""
-    contenders = read_profile(path)["modes"][-1]["contenders"]
+def read_costs(path: Path, hashes: Mapping[str, str]) -> Costs:
+    """From a profile of the same engines. hashes: SHA-256 of the engine files, by stage.
+
+    Raises EngineError for a profile of other engines, SacvitError when it measured no energy.
+    """
+    profile = read_profile(path)
+    for stage, sha256 in hashes.items():
+        measured = profile["engines"].get(stage)
+        if measured is None or measured["sha256"] != sha256:
+            named = "none" if measured is None else f"{measured['file']} ({measured['precision']})"
+            raise EngineError(
+                f"--profile {path} is of other engines: its {stage} is {named}, and its file is another one than that of"
+                f" --engine. Profile these engines: {PROFILE_COMMAND}"
+            )
+    contenders = profile["modes"][-1]["contenders"]
     found = [
         (contenders[name]["energy"]["mj_per_image"] or {}).get(TOTAL) for name in (ALWAYS, NEVER) if name in contenders
     ]

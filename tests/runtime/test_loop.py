@@ -124,6 +124,20 @@ def test_a_deadline_counts_from_when_a_frame_was_taken(bundles, pictures):
     assert [answer.result.degraded for answer in sink.answers] == [True] * 3
 
 
+def test_the_first_frame_is_gated_as_if_nothing_had_been_before_it(bundles, pictures):
+    """The warm-up's image exits here. If that were remembered, the doubtful first frame would exit too."""
+    pipeline = Pipeline.load(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx")
+    pipeline.use_fit("stretch")
+    results = sorted(zip(pipeline(pictures), range(len(pictures)), strict=True), key=lambda pair: pair[0].confidence)
+    (doubtful, place), (sure, other) = results[0], results[-1]
+    pipeline.image_slots(1)[0] = pictures[other]  # what the warm-up sees
+    eta = (doubtful.confidence + sure.confidence) / 2  # 1 - confidence lies within a factor of 10
+    pipeline.gate = LiveGate(eta, video=VideoOptions(hysteresis=10.0, deadline_ms=1e9))
+    sink = Collector()
+    run_chain(pipeline, ListSource(pictures[place : place + 1]), [sink])
+    assert sink.answers[0].result.stage == "SAC"
+
+
 def test_a_run_without_a_frame_has_a_fault(pipeline, pictures):
     assert run_chain(pipeline, ListSource(pictures[:0]), []).faults == ["the source gave no frame"]
 

@@ -462,6 +462,14 @@ def test_a_profile_that_is_none_is_told(command, tmp_path, no_work, capsys):
     fails([*command, "--profile", tmp_path / "nowhere"], 1, "cannot be read", capsys=capsys)
 
 
+def test_a_profile_of_other_engines_is_refused_before_any_work(command, profiled, tmp_path, no_work, capsys):
+    profile = json.loads((profiled / "profile.json").read_text())
+    profile["engines"]["SAC"]["sha256"] = "0" * 64
+    (tmp_path / "profile.json").write_text(json.dumps(profile))
+    words = "is of other engines: its SAC is sac.onnx (fp32)"
+    fails([*command, "--profile", tmp_path / "profile.json"], 4, words, capsys=capsys)
+
+
 def test_energy_follows_from_the_exits(command, profiled, tmp_path, capsys):
     profile = json.loads((profiled / "profile.json").read_text())
     for name, mj in (("always exit", 2.0), ("never exit", 10.0)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -113,6 +114,16 @@ def test_what_a_first_pass_costs_falls_on_no_frame(plans, fake_gpu, pictures):
     pipeline.image_slots(3)[:] = pictures[:3]
     calls = counted(fake_gpu.device, lambda: pipeline.run(3))
     assert calls == {"cudaGraphLaunch": 2, "cudaStreamSynchronize": 2}
+
+
+@pytest.mark.parametrize("is_collecting", [True, False])
+def test_a_capture_leaves_the_garbage_collector_as_it_was(plans, is_collecting):
+    (gc.enable if is_collecting else gc.disable)()
+    try:
+        assert load(plans).track(1).ee_binding(1).is_captured
+        assert gc.isenabled() == is_collecting
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("stage", "times"), [("EE", 1), ("SAC", 2)])

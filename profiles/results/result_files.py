@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.arrays import UNREADABLE
 from ...bundle.errors import SacvitError
 from ...bundle.files import written_whole
 from ..timing.run_lines import read_line
@@ -120,7 +121,7 @@ def _require_small(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 total += sum(part.file_size for part in archive.infolist())
-        except (OSError, ValueError, zipfile.BadZipFile) as reason:
+        except UNREADABLE as reason:
             raise SacvitError(f"{path} cannot be read: {reason}. Copy the whole folder of the run") from None
     if total > MAX_SAMPLES_BYTES:
         raise SacvitError(f"{folder}: the samples have {total} bytes; the limit is {MAX_SAMPLES_BYTES}")
@@ -168,6 +169,6 @@ def read_thumbnails(path: Path) -> dict[str, npt.NDArray[Any]]:
                 raise ValueError(f"{kind}_targets: {targets.dtype} {targets.shape} fit no {len(pictures)} pictures")
         if found["grid"].shape != () or not 1 <= int(found["grid"]) <= MAX_SIDE:
             raise ValueError("grid is no number of blocks")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as reason:
+    except UNREADABLE as reason:
         raise SacvitError(f"{file} is damaged: {reason}. Remove it: the page then names the images") from None
     return found

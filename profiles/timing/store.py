@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.arrays import UNREADABLE
 from ...bundle.errors import SacvitError, UsageError
 from ...bundle.files import written_whole
 from ...bundle.records import decode_line, encode_line
@@ -63,7 +63,7 @@ class Store:
                 arrays = {name: content[name] for name in content.files}
             require_arrays(line, arrays)
             return arrays
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as reason:
+        except UNREADABLE as reason:
             raise SacvitError(f"{path} cannot be read: {reason}. Remove {self.folder} and measure again") from None
 
 

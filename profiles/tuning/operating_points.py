@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...bundle.errors import EngineError, SacvitError
+from ...bundle.files import sha256_of
 from ...bundle.gating import may_exit
+from ...runtime.engines.stage import Stage
 from ...runtime.percentiles import percentile
 from ..power.energy import TOTAL
 from ..results.result_files import PROFILE_COMMAND, read_profile
@@ -32,15 +34,16 @@ class Costs:
         return exit_rate * self.exit_mj + (1 - exit_rate) * self.full_mj
 
 
-def read_costs(path: Path, hashes: Mapping[str, str]) -> Costs:
-    """From a profile of the same engines. hashes: SHA-256 of the engine files, by stage.
+def read_costs(path: Path, engines: Sequence[Stage]) -> Costs:
+    """From a profile of these engines.
 
     Raises EngineError for a profile of other engines, SacvitError when it measured no energy.
     """
     profile = read_profile(path)
-    for stage, sha256 in hashes.items():
+    for engine in engines:
+        stage = engine.record.stage
         measured = profile["engines"].get(stage)
-        if measured is None or measured["sha256"] != sha256:
+        if measured is None or measured["sha256"] != sha256_of(engine.path):
             named = "none" if measured is None else f"{measured['file']} ({measured['precision']})"
             raise EngineError(
                 f"--profile {path} is of other engines: its {stage} is {named}, and its file is another one than that of"

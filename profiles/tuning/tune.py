@@ -13,7 +13,6 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from ...bundle.errors import GuardError, ImageError
-from ...bundle.files import sha256_of
 from ...bundle.gating import confidence_of
 from ...bundle.manifest import Tuned
 from ...images.class_names import read_class_names
@@ -61,8 +60,7 @@ def tune(
     # What can be wrong with options, labels and files is told here, before the first pass: there may be hours of them.
     data, batch, rule = request.data, request.batch, rule_of(request)
     classes, names = class_names(pipeline, request.labels)
-    hashes: dict[str, str] = {stage.record.stage: sha256_of(stage.path) for stage in (pipeline.ee, pipeline.sac)}
-    costs = None if request.profile is None else read_costs(request.profile, hashes)
+    costs = None if request.profile is None else read_costs(request.profile, [pipeline.ee, pipeline.sac])
     sets = [
         open_labelled(one, classes, names, option)
         for one, option in ((data, "--data"), (request.report_data, "--report-data"))

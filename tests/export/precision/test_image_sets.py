@@ -79,6 +79,7 @@ def test_a_set_that_is_not_the_checkpoints_is_refused(home: Path) -> None:
         source(home)
 
 
+@pytest.mark.slow
 def test_the_first_command_of_a_user_works(home: Path) -> None:
     command = ["--ckpt", str(home / "model.pth"), "--int8", "--no-build", "--out", str(home / "build")]
     assert main(command) == 0

@@ -100,6 +100,19 @@ def test_arrays_that_a_power_cut_left_half_written_are_told(tmp_path):
         store.arrays(line)
 
 
+@pytest.mark.parametrize(("offset", "value"), [(10, 99), (6, 255), (8, 1)])
+def test_arrays_of_a_zip_that_cannot_be_read_are_told(tmp_path, offset, value):
+    """An unknown compression, an unknown version, an encrypted member."""
+    store = open_store(tmp_path, HEADER)
+    line = store.add("trace", TRACE, arrays())
+    path = tmp_path / line["file"]
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x01\x02") + offset] = value
+    path.write_bytes(content)
+    with pytest.raises(SacvitError, match="cannot be read"):
+        store.arrays(line)
+
+
 def test_arrays_that_unpack_to_more_than_any_window_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("sacvit.profiles.timing.store.MAX_ARRAYS_BYTES", 1000)
     np.savez_compressed(tmp_path / "trace-0001.npz", **arrays(1000))

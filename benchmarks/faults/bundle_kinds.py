@@ -240,10 +240,11 @@ def read_calibration_set(folder: Path, damaged: Path) -> Any:
 
 def make_description(folder: Path) -> None:
     from sacvit.runtime.chain.pipeline import Pipeline
-    from sacvit.serving.repository import Serving, write_repository
+    from sacvit.serving.options import ServeOptions
+    from sacvit.serving.repository import write_repository
 
     pipeline = Pipeline.load(BUNDLES / "bundle" / "ee.onnx", BUNDLES / "bundle" / "sac.onnx", provider="cpu")
-    write_repository(pipeline, folder / "models", Serving())
+    write_repository(pipeline, folder / "models", ServeOptions())
     text = (folder / "models" / "sacvit" / "config.pbtxt").read_text()
     value = next(line for line in text.splitlines() if "string_value" in line and "preprocessing" in line)
     stored = json.loads(value[value.index('"', value.index("string_value")) :].rstrip(" }"))

@@ -553,3 +553,15 @@ def test_a_plain_plan_that_fails_costs_the_pair_nothing(here, tmp_path, copy):
     plans = build(copy, tmp_path / "out", family="fp32", report=lines.append)
     assert {path.name for path in plans.ee.parent.iterdir()} == NAMES
     assert any("no plain.plan" in line and "plain.onnx is missing" in line for line in lines)
+
+
+def test_a_child_ends_with_its_parent_even_if_that_is_killed():
+    child = (
+        "import os, time; from sacvit.export.plans.worker import end_with_parent; end_with_parent(os.getppid());"
+        " print('ready', flush=True); time.sleep(20); print('still there')"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+        assert process.stdout.read() == b""  # ends when nobody holds the pipe any more

@@ -76,7 +76,7 @@ def read_plan_record(path: Path) -> PlanRecord:
     beside = sidecar(path)
     if not beside.is_file():
         raise EngineError(
-            f"{beside} is missing: without it nobody can tell which TensorRT, GPU and checkpoint {path.name} is for."
+            f"{beside} is missing: it says which TensorRT, GPU and checkpoint {path.name} is for."
             f" Copy it along, or build again: sacvit-build {path.parent}"
         )
     return read_record(beside, PlanRecord, rebuild(path))

@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, help="fix the graphs to 1 .. 256 images (default: any number)")
     parser.add_argument("--plain", action="store_true", help="also plain.onnx, which sacvit-profile measures against")
     parser.add_argument(
-        "--no-build", action="store_true", help="no TensorRT plans, where TensorRT is: for another device"
+        "--no-build", action="store_true", help="Do not build TensorRT plans, even where TensorRT is installed."
     )
     add_options(parser, PrecisionOptions)
     for family in further_families():

@@ -73,7 +73,7 @@ def run_on(pipeline: Pipeline | RemotePipeline, most: int, who: str, options: ar
     if options.fit is not None:
         pipeline.use_fit(options.fit)
     if options.batch > most:
-        raise UsageError(f"--batch {options.batch}: {who} at most {most} images a pass")
+        raise UsageError(f"--batch {options.batch}: {who} at most {most} images per pass")
     if isinstance(pipeline, Pipeline):
         use_policy(pipeline, options)
         tell_about(pipeline, options.threshold)

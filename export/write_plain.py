@@ -66,7 +66,7 @@ def plain_variants(
 
 
 def write_plain_variants(variants: dict[Precision, onnx.ModelProto], folder: Path) -> None:
-    """plain.onnx, plain.fp16.onnx and so on, and their record for who cannot read ONNX."""
+    """plain.onnx, plain.fp16.onnx and so on, and their record for programs without the onnx package."""
     for precision, model in variants.items():
         (folder / file_name("plain", precision)).write_bytes(model.SerializeToString())
     record = {entry.key: entry.value for entry in variants["fp32"].metadata_props}

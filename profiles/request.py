@@ -51,7 +51,7 @@ def parse_mode_list(text: str) -> list[int]:
 class ProfileRequest(Bounded, EngineOptions, EngineFiles):
     """What a user asked for. Raises UsageError for what cannot be.
 
-    batch: None is 1, or in a scenario of batches the most that the engines take. duration_s: of each contender; None is 30 s,
+    batch: None is 1, or in a scenario of batches the most that the engines take. duration_s: of each variant; None is 30 s,
     or what the scenario asks for.
     """
 
@@ -84,7 +84,7 @@ class ProfileRequest(Bounded, EngineOptions, EngineFiles):
     duration_s: float | None = field(
         default=None,
         metadata={
-            "help": "Seconds of each contender, in 3 windows (default: 30; a preset: 600).",
+            "help": "Seconds to measure each variant, split into 3 windows (default: 30; a preset: 600).",
             "aliases": ("--duration",),
             "metavar": "S",
             "group": HOW,
@@ -95,7 +95,7 @@ class ProfileRequest(Bounded, EngineOptions, EngineFiles):
     iterations: int | None = field(
         default=None,
         metadata={
-            "help": "Number of passes of each contender instead.",
+            "help": "Number of passes to measure of each variant, in place of --duration-s.",
             "metavar": "N",
             "group": HOW,
             "exclusive": "length",

@@ -25,7 +25,9 @@ class LoopOptions(Bounded):
     batch: int = field(default=1, metadata={"help": "Number of frames per pass.", "least": 1})
     overlap: bool = field(
         default=False,
-        metadata={"help": "Plans: run EE of a batch beside SAC of the last; more frames per second, each later."},
+        metadata={
+            "help": "TensorRT plans: run EE of the next batch during SAC of this one. More frames per second, later answers."
+        },
     )
     num_frames: int | None = field(default=None, metadata={"help": "Stop after this many frames.", "least": 1})
 
@@ -46,7 +48,7 @@ class VideoOptions(Bounded):
     hysteresis: float = field(
         default=0.0,
         metadata={
-            "help": "Let a stream keep its path while its doubt stays within 1 + H of 1 - eta, as 0.5.",
+            "help": "Reduce flicker: switch path only when 1 - confidence crosses 1 - threshold by the factor 1 + H, as 0.5.",
             "metavar": "H",
             "group": "video",
             "least": 0,

@@ -117,7 +117,7 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
             raise
         first = str(reason).splitlines()[0]
         raise SacvitError(
-            f"process {rank} of {count} lost another one: {first}. What that one says, if it was not killed, tells why;"
+            f"process {rank} of {count} lost another one: {first}. Its own message gives the reason, unless it was killed;"
             f" the same command with --resume goes on from the last save"
         ) from None
     finally:
@@ -145,7 +145,7 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
-            "--device cuda: torch finds no GPU here. nvidia-smi tells whether the driver does; --device cpu"
+            "--device cuda: torch finds no GPU here. nvidia-smi shows whether the driver finds one; --device cpu"
         )
     if local_rank >= torch.cuda.device_count():
         raise DeviceError(

@@ -26,7 +26,7 @@ class PlanError(SacvitError):
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a plan is built. batches: images a pass, rising."""
+    """How a plan is built. batches: images per pass, rising."""
 
     batches: tuple[int, ...]
     workspace_mib: int
@@ -130,7 +130,7 @@ def set_batches(
     if fixed:
         if fixed != set(batches):
             raise UsageError(
-                f"{onnx} is fixed to {max(fixed)} images a pass, --batch asks for {', '.join(map(str, batches))}:"
+                f"{onnx} is fixed to {max(fixed)} images per pass, --batch asks for {', '.join(map(str, batches))}:"
                 f" build with --batch {max(fixed)}, or export without --batch"
             )
         return [{name: list(shape) for name, shape in symbolic.items()}]
@@ -156,7 +156,7 @@ def set_batches(
 
 
 def places_of(stage: str, batches: tuple[int, ...]) -> tuple[int, ...]:
-    """How many images a pass of the stage may take."""
+    """How many images per pass of the stage may take."""
     if stage != "SAC":
         return batches
     powers = {1 << power for power in range(batches[-1].bit_length()) if 1 << power < batches[-1]}

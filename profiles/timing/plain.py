@@ -30,7 +30,7 @@ class Plain:
                 f"{path} is the {self.stage.record.stage} stage; --plain wants a plain ViT. {no_plain(path)}"
             )
         if self.stage.batches is not None and batch not in self.stage.batches:
-            raise EngineError(f"{path} takes {self.stage.batches} images a pass, found --batch {batch}")
+            raise EngineError(f"{path} takes {self.stage.batches} images per pass, found --batch {batch}")
         device, size = self.stage.device, self.stage.record.preprocessing.image_size
         capacity = self.stage.capacity or batch
         logits = TensorSpec(np.float32, (capacity, *self.stage.outputs["logits"].shape))

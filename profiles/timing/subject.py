@@ -38,13 +38,13 @@ class Subject:
 
     @property
     def rounds(self) -> int:
-        """Windows of each contender."""
+        """Windows of each variant."""
         few = self.request.iterations is not None and self.request.iterations < SINGLE_ROUND_PASSES
         return 1 if self.request.scenario is not None or few else ROUNDS
 
     @property
     def duration_s(self) -> float:
-        """Of each contender."""
+        """Of each variant."""
         request = self.request
         usual = DURATION_S if request.scenario is None else SCENARIOS[request.scenario].duration_s
         return request.duration_s or usual

@@ -1,14 +1,14 @@
-"""What a loss that was counted on some images promises for others: Tango's score bound, and a sequence that stops in time.
+"""An upper bound for the loss on other images: Tango's score bound, and a sequence that stops in time.
 
 A gate loses against SAC-always where an exit is wrong and SAC would have been right, and wins where it is the other way
 round: a paired difference of shares. Its bound is the score bound of Tango (Statistics in Medicine 17, 1998, 891-908): the
-normal one is 0 where nothing was lost, which is no promise, and a bootstrap shares that and costs hundreds of passes an eta.
+normal one is 0 where nothing was lost, which bounds nothing, and a bootstrap shares that and costs hundreds of passes an eta.
 Without a loss among n images the score bound is z^2 / (n + z^2).
 
-Every eta that is tried is a chance to be lucky. So they are tried in an order that is fixed beforehand, from no exits on, and
-the first that fails ends it: the first eta that loses too much must then have passed by itself, which happens in at most
-1 - CONFIDENCE of all cases (fixed-sequence testing; for gates like this one: Angelopoulos et al., Learn then Test,
-arXiv 2110.01052).
+Trying many thresholds and taking the best would favour lucky ones. So they are tried in an order that is fixed beforehand,
+from no exits on, and the first that fails ends it: the first eta that loses too much must then have passed by itself, which
+happens in at most 1 - CONFIDENCE of all cases (fixed-sequence testing; for gates like this one: Angelopoulos et al., Learn
+then Test, arXiv 2110.01052).
 """
 
 from __future__ import annotations

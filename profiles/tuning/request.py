@@ -28,7 +28,10 @@ class TuneRequest(Bounded, EngineOptions, EngineFiles):
     )
     plain: Path | None = field(
         default=None,
-        metadata={"help": "Show the plain ViT as a point: its own checkpoint, exported.", "metavar": "FILE"},
+        metadata={
+            "help": "Add a separately trained plain ViT, exported to plain.onnx, to the curve.",
+            "metavar": "FILE",
+        },
     )
     profile: Path | None = field(
         default=None,

@@ -25,8 +25,8 @@ def unreachable(name: str, curve: Curve) -> str:
     """What no eta reaches, and the best that can be had."""
     best = int(np.argmax(curve.top1))
     return (
-        f"no eta gives a {name} on the images that it is fitted on. The best that can be had: top-1"
+        f"no threshold gives a {name} on the fitting images. Best reachable: top-1"
         f" {100 * curve.top1[best]:.2f} % at eta {curve.eta(best):g} ({curve.mean_ms[best]:.3g} ms), or"
         f" {curve.mean_ms.min():.3g} ms at top-1 {100 * curve.top1[int(curve.mean_ms.argmin())]:.2f} %."
-        f" The answers stay: call it without a rule to see the whole curve"
+        f" The stored answers are kept: run the command without a rule to see the whole curve"
     )

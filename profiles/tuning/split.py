@@ -31,8 +31,8 @@ def split(sets: Sequence[Labelled]) -> tuple[Bools, Bools]:
         for mask, half in ((fitted, FITTED), (reported, REPORTED)):
             if not mask.any():
                 raise UsageError(
-                    f"--data {sets[0].source}: the halves go by a hash of the names, and of {sets[0].count} images none"
-                    f" falls into the one that is {half}. Give more images, or --report-data"
+                    f"--data {sets[0].source}: images are split by a hash of their names, and none of {sets[0].count}"
+                    f" falls into the split that is {half}. Give more images, or --report-data"
                 )
         return fitted, reported
     both = {one.home / name for one in sets[:1] for name in one.names} & {sets[1].home / name for name in sets[1].names}

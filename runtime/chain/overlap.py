@@ -31,7 +31,7 @@ class Overlap:
         """The input (count, S, S, 3) of the next batch. The previous batch's images stay as they are meanwhile."""
         track = self._tracks[self._turn]
         if not 1 <= count <= track.capacity:
-            raise UsageError(f"this engine takes 1 to {track.capacity} images a pass, found {count}")
+            raise UsageError(f"this engine takes 1 to {track.capacity} images per pass, found {count}")
         return track.images[:count]
 
     def submit(self, count: int) -> list[Result]:

@@ -274,7 +274,7 @@ class Pipeline:
         """
         size = self.ee.capacity or max(count, self._reserved)
         if not 1 <= count <= size:
-            raise UsageError(f"this engine takes 1 to {size} images a pass, found {count}")
+            raise UsageError(f"this engine takes 1 to {size} images per pass, found {count}")
         track = self._tracks.pop(size, None) or Track(self.ee, self.sac, size, self._lanes).bind_all()
         self._tracks[size] = track  # the last place of the dictionary: the size that was used last
         if len(self._tracks) > MOST_TRACKS:

@@ -108,7 +108,9 @@ class TensorrtStage:
         index = None if counted is None else self._profile_of.get(counted.spec.shape[0])
         if index is None:
             found = "no buffer" if counted is None else f"{counted.spec.shape[0]}"
-            raise EngineError(f"{self.path} takes {self.batches} images a pass, found {found}. sacvit-build --batch N")
+            raise EngineError(
+                f"{self.path} takes {self.batches} images per pass, found {found}. sacvit-build --batch N"
+            )
         shapes = self._profiles[index]
         count = (buffers["row"] if self.record.stage == "SAC" else buffers["image"]).spec.shape[0]
         for name, kind in self._kinds.items():

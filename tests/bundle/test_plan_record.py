@@ -39,9 +39,7 @@ def test_a_missing_plan_is_told_with_the_next_command(tmp_path):
 
 def test_a_plan_without_its_sidecar_is_refused(plan):
     sidecar(plan[0]).unlink()
-    with pytest.raises(
-        EngineError, match=r"ee\.plan\.json is missing: without it nobody can tell which TensorRT"
-    ) as fault:
+    with pytest.raises(EngineError, match=r"ee\.plan\.json is missing: it says which TensorRT") as fault:
         read_plan_record(plan[0])
     assert fault.value.exit_code == 4
 

@@ -125,7 +125,7 @@ def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, c
         (["--camera", "x", "--threshold", "1.5"], 2, "--threshold must be at least 0 and at most 1, found 1.5"),
         (["--camera", "x", "--batch", "0"], 2, "--batch must be at least 1, found 0"),
         (["--camera", "x", "--num-frames", "-1"], 2, "--num-frames must be at least 1, found -1"),
-        (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images a pass"),
+        (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images per pass"),
         ([], 2, "--engine EE SAC or --server URL, and --camera SOURCE"),
         (["--camera", "missing.mp4"], 1, "no such file, folder or pattern"),
         (["--camera", "97"], 5, "/dev/video97 gives no picture. /dev/video97 does not exist"),

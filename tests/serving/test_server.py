@@ -333,7 +333,7 @@ def test_more_images_than_the_server_takes_are_refused(
     python_server: LocalServer, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_main(["--server", f"http://{python_server.url}", "--camera", str(folder), "--batch", "17"]) == 2
-    assert "--batch 17: this server takes at most 16 images a pass" in capsys.readouterr().err
+    assert "--batch 17: this server takes at most 16 images per pass" in capsys.readouterr().err
 
 
 def test_a_server_that_goes_away_in_mid_stream_is_told_and_what_came_stays(

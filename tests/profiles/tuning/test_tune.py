@@ -145,7 +145,7 @@ def test_no_rule_chooses_nothing(stepped):
 def test_a_rule_that_no_eta_keeps_tells_the_best_that_can_be_had(stepped):
     made, _ = stepped
     with pytest.raises(
-        GuardError, match=r"no eta gives a mean of 0.5 ms .* best that can be had: top-1 100.00 % at eta"
+        GuardError, match=r"no threshold gives a mean of 0.5 ms .* Best reachable: top-1 100.00 % at eta"
     ):
         made.tune(max_ms=0.5)
 
@@ -379,8 +379,8 @@ def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, cap
     fails(
         [*command, "--min-top1", "100"],
         3,
-        "no eta gives a top-1 of 100 %",
-        "The best that can be had",
+        "no threshold gives a top-1 of 100 %",
+        "Best reachable",
         "The answers stay: call it without a rule",
         capsys=capsys,
     )

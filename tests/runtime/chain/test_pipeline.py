@@ -216,7 +216,7 @@ def test_a_wrong_threshold_is_told_before_anything_is_loaded():
 
 
 def test_a_fixed_engine_takes_no_more_than_its_batch(fixed):
-    with pytest.raises(UsageError, match="takes 1 to 4 images a pass, found 5"):
+    with pytest.raises(UsageError, match="takes 1 to 4 images per pass, found 5"):
         fixed.image_slots(5)
 
 

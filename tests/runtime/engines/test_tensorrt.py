@@ -198,7 +198,7 @@ def test_three_survivors_of_four_run_as_four(plans, pictures):
 
 
 def test_a_batch_beyond_the_plans_is_refused(plans):
-    with pytest.raises(UsageError, match="takes 1 to 4 images a pass, found 5"):
+    with pytest.raises(UsageError, match="takes 1 to 4 images per pass, found 5"):
         load(plans).image_slots(5)
 
 

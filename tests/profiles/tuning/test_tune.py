@@ -381,7 +381,7 @@ def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, cap
         3,
         "no threshold gives a top-1 of 100 %",
         "Best reachable",
-        "The answers stay: call it without a rule",
+        "The stored answers are kept: run the command without a rule",
         capsys=capsys,
     )
     assert (bundle / "sacvit.json").read_bytes() == before

@@ -42,7 +42,7 @@ def test_one_set_is_parted_without_a_rest():
 
 @pytest.mark.parametrize(("is_fitted", "empty"), [(True, "reported on"), (False, "fitted on")])
 def test_a_half_without_images_is_told(is_fitted, empty):
-    with pytest.raises(UsageError, match=f"of 5 images none falls into the one that is {empty}. Give more images"):
+    with pytest.raises(UsageError, match=f"none of 5 falls into the split that is {empty}. Give more images"):
         split([named(*of_half(is_fitted, 5))])
 
 

@@ -707,7 +707,7 @@ def test_a_half_without_images_is_told_before_any_work(command, photos, tmp_path
     data = shutil.copytree(photos, tmp_path / "data")
     chosen = [path for path, is_fitted in zip(paths, fitted, strict=True) if is_fitted]
     (data / "fit.csv").write_text("".join(f"{path},{path.parent}\n" for path in chosen))
-    fails([*command, "--data", data / "fit.csv"], 2, "none falls into the one that is reported on", capsys=capsys)
+    fails([*command, "--data", data / "fit.csv"], 2, "falls into the split that is reported on", capsys=capsys)
 
 
 def test_one_image_is_told_before_any_work(command, photos, tmp_path, no_work, capsys):

@@ -7,7 +7,6 @@ batch.
 from __future__ import annotations
 
 import json
-import math
 import re
 import reprlib
 from collections.abc import Callable
@@ -34,7 +33,7 @@ def threshold_of(parameters: str, default: float) -> float:
         if name != "eta":
             raise UsageError(f"unknown parameter {reprlib.repr(name)}: the only parameter is eta")
     eta = given.get("eta", default)
-    if isinstance(eta, bool) or not isinstance(eta, int | float) or not math.isfinite(eta) or not 0 <= eta <= 1:
+    if isinstance(eta, bool) or not isinstance(eta, int | float) or not 0 <= eta <= 1:
         raise UsageError(f"eta must be a number in [0, 1], found {reprlib.repr(eta)}")
     return float(eta)
 

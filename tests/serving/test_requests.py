@@ -147,3 +147,8 @@ def test_a_parameters_name_of_many_characters_does_not_come_back_whole() -> None
     with pytest.raises(UsageError) as fault:
         threshold_of(json.dumps({"e" * 100_000: 0.5}), 0.5)
     assert len(str(fault.value)) < 100
+
+
+def test_an_eta_of_400_digits_is_the_client_s_fault() -> None:
+    with pytest.raises(UsageError, match=r"eta must be a number in \[0, 1\]"):
+        threshold_of('{"eta": 1' + "0" * 400 + "}", 0.5)

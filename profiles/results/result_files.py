@@ -6,7 +6,9 @@ sacvit-tune --out holds tune.json, and thumbnails.npz.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +21,13 @@ import numpy.typing as npt
 from ...bundle.arrays import UNREADABLE
 from ...bundle.errors import SacvitError
 from ...bundle.files import written_whole
+from ...bundle.records import CHECKSUM
 from ..timing.run_lines import read_line
 from ..timing.store import LINES_NAME, Store
 from .profile_shape import MOST_RAILS, Profile, require_profile
 from .tune_shape import Tune, require_tune
 
+logger = logging.getLogger(__name__)
 PROFILE_NAME, TUNE_NAME, THUMBNAILS_NAME = "profile.json", "tune.json", "thumbnails.npz"
 PROFILE_FORMAT, TUNE_FORMAT = 1, 2
 MAX_BYTES = 64 << 20  # of a result: a sweep of 101 thresholds in 8 power modes has 5 MB
@@ -52,8 +56,16 @@ def kind_of(path: Path) -> ResultKind:
 
 
 def write_result(result: Mapping[str, Any], path: Path) -> None:
+    """Writes a result whole, with its checksum."""
+    content = json.loads(json.dumps(result))  # as a reader will see it
+    content.pop(CHECKSUM, None)
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        partial.write_text(json.dumps(content | {CHECKSUM: _checksum_of(content)}, indent=1) + "\n", "utf-8")
+
+
+def _checksum_of(content: Mapping[str, Any]) -> str:
+    """As in bundle/records.py, but of Python's own JSON: a file's name may hold bytes that are no text."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_profile(path: Path) -> Profile:
@@ -81,6 +93,13 @@ def _read(path: Path, name: str, wanted: int, shape: type, require: Callable[[An
     if content["format"] != wanted:
         raise SacvitError(
             f"{file} has format {str(content['format'])[:20]}, this sacvit reads {wanted}. Write it again: {command}"
+        )
+    checksum = content.pop(CHECKSUM, None)
+    if checksum is None:
+        logger.warning("%s has no checksum: whether it was changed cannot be told", file)
+    elif checksum != _checksum_of(content):
+        raise SacvitError(
+            f"{file} was changed after it was written: its checksum does not fit. Write it again: {command}"
         )
     try:
         found: Any = msgspec.convert(content, shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -24,6 +25,7 @@ from sacvit.profiles.results.result_files import (
 def changed(folder, name, change):
     """The result in a folder with `change` applied to its content."""
     content = json.loads((folder / name).read_text())
+    del content["checksum"]  # a test changes it by hand
     change(content)
     (folder / name).write_text(json.dumps(content))
     return folder
@@ -62,6 +64,20 @@ def test_a_file_that_is_no_profile_is_refused_with_the_cure(content, words, tmp_
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(SacvitError, match=rf"x\.json {words}.*sacvit-profile --engine"):
         read_profile(tmp_path / "x.json")
+
+
+def test_a_flipped_digit_is_refused(powered, tuned):
+    for folder, name, read in ((powered, "profile.json", read_profile), (tuned, "tune.json", read_tune)):
+        text = (folder / name).read_text()
+        place = next(match.start() for match in re.finditer(r"[1-7]", text) if match.start() > len(text) // 2)
+        (folder / name).write_text(text[:place] + "8" + text[place + 1 :])
+        with pytest.raises(SacvitError, match=rf"{name} (was changed after|is damaged)"):
+            read(folder)
+
+
+def test_a_result_without_a_checksum_is_read_with_a_warning(powered, caplog):
+    assert read_profile(changed(powered, "profile.json", lambda content: None))
+    assert "profile.json has no checksum" in caplog.text
 
 
 def test_a_file_that_is_missing_or_too_large_is_refused(tmp_path, monkeypatch):

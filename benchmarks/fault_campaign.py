@@ -7,7 +7,7 @@ Each input is read by our own reader in a worker process with a limit on time an
 hang, too much memory, a file outside of the working folder, code of the input that is run, an escape code that reaches the
 terminal, and a damaged file that is taken with another meaning although a checksum covers it. After each kill the output
 folder must be the old or the new whole, and the same command must succeed and clean up. Bad inputs are kept with their seed.
-`--triton` also runs benchmarks/fuzz_serving.py against a real server. The exit code is 1 when anything is wrong.
+The exit code is 1 when anything is wrong. A real server over HTTP and gRPC is the matter of benchmarks/fuzz_serving.py.
 """
 
 from __future__ import annotations

@@ -202,8 +202,10 @@ KINDS = (
     Kind(
         "profile.json and its samples", make_profile, ("out/profile.json", "out/*.npz"), read_profile, BYTES, share=0.5
     ),
+    Kind("profile.json alone", make_profile, ("out/profile.json",), read_profile, BYTES, checked=True, share=0.5),
     Kind("profile.json, other values", make_profile, ("out/profile.json",), read_profile, (changed_json,), share=0.5),
     Kind("tune.json and its thumbnails", copy_thumbnails, ("out/tune.json", "out/*.npz"), read_tune, BYTES, share=0.5),
+    Kind("tune.json alone", copy_thumbnails, ("out/tune.json",), read_tune, BYTES, checked=True, share=0.5),
     Kind("tune.json, other values", copy_thumbnails, ("out/tune.json",), read_tune, (changed_json,), share=0.5),
     Kind("log of tegrastats", make_logs, ("*.log",), read_logs, (damaged_text, damaged_bytes)),
     Kind(

@@ -7,7 +7,7 @@
 `add_options(parser, Recipe)` adds `--epochs`, and `read_options(Recipe, parser.parse_args())` makes the Recipe. Only fields
 with `help` become options. Further entries of the metadata: `flag` (another spelling than the field's name), `aliases`,
 `metavar`, `choices`, `group` (a title in --help), `exclusive` (options of one name exclude each other), `parse` (from text to
-value), `nargs`, `const`. Bounds of numbers: runtime/bounds.py.
+value), `nargs`, `const`. `help` and `choices` may be functions, where a table decides. Bounds of numbers: runtime/bounds.py.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def _default_of(entry: Field[Any]) -> Any:
 
 
 def _settings(entry: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
-    meta = entry.metadata
+    meta = {
+        key: value() if key in ("help", "choices") and callable(value) else value
+        for key, value in entry.metadata.items()
+    }
     text = meta["help"].replace("%", "%%")  # argparse formats it
     settings: dict[str, Any] = {"dest": entry.name, "help": text}
     if default is MISSING:

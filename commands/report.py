@@ -45,7 +45,7 @@ def report(options: argparse.Namespace) -> int:
     from ..profiles.results.result_files import kind_of
 
     if options.text:
-        require_effect(build_parser(), options, "--text", ("paths",))
+        require_effect(build_parser(), options, "--text", ("paths", "json"))
     kinds = [kind_of(path) for path in options.paths]
     if len(set(kinds)) > 1 or (len(kinds) > 1 and kinds[0] == "log") or (len(kinds) > 2 and kinds[0] == "profile"):
         found = ", ".join(f"{path} ({kind})" for path, kind in zip(options.paths, kinds, strict=True))

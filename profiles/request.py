@@ -114,7 +114,11 @@ class ProfileRequest(Bounded, EngineOptions, EngineFiles):
     )
     power: str = field(
         default=AUTO,
-        metadata={"help": f"Read power from this source. {choices_help()}.", "choices": choices(), "group": HOW},
+        metadata={
+            "help": lambda: f"Read power from this source. {choices_help()}.",
+            "choices": choices,
+            "group": HOW,
+        },
     )
     scenario: Literal["single-stream", "offline"] | None = field(  # of SCENARIOS
         default=None,

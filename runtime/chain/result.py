@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,40 @@ class Choice:
         return f"{self.label!r} {100 * self.probability:.1f} %"
 
 
+class Ranking(NamedTuple):
+    """What ranks the classes when somebody asks: most callers read the answer alone, and a pass should not pay for more."""
+
+    logits: Logits  # (C,) of the stage that answered
+    temperature: float
+    labels: Sequence[str] | None
+    most: int  # classes that were asked for
+
+    def choices(self, count: int, first: float) -> list[Choice]:
+        """The `count` most probable classes; equal ones by their index, as argmax takes them.
+
+        first: the answer's probability, from which an engine's own may differ in its last digits.
+        """
+        logits = self.logits
+        least = np.partition(logits, -count)[-count] if count < len(logits) else -np.inf
+        order = np.flatnonzero(logits >= least)
+        order = order[np.argsort(-logits[order], kind="stable")][:count]
+        powers = np.exp((logits - logits[order[0]]).astype(np.float64) / self.temperature)
+        shares = powers[order] / powers.sum()
+        shares[0] = first
+        return [
+            Choice(index, self.labels[index] if self.labels else str(index), share)
+            for index, share in zip(order.tolist(), shares.tolist(), strict=True)
+        ]
+
+
 @dataclass(frozen=True, repr=False)
 class Result:
     """The chain's answer for one image.
 
     degraded: EE answered without being sure, because SAC would have missed a deadline. agreed: of an exit that SAC answered
     too, for the record: whether it gave the same class. ee_ms and sac_ms are the wall time of the passes that the image took
-    part in, shared by its whole batch; sac_ms is None for an image that exited. ranked: the most probable classes, in results
-    of `pipeline(images)`; see `top`. logits: (C,) of the stage that answered, in results of `pipeline(images, logits=True)`.
+    part in, shared by its whole batch; sac_ms is None for an image that exited. ranking: what `top` ranks, in results of
+    `pipeline(images)`. logits: (C,) of the stage that answered, in results of `pipeline(images, logits=True)`.
     """
 
     index: int  # of the class
@@ -47,7 +73,7 @@ class Result:
     sac_ms: float | None
     degraded: bool = False
     agreed: bool | None = None
-    ranked: tuple[Choice, ...] = field(default=(), compare=False)
+    ranking: Ranking | None = field(default=None, compare=False)
     logits: Logits | None = field(default=None, compare=False)
 
     @property
@@ -59,12 +85,13 @@ class Result:
 
         Raises UsageError for more classes than the pipeline was asked to rank.
         """
-        if count < 1 or (count > len(self.ranked) and not 0 < len(self.ranked) < RANKED):
+        most = 0 if self.ranking is None else min(self.ranking.most, len(self.ranking.logits))
+        if self.ranking is None or count < 1 or (count > most >= RANKED):
             raise UsageError(
-                f"top({count}): this result ranks {len(self.ranked)} classes. pipeline(image, top={max(count, 1)}) ranks as"
-                f" many, or all that the model has"
+                f"top({count}): this result ranks {most} classes. pipeline(image, top={max(count, 1)}) ranks as many, or all"
+                f" that the model has"
             )
-        return list(self.ranked[:count])
+        return self.ranking.choices(min(count, most), self.probability)
 
     def __repr__(self) -> str:
         shares = f"{self.label!r} {100 * self.probability:.1f} %"
@@ -78,20 +105,9 @@ class Result:
 def rank(
     result: Result, logits: Logits, temperature: float, labels: Sequence[str] | None, count: int, keep: bool
 ) -> Result:
-    """The result with its `count` most probable classes, and with a copy of its logits (C,) where they are to be kept.
+    """The result with what ranks its `count` most probable classes, and with its logits (C,) where they are to be kept.
 
-    temperature: what these logits are divided by before the softmax.
+    temperature: what these logits are divided by before the softmax. The logits are copied: the next pass overwrites them.
     """
-    least = np.partition(logits, -count)[-count] if count < len(logits) else -np.inf
-    order = np.flatnonzero(logits >= least)
-    order = order[np.argsort(-logits[order], kind="stable")][
-        :count
-    ]  # equal ones: the lower index first, as argmax takes it
-    powers = np.exp((logits - logits[order[0]]).astype(np.float64) / temperature)
-    shares = powers[order] / powers.sum()
-    shares[0] = result.probability  # an engine's own confidence may differ from this one in its last digits
-    ranked = tuple(
-        Choice(index, labels[index] if labels else str(index), share)
-        for index, share in zip(order.tolist(), shares.tolist(), strict=True)
-    )
-    return replace(result, ranked=ranked, logits=logits.copy() if keep else None)
+    own = logits.copy()
+    return replace(result, ranking=Ranking(own, temperature, labels, count), logits=own if keep else None)

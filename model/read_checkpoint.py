@@ -27,6 +27,7 @@ from .pickled_values import StandIns
 from .write_checkpoint import SAFETENSORS_ENTRY, content_sha256
 
 PIECE_BYTES = 1 << 20
+DOS_DIRECTORY = 0x10  # in a member's attributes
 DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OverflowError, NotImplementedError, EOFError)
 COPY_AGAIN = "Copy or download the file again"
 
@@ -107,6 +108,8 @@ def require_whole_archive(path: Path) -> None:
             for member in members:
                 name = printable(member.filename.encode("utf-8", "replace"))
                 try:
+                    if member.external_attr & DOS_DIRECTORY and not member.is_dir():
+                        raise zipfile.BadZipFile("it is called a folder, of which torch would read nothing")
                     with archive.open(member) as file:
                         while file.read(PIECE_BYTES):
                             pass

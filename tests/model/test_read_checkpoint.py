@@ -243,6 +243,15 @@ def test_a_flipped_bit_of_a_weight_is_refused_by_the_member_it_is_in(
     assert "a.pth is damaged in its member archive/data/" in message and "Copy or download" in message
 
 
+def test_a_weight_that_one_bit_calls_a_folder_is_refused(content: Content, tmp_path: Path, refusal: Any) -> None:
+    """No checksum covers the archive's directory, and torch reads nothing of a folder: the weight would be noise."""
+    whole = bytearray(whole_file(content))
+    entry = whole.rfind(b"PK\x01\x02", 0, whole.rfind(b"/data/5PK"))
+    whole[entry + 38] ^= 0x10  # of the external attributes
+    (tmp_path / "a.pth").write_bytes(whole)
+    assert "is damaged in its member archive/data/5: it is called a folder" in refusal(tmp_path / "a.pth")
+
+
 def test_no_flipped_bit_changes_a_weight(content: Content, tmp_path: Path, same_weights: Any) -> None:
     whole, chance, path = whole_file(content), random.Random(2), tmp_path / "a.pth"
     wrong = []

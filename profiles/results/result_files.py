@@ -96,7 +96,7 @@ def _read(path: Path, name: str, wanted: int, shape: type, require: Callable[[An
         )
     checksum = content.pop(CHECKSUM, None)
     if checksum is None:
-        logger.warning("%s has no checksum: whether it was changed cannot be told", file)
+        logger.warning("%s has no checksum: it may have been changed after it was written", file)
     elif checksum != _checksum_of(content):
         raise SacvitError(
             f"{file} was changed after it was written: its checksum does not fit. Write it again: {command}"

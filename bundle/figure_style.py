@@ -20,7 +20,7 @@ DARK = {
     "series-4": "#d3a6ff", "series-5": "#fcc23a", "series-6": "#8b95a3",
 }  # fmt: skip
 SERIES = tuple(colour for role, colour in LIGHT.items() if role.startswith("series-"))
-MARKERS = ("o", "s", "D", "^", "v", "P")  # points that lie on each other are told apart by shape, too
+MARKERS = ("o", "s", "D", "^", "v", "P")  # points that overlap differ in shape too
 
 MATPLOTLIB: dict[str, Any] = {
     "font.family": ["DejaVu Sans", "sans-serif"],  # comes with matplotlib: every machine measures the same widths

@@ -94,7 +94,7 @@ def hints_for(prog: str, message: str, words: Sequence[str], options: Iterable[s
 
 
 def _meant(prog: str, word: str, known: set[str]) -> str:
-    """What to write in the place of a word; empty where nobody knows."""
+    """What to write in place of a word; empty where there is no better one."""
     if word.startswith("--"):
         name = word.partition("=")[0]
         if name in known:

@@ -67,7 +67,7 @@ def measure_stage(cascade: Cascade, stage: Stage, kind: Precision) -> list[Effec
 
 
 def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool, on_strangers: bool = False) -> str:
-    """What a user is told when a variant does not decide as FP32 does.
+    """The message for a variant that does not decide as FP32 does.
 
     on_strangers: whether it was judged on images that are not what the model is for, and so by stricter limits.
     """

@@ -22,8 +22,7 @@ from ...bundle.arrays import UNREADABLE
 from ...bundle.errors import SacvitError
 from ...bundle.files import written_whole
 from ...bundle.records import CHECKSUM
-from ..timing.run_lines import read_line
-from ..timing.store import LINES_NAME, Store
+from ..timing.store import LINES_NAME, Store, read_lines
 from .profile_shape import MOST_RAILS, Profile, require_profile
 from .tune_shape import Tune, require_tune
 
@@ -120,16 +119,9 @@ def read_samples(path: Path) -> Store | None:
         return None
     if file.stat().st_size > MAX_BYTES:
         raise SacvitError(f"{file} has {file.stat().st_size} bytes; the limit is {MAX_BYTES}")
-    lines: list[dict[str, Any]] = []
-    sessions: set[int] = set()
-    for number, text in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            lines.append(read_line(text, sessions))
-        except (ValueError, RecursionError) as reason:
-            raise SacvitError(
-                f"{file}, line {number} is damaged: {reason}. Measure again into another folder"
-            ) from None
-    return Store(folder, lines)
+    # What stands behind the last line's end was cut by a kill.
+    whole, end, _ = file.read_bytes().rpartition(b"\n")
+    return Store(folder, read_lines(whole + end, file, "Measure again into another folder"))
 
 
 def _require_small(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -106,17 +106,25 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     if cut:
         with written_whole(path) as partial:
             partial.write_bytes(whole + b"\n" if whole else b"")
+    cure = f"Remove {path.parent} and measure again, or give another --out"
+    lines = read_lines(whole + b"\n" if whole else b"", path, cure)
+    if lines and lines[0]["kind"] != "header":
+        raise SacvitError(f"{path} does not begin with a header: it is no run of sacvit-profile")
+    return lines
+
+
+def read_lines(content: bytes, file: Path, cure: str) -> list[dict[str, Any]]:
+    """The lines of a run, in which every line has its end. cure: what to do where one is damaged.
+
+    Raises SacvitError for a damaged line, with its number and place.
+    """
     lines: list[dict[str, Any]] = []
     sessions: set[int] = set()
-    for number, text in enumerate(whole.split(b"\n") if whole else [], start=1):
+    for number, text in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             lines.append(read_line(text, sessions))
         except (ValueError, RecursionError) as reason:
-            raise SacvitError(
-                f"{path}, line {number} is damaged: {reason}. Remove {path.parent} and measure again, or give another --out"
-            ) from None
-    if lines and lines[0]["kind"] != "header":
-        raise SacvitError(f"{path} does not begin with a header: it is no run of sacvit-profile")
+            raise SacvitError(f"{file}, line {number} is damaged: {reason}. {cure}") from None
     return lines
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from one_thread import compute_on_one_thread
+from warm_starts import *  # noqa: F403
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_NAMES = ("cfvit-224-7x7", "lfvit-224-m5")
@@ -29,26 +31,7 @@ OWN_CACHE = tempfile.mkdtemp(prefix="sacvit-tests-")
 os.environ["XDG_CACHE_HOME"] = OWN_CACHE
 atexit.register(shutil.rmtree, OWN_CACHE, ignore_errors=True)
 
-# One thread a process: networks this small lose more in handing work out than they gain, and with two processes on two
-# cores the threads spin in each other's way. A third of the suite's time was that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and OpenBLAS, here and in what a test starts
-
-
-def compute_on_one_thread() -> None:
-    """ONNX Runtime takes its number of threads from no environment: sessions in this process get another default."""
-    try:
-        import onnxruntime
-    except ImportError:  # the device's side has tests that need none
-        return
-
-    class SessionOptions(onnxruntime.SessionOptions):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.intra_op_num_threads = 1
-
-    onnxruntime.SessionOptions = SessionOptions
-
-
 compute_on_one_thread()
 
 
@@ -104,6 +87,18 @@ def keep_handlers() -> Iterator[None]:
     ours = logging.getLogger("sacvit")
     ours.handlers, ours.propagate = [], True
     ours.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def page() -> None:
+    """Asked for by a test of a page, where `pages_where_asked` is in use."""
+
+
+@pytest.fixture
+def pages_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of a page take 1 to 3 s: a test that does not ask for `page` runs as where its packages are missing."""
+    if "page" not in request.fixturenames:
+        monkeypatch.setitem(sys.modules, "jinja2", None)
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +39,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_commands_run_one_after_the_other_and_end_with_a_tuned_chain(home: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def test_the_commands_run_one_after_the_other_and_end_with_a_tuned_chain(
+    home: Path, warm_environment: dict[str, str]
+) -> None:
     for command in COMMANDS:
         command += SHORTENED.get(command.split()[0], "")  # noqa: PLW2901
         done = subprocess.run(
-            ["bash", "-c", command], cwd=home, env=environment, capture_output=True, text=True, check=False
+            ["bash", "-c", command], cwd=home, env=warm_environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     manifest = json.loads((home / "build" / "mine" / "sacvit.json").read_text())

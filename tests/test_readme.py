@@ -40,13 +40,13 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def clone(tmp_path_factory, warm_bin):
     """A folder that looks like a clone after `make demo`: what README's commands start from."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("examples", "benchmarks", "tests"):
         (folder / name).symlink_to(ROOT / name)
     done = subprocess.run(
-        [sys.executable, "examples/digits/demo.py", "--out", "demo"],
+        [warm_bin / "python", "examples/digits/demo.py", "--out", "demo", "--shots", "3", "--profile-s", "0.2"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -80,11 +80,12 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_runs(clone, command):
+def test_a_command_of_the_readme_runs(clone, warm_bin, command):
     """In a shell, as it stands there; the environment is what `. .venv/bin/activate` would make of it."""
     command += next((more for start, more in SHORTENED.items() if command.startswith(start)), "")
-    active = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    active = os.environ | {"PATH": os.pathsep.join([str(warm_bin), str(BIN), os.environ["PATH"]])}
     if "sacvit-build" in command or ".plan" in command:
+        active["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # its children want to be those of their starter
         stand_in = str(ROOT / "tests" / "fake_gpu")  # no GPU here
         active["PYTHONPATH"] = os.pathsep.join([stand_in, active.get("PYTHONPATH", "")])
     done = subprocess.run(["bash", "-c", command], cwd=clone, env=active, capture_output=True, text=True, check=False)

@@ -14,7 +14,7 @@ CLIP_SIDE, FPS = 480, 24
 SHOTS, FRAMES_PER_SHOT = 10, 30
 
 
-def write_clip(path: Path, seed: int = 3) -> list[int]:
+def write_clip(path: Path, shots: int = SHOTS, seed: int = 3) -> list[int]:
     """Writes the clip as MP4, and beside it the digit of every frame as .json; returns these digits."""
     material = load_material("test")
     rng = np.random.default_rng(seed)
@@ -22,7 +22,7 @@ def write_clip(path: Path, seed: int = 3) -> list[int]:
     if not writer.isOpened():
         raise SystemExit("this OpenCV cannot write MPEG-4; install opencv-python")
     truth: list[int] = []
-    for shot in tqdm(range(SHOTS), desc="clip", unit="shot", disable=None):
+    for shot in tqdm(range(shots), desc="clip", unit="shot", disable=None):
         digit = shot % 10
         for frame in draw_shot(rng, material, digit):
             writer.write(frame)

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from clip import write_clip
+from clip import SHOTS, write_clip
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE / "model.pth"
@@ -36,11 +36,16 @@ def run(name: str, *arguments: str | Path, stdout: Path | None = None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    out: Path = parser.parse_args().out
+    parser.add_argument(
+        "--shots", type=int, default=SHOTS, help="Make a clip of this many shots; each shows one digit."
+    )
+    parser.add_argument("--profile-s", type=float, default=1.5, help="Profile each variant of the chain for this long.")
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     run("sacvit-export", "--ckpt", CHECKPOINT, "--plain", "--out", out / "build")
-    truth = write_clip(out / "clip.mp4")
+    truth = write_clip(out / "clip.mp4", options.shots)
     run(
         "sacvit-run",
         *("--engine", out / "build" / "ee.onnx", out / "build" / "sac.onnx", "--camera", out / "clip.mp4", "--json"),
@@ -55,7 +60,7 @@ def main() -> None:
     run(
         "sacvit-profile",
         *("--engine", out / "build" / "ee.onnx", out / "build" / "sac.onnx", "--plain", out / "build" / "plain.onnx"),
-        *("--source", out / "clip.mp4", "--duration-s", "1.5", "--out", out / "profile"),
+        *("--source", out / "clip.mp4", "--duration-s", str(options.profile_s), "--out", out / "profile"),
     )
     print(f"done in {time.monotonic() - began:.0f} s. Look at:")
     for name, what in (

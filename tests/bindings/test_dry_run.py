@@ -39,7 +39,7 @@ np.save(folder / "images.npy", read_goldens(folder).images[:12])
 """
 
 
-def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, tmp_path):
+def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, warm_bin, tmp_path):
     fake_gpu.become("10.16")
     for name in ("digits", "tiny"):
         shutil.copytree(ROOT / "tests" / "runtime" / "bundles" / "typed", tmp_path / name)
@@ -54,7 +54,7 @@ def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, tmp_path):
         tmp_path / "gpu.json",
     ]
     command += ["--precision", "int8", "--batch", "1", "4", "--rounds", "2", "--export-times", tmp_path / "times"]
-    for step in ([sys.executable, "-c", PREPARE, tmp_path / "tiny"], command):
+    for step in ([warm_bin / "python", "-c", PREPARE, tmp_path / "tiny"], command):
         done = subprocess.run(step, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "gpu.json").read_text())

@@ -60,7 +60,7 @@ def early_stopping_ms(latencies_ms: Sequence[float]) -> float | None:
     The largest that is left when as many are discarded as chance allows above the percentile.
     """
     discarded = most_discarded(len(latencies_ms))
-    return None if discarded is None else sorted(latencies_ms)[len(latencies_ms) - 1 - discarded]
+    return None if discarded is None else float(sorted(latencies_ms)[len(latencies_ms) - 1 - discarded])
 
 
 def most_discarded(queries: int) -> int | None:

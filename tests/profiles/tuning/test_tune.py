@@ -32,6 +32,8 @@ from sacvit.profiles.tuning.split import fit_half
 from sacvit.profiles.tuning.tune import judge, tune
 from sacvit.runtime.chain.pipeline import Pipeline
 
+pytestmark = pytest.mark.usefixtures("pages_where_asked")
+
 BUNDLES = Path(__file__).parents[2] / "runtime" / "bundles"
 NAMES = ["ant", "bee", "cat", "dog", "emu"]
 EE_MS, SAC_MS = 1.0, 3.0
@@ -307,13 +309,15 @@ def test_json_is_the_result_and_nothing_else_on_stdout(command, tmp_path, capsys
     assert json.loads(capsys.readouterr().out) == {name: value for name, value in stored.items() if name != "checksum"}
 
 
-def test_result_thumbnails_and_page_are_written(command, tmp_path, capsys):
+def test_result_thumbnails_and_page_are_written(page, command, tmp_path, capsys):
     assert main([*command, "--min-top1", "50"]) == 0
     assert {"tune.json", "thumbnails.npz", "tune.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert "top-1 of 50 %" in (tmp_path / "out" / "tune.html").read_text()
 
 
-def test_a_machine_without_the_packages_of_the_page_prints_the_command_for_it(command, tmp_path, monkeypatch, capsys):
+def test_a_machine_without_the_packages_of_the_page_prints_the_command_for_it(
+    page, command, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(command) == 0
     assert f"sacvit-report {tmp_path / 'out'}" in capsys.readouterr().err
@@ -389,7 +393,7 @@ def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, cap
     assert (bundle / "sacvit.json").read_bytes() == before
 
 
-def test_what_others_named_cannot_become_markup_or_steer_the_terminal(bundle, photos, tmp_path, capsys):
+def test_what_others_named_cannot_become_markup_or_steer_the_terminal(page, bundle, photos, tmp_path, capsys):
     evil = tmp_path / "<b>\x1b[31m"
     shutil.copytree(photos, evil)
     command = ["--engine", str(bundle / "ee.onnx"), str(bundle / "sac.onnx"), "--data", str(evil)]
@@ -402,7 +406,7 @@ def test_what_others_named_cannot_become_markup_or_steer_the_terminal(bundle, ph
     assert "<b>\x1b" not in (tmp_path / "out" / "tune.html").read_text()
 
 
-def test_names_that_are_no_text_are_shown(command, photos, tmp_path):
+def test_names_that_are_no_text_are_shown(page, command, photos, tmp_path):
     data = shutil.copytree(photos, tmp_path / "data")
     for path in sorted(data.rglob("*.png")):
         path.rename(os.fsdecode(os.fsencode(str(path.parent)) + b"/\xff" + path.name.encode()))
@@ -493,7 +497,9 @@ def plain_command(plain_bundle, tmp_path, images):
     return ["--engine", *engines, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
 
 
-def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(plain_command, plain_bundle, tmp_path, capsys):
+def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(
+    page, plain_command, plain_bundle, tmp_path, capsys
+):
     assert main([*plain_command, "--plain", str(plain_bundle / "plain.onnx")]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plain ViT  ")]
     plain = json.loads((tmp_path / "out" / "tune.json").read_text())["plain"]
@@ -504,7 +510,7 @@ def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(plain_comm
     assert not re.search(r"plain ViT: [0-9.]+ %", page)  # the point in the figure
 
 
-def test_a_plain_vit_that_was_trained_as_one_is_a_point(plain_command, tiny_checkpoint, tmp_path, capsys):
+def test_a_plain_vit_that_was_trained_as_one_is_a_point(page, plain_command, tiny_checkpoint, tmp_path, capsys):
     from sacvit.export.write_plain import export_plain, plain_of
     from sacvit.model.checkpoint import load_checkpoint
 
@@ -536,7 +542,7 @@ def test_a_plain_vit_of_other_classes_is_told_before_any_work(command, plain_bun
 # What is promised
 
 
-def test_a_point_from_too_few_images_is_stored_and_said_to_be_no_promise(command, bundle, tmp_path, capsys):
+def test_a_point_from_too_few_images_is_stored_and_said_to_be_no_promise(page, command, bundle, tmp_path, capsys):
     assert main([*command, "--point", "balanced"]) == 0
     told, stored = capsys.readouterr(), manifest_of(bundle)["tuned"]["fp32"]["promise"]
     words = "balanced: NOT PROMISED. A loss of at most 0.5 points cannot be promised from"
@@ -598,7 +604,7 @@ def again(tuned_once, photos, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out/tune.json", "out/thumbnails.npz", "out/tune.html", "bundle/sacvit.json"])
-def test_a_file_that_does_not_fit_on_the_disk_is_told_and_the_one_before_it_stays(name, again, tmp_path, capsys):
+def test_a_file_that_does_not_fit_on_the_disk_is_told_and_the_one_before_it_stays(page, name, again, tmp_path, capsys):
     path = tmp_path / "home" / name
     before, real = path.read_bytes(), os.replace
 

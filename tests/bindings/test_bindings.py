@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trt_api import Call, faults
 
 from sacvit.bundle.errors import GuardError
 from sacvit.export.plans.request import BuildRequest
@@ -27,33 +27,6 @@ BUNDLE = HERE.parent / "runtime" / "bundles" / "typed"
 WHEELS = {"10.3": "10.3.0", "10.16": "10.16.1.11", "11.4": "11.4.0.106"}
 VERSIONS = ("8.6", *WHEELS)
 LIBRARIES = ("libnvinfer", "libnvonnxparser", "libnvinfer_plugin")
-
-Call = tuple[str, str, Any, tuple[str, ...]]
-
-
-def faults(calls: set[Call], api: dict[str, Any]) -> list[str]:
-    """What a TensorRT with that API does not have, or calls another way."""
-    found = []
-    for kind, name, count, named in sorted(calls, key=str):
-        if kind in api["enums"]:
-            if name not in api["enums"][kind]:
-                found.append(f"{kind} has no member {name}")
-            continue
-        attributes = api["classes"].get(kind, {})
-        if name not in attributes:
-            found.append(f"{kind} has no {name}")
-        elif count is None or not attributes[name] or name == "__init__":
-            continue
-        elif attributes[name] == "property":
-            found.append(f"{kind}.{name} is a property and is called")
-        else:
-            inside = re.sub(r"\[[^\]]*\]|<[^>]*>", "", attributes[name].partition("(")[2].rpartition(")")[0])
-            parameters = [part.strip() for part in inside.split(",")][1:]  # without self
-            needed = [part for part in parameters if "=" not in part]
-            known = {part.partition(":")[0].strip() for part in parameters}
-            if not len(needed) <= count + len(named) <= len(parameters) or not set(named) <= known:
-                found.append(f"{kind}.{name} takes {attributes[name]}, called with {count} arguments and {named}")
-    return found
 
 
 @pytest.fixture(scope="session")

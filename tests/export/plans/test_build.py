@@ -61,7 +61,7 @@ def sidecar_of(folder: Path, stage: str = "ee") -> dict[str, Any]:
 
 def header_of(folder: Path) -> dict[str, Any]:
     """What the stand-in for TensorRT was told, which it writes in front of its plan."""
-    return dict(json.loads((folder / "ee.plan").read_bytes().split(b"\n", 2)[1]))
+    return dict(json.loads((folder / "ee.plan").read_bytes()[28:].partition(b"\n")[0]))
 
 
 # What is built

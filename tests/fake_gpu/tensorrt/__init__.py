@@ -2,11 +2,15 @@
 
 It has the shape of one version, by the environment's FAKE_TENSORRT (8.6, 10.3, 10.16 or 11.4) or by `become`: what that
 version's bindings lack (api/*.json) is absent here. Everything that is called or read is noted in CALLS, which the contract
-tests hold against the real bindings. A plan is a header and an ONNX file. FAULTS plants what real versions do wrong.
+tests hold against the real bindings. A plan is a header and an ONNX file. FAULTS plants what real versions do wrong. What it
+takes for true of TensorRT stands in ../gpu_beliefs.py, by name.
+
+More than 250 lines: one module of TensorRT, whose classes know each other.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -16,12 +20,13 @@ from typing import Any
 
 import numpy as np
 from cuda.bindings import runtime as fake_cuda
+from gpu_beliefs import enacts, forbid
 
 API = Path(__file__).with_name("api")
 KINDS = {"tensor(uint8)": "UINT8", "tensor(int32)": "INT32", "tensor(float)": "FLOAT"}
 NUMPY = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
 SCRATCH_BYTES = 4096  # an image of a batch
-MAGIC = b"fake plan\n"
+TAG = b"ftrt"
 
 # class, name, arguments without self (None: no call), names of keyword arguments
 Call = tuple[str, str, "int | None", tuple[str, ...]]
@@ -34,6 +39,7 @@ def has_fault(name: str, stage: str = "") -> bool:
     return name in FAULTS or f"{name}:{stage}" in FAULTS
 
 
+@enacts("API of a version")
 class Noted:
     """An object of TensorRT: only what this version's class has can be read, called or set, and is noted."""
 
@@ -63,6 +69,9 @@ class Noted:
             CALLS.add((kind, name, None, ()))
         object.__setattr__(self, name, value)
 
+    def __dir__(self) -> list[str]:
+        return list(VERSION["classes"].get(type(self)._api(), ()))
+
     @classmethod
     def _api(cls) -> str:
         """The name of the TensorRT class that this is, or that a subclass of the project's derives from."""
@@ -79,7 +88,11 @@ class Members(type):
         CALLS.add((cls.__name__, name, None, ()))
         return member(cls.__name__, name)
 
+    def __dir__(cls) -> list[str]:
+        return list(VERSION["enums"].get(cls.__name__, ()))
 
+
+@enacts("enum members")
 class Member:
     """As pybind11 has them: a name, and a number for who asks with int(); it equals no number and cannot be shifted by."""
 
@@ -90,6 +103,7 @@ class Member:
         return self._number
 
 
+@enacts("dims")
 class Dims:
     """A shape: can be gone through and equals a tuple, but has no hash and equals no other Dims."""
 
@@ -127,6 +141,7 @@ class Severity(IntEnum):
     VERBOSE = 4
 
 
+@enacts("logger")
 class ILogger:
     Severity = Severity
 
@@ -147,10 +162,12 @@ class IProfiler:
         CALLS.add(("IProfiler", "__init__", 0, ()))
 
 
+@enacts("host memory")
 class IHostMemory(bytes):
-    pass
+    nbytes = property(len)
 
 
+@enacts("open sides")
 class Tensor(Noted):
     def __init__(self, name: str, shape: tuple[int, ...] = (), dtype: str = "FLOAT") -> None:
         self._name, self._shape, self._dtype, self._fixed = name, shape, dtype, None
@@ -176,6 +193,7 @@ class Tensor(Noted):
         return member("DataType", self._dtype)
 
 
+@enacts("layer names", "layer inputs", "layer types", "network edits")
 class Layer(Noted):
     """A node of the ONNX graph, or one that was added to it: editing edits the graph."""
 
@@ -217,6 +235,7 @@ class Layer(Noted):
 
 
 class Network(Noted):
+    @enacts("explicit batch", "strong typing")
     def __init__(self, flags: int) -> None:
         names = VERSION["enums"]["NetworkDefinitionCreationFlag"]
         chosen = {name for name in names if flags & 1 << int(member("NetworkDefinitionCreationFlag", name))}
@@ -320,6 +339,7 @@ class Profile(Noted):
         self._shapes[input] = [tuple(min), tuple(opt), tuple(max)]
 
 
+@enacts("timing cache")
 class TimingCache(Noted):
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -333,6 +353,7 @@ class TimingCache(Noted):
 
 
 class Config(Noted):
+    @enacts("builder defaults")
     def __init__(self) -> None:
         self._flags: set[str] = {"TF32"}
         self._profiles: list[Profile] = []
@@ -354,8 +375,14 @@ class Config(Noted):
     def clear_flag(self, flag: Any) -> None:
         self._flags.discard(flag.name)
 
+    def get_flag(self, flag: Any) -> bool:
+        return flag.name in self._flags
+
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
         self._workspace = pool_size
+
+    def get_memory_pool_limit(self, pool: Any) -> int:
+        return self._workspace or fake_cuda.DEVICE.total_bytes
 
     def add_optimization_profile(self, profile: Profile) -> int:
         self._profiles.append(profile)
@@ -390,6 +417,7 @@ class Builder(Noted):
     def create_optimization_profile(self) -> Profile:
         return Profile()
 
+    @enacts("strong typing", "profiles are needed", "progress", "all graphs", "foreign plans")
     def build_serialized_network(self, network: Network, config: Config) -> IHostMemory | None:
         def refuse(reason: str) -> None:
             self._logger.log(Severity.ERROR, reason)
@@ -400,8 +428,7 @@ class Builder(Noted):
             return refuse(f"Error Code 3: {sorted(reduced)} cannot be set in a strongly typed network")
         if any(-1 in tensor._shape for tensor in network._inputs) and not config._profiles:
             return refuse("Error Code 4: network has dynamic inputs, but no optimization profile has been defined")
-        if not config._workspace:
-            return refuse("no workspace")
+        forbid(not config._workspace, "workspace")
         if has_fault("build", stage) or has_fault("build strong" if network._strong else "build weak", stage):
             return refuse("Error Code 10: Could not find any implementation for node {ForeignNode[blocks.0]}")
         if has_fault("die", stage):
@@ -411,9 +438,10 @@ class Builder(Noted):
         if config.progress_monitor is not None if "progress_monitor" in VERSION["classes"]["IBuilderConfig"] else False:
             monitor = config.progress_monitor
             monitor.phase_start("Building Engine", None, 2)
-            for step in range(2):
-                monitor.step_complete("Building Engine", step)
+            goes_on = all(monitor.step_complete("Building Engine", step) for step in range(2))
             monitor.phase_finish("Building Engine")
+            if not goes_on:
+                return refuse("Error Code 10: the build was stopped by its progress monitor")
         self._logger.log(Severity.WARNING, "a warning of the stand-in")
         content = network._written()
         header = {
@@ -427,7 +455,12 @@ class Builder(Noted):
             "profiles": [profile._shapes for profile in config._profiles],
             "reduced": bool(reduced) or (b"\x10" in content and is_half(content)),
         }
-        return IHostMemory(MAGIC + json.dumps(header).encode() + b"\n" + content)
+        return IHostMemory(head_of(VERSION["version"]) + json.dumps(header).encode() + b"\n" + content)
+
+
+def head_of(version: str) -> bytes:
+    """The first 28 bytes of a plan: tag, format 0, and the version from byte 24 on."""
+    return TAG + bytes(20) + bytes([*map(int, version.split(".")), 0, 0][:4])
 
 
 def is_half(content: bytes) -> bool:
@@ -452,6 +485,7 @@ class OnnxParser(Noted):
     def get_error(self, index: int) -> ParserError:
         return ParserError(self._errors[index])
 
+    @enacts("explicit batch", "parser errors", "layer names")
     def parse(self, model: bytes, path: str | None = None) -> bool:
         if not self._network._explicit:
             self._errors.append("the network must be created with the explicit batch flag")
@@ -484,18 +518,18 @@ class Runtime(Noted):
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
 
+    @enacts("foreign plans", "logger")
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
-        if not serialized_engine.startswith(MAGIC):
-            self._logger.log(Severity.ERROR, "Error Code 1: Serialization (magicTag mismatch)")
+        head = head_of(VERSION["version"])
+        if serialized_engine[: len(head)] != head:
+            what = "version" if serialized_engine.startswith(TAG) else "magicTag"
+            self._logger.log(Severity.ERROR, f"Error Code 1: Serialization ({what} mismatch)")
             return None
-        header, _, content = serialized_engine[len(MAGIC) :].partition(b"\n")
-        engine = Engine(json.loads(header), content, self._logger)
-        if engine._header["version"] != VERSION["version"]:
-            self._logger.log(Severity.ERROR, "Error Code 1: Serialization (version mismatch)")
-            return None
-        return engine
+        header, _, content = serialized_engine[len(head) :].partition(b"\n")
+        return Engine(json.loads(header), content, self._logger)
 
 
+@enacts("boundary", "open engines", "one profile at least")
 class Engine(Noted):
     def __init__(self, header: dict[str, Any], content: bytes, logger: ILogger) -> None:
         self._header, self._session, self._logger = header, open_session(content), logger
@@ -511,9 +545,16 @@ class Engine(Noted):
     device_memory_size = property(lambda self: self._memory())
     device_memory_size_v2 = property(lambda self: self._memory())
 
+    @enacts("scratch size")
     def _memory(self) -> int:
-        largest = max(shape["image"][2][0] for shape in self._header["profiles"]) if self._header["profiles"] else 1
-        return SCRATCH_BYTES * (2 if self._header["stage"] == "SAC" else 1) * largest
+        return max(self._memory_of(profile) for profile in self._header["profiles"] or [{}])
+
+    def _memory_of(self, profile: dict[str, Any]) -> int:
+        images = profile["image"][2][0] if profile else 1
+        return SCRATCH_BYTES * (2 if self._header["stage"] == "SAC" else 1) * images
+
+    def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+        return self._memory_of((self._header["profiles"] or [{}])[profile_index])
 
     def get_tensor_name(self, index: int) -> str:
         return list(self._values)[index]
@@ -553,6 +594,7 @@ class Inspector(Noted):
     def _api(cls) -> str:
         return "EngineInspector"
 
+    @enacts("inspector", "unfused attention")
     def get_engine_information(self, format: Any) -> str:
         header = self._engine._header
         is_fused = header["reduced"] and not header["edits"]
@@ -561,6 +603,7 @@ class Inspector(Noted):
         )
 
 
+@enacts("shared profiles")
 class Context(Noted):
     def __init__(self, engine: Engine, own_memory: bool) -> None:
         self._engine, self._own_memory = engine, own_memory
@@ -593,51 +636,62 @@ class Context(Noted):
         self._set_scratch(address, self._engine._memory())
 
     def set_device_memory(self, memory: int, size: int) -> None:
-        assert size >= self._engine._memory(), "too little scratch memory"
+        forbid(size < self._engine._memory(), "scratch block")
         self._set_scratch(memory, self._engine._memory())
 
     def _set_scratch(self, address: int, size: int) -> None:
         self._thaw()
-        assert address % 256 == 0 and fake_cuda.DEVICE.kind_of((address, size)) == "device", "bad scratch memory"
+        is_block = address % 256 == 0 and fake_cuda.DEVICE.kind_of((address, size)) == "device"
+        forbid(not is_block, "scratch block")
         self._scratch = address, size
 
+    @property
+    def active_optimization_profile(self) -> int:
+        return self._profile or 0
+
+    @enacts("profile switch")
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         self._thaw()
-        if profile_index >= len(self._engine._header["profiles"]) or stream_handle not in fake_cuda.DEVICE.streams:
+        fake_cuda.DEVICE.stream(stream_handle)
+        if profile_index >= max(1, len(self._engine._header["profiles"])):
             raise RuntimeError("Error in set optimization profile async.")
         self._profile = profile_index
         return True
 
+    @enacts("shapes of a profile")
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._thaw()
         allowed = self._engine._header["profiles"][self._profile][name]
         self._shapes[name] = tuple(shape)
         return all(low <= side <= high for low, side, high in zip(allowed[0], shape, allowed[2], strict=True))
 
+    @enacts("tensor names")
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._thaw()
-        self._addresses[name] = memory
+        if name in self._engine._values:
+            self._addresses[name] = memory
         return name in self._engine._values
 
     def _thaw(self) -> None:
-        assert not self._frozen, "a context was changed after a CUDA graph had captured it"
+        forbid(self._frozen, "frozen contexts")
 
+    @enacts("answers", "complete bindings", "profiler", "scratch of the caller", "last error")
     def execute_async_v3(self, stream_handle: int) -> bool:
         engine, header = self._engine, self._engine._header
-        assert stream_handle, "the default stream makes TensorRT wait for everything"
-        assert self._own_memory or self._scratch, "no scratch memory"
-        assert self._profile is not None, "no profile was chosen"
+        forbid(not stream_handle, "default stream in TensorRT")
+        forbid(self._profile is None, "first profile")
         device = fake_cuda.DEVICE
-        if device.last_error:
+        if not self._own_memory and self._scratch is None:
+            self._log("Error Code 3: the context has no device memory")
+            return False
+        if device.last_error != fake_cuda.OK:
             self._log("Error Code 1: Cuda Runtime (operation failed due to a previous error during capture)")
             return False
         if device.is_capturing(stream_handle):
             if has_fault("capture", header["stage"]):
                 self._log("Error Code 1: CUDA graph capture is not allowed here")
                 return False
-            if not self._warm:
-                self._log("Error Code 1: the first pass initialises kernels, which cannot be captured")
-                return False
+            forbid(not self._warm, "first pass")
             self._frozen = True
         self._warm = True
         shapes = {name: self._shapes.get(name, tuple(header["fixed"][name])) for name in engine._inputs}
@@ -737,5 +791,12 @@ def become(version: str, *faults: str) -> None:
             here[name] = Members(name, (), {})
 
 
+def keep_notes(path: str) -> None:
+    """Writes what this process called and read, when it ends: for the contract of a test that starts another process."""
+    Path(path).write_text(json.dumps(sorted(CALLS, key=str)))
+
+
+if "FAKE_TENSORRT_NOTES" in os.environ:
+    atexit.register(keep_notes, os.environ["FAKE_TENSORRT_NOTES"])
 _planted = tuple(FAULTS)
 become(os.environ.get("FAKE_TENSORRT", "10.3"), *_planted)

@@ -3,6 +3,9 @@
 It is stricter than a GPU where code forgets something. Streams are lazy: work runs when the stream is waited for, so that a
 missing wait reads stale data. Every address must lie in living memory of the right kind. Work of two streams that is pending
 at once must not share scratch memory, nor write what the other touches. `DEVICE` counts calls, bytes and allocations.
+What it takes for true of CUDA stands in ../../gpu_beliefs.py, by name.
+
+More than 250 lines: one module of CUDA, with one pretended device.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from gpu_beliefs import enacts, forbid
+
 Span = tuple[int, int]  # address, bytes
 
 
@@ -27,6 +32,7 @@ class cudaError_t(IntEnum):
     cudaErrorMemoryAllocation = 2
     cudaErrorInsufficientDriver = 35
     cudaErrorNoDevice = 100
+    cudaErrorNotReady = 600
     cudaErrorIllegalAddress = 700
     cudaErrorStreamCaptureUnsupported = 900
     cudaErrorStreamCaptureInvalidated = 901
@@ -60,15 +66,17 @@ class Work:
     reads: tuple[Span, ...] = ()
     writes: tuple[Span, ...] = ()
     scratch: Span | None = None
+    is_copy: bool = False  # may touch pinned memory on any GPU
 
 
+@enacts("asynchronous work", "order in a stream", "independent streams")
 @dataclass
 class Stream:
     handle: int
-    pending: list[Work] = field(default_factory=list)
+    pending: list[tuple[int, Work]] = field(default_factory=list)  # by number, in order
+    enqueued: int = 0
     capturing: list[Work] | None = None
     invalid: bool = False
-    idle_reads: int = 0
 
 
 class Handle(int):
@@ -81,6 +89,7 @@ class Device:
     def __init__(self) -> None:
         self.blocks: dict[int, tuple[Any, int, str]] = {}  # address -> (memory, bytes, "device" or "pinned")
         self.former: list[Any] = []
+        self.numbers = itertools.count(1000)  # of handles, none twice: a late destroy must not hit a new stream
         self.reset(**json.loads(os.environ.get("FAKE_CUDA", "{}")))
 
     def reset(
@@ -104,24 +113,30 @@ class Device:
         self.blocks = {}
         self.streams: dict[int, Stream] = {}
         self.graphs: dict[int, list[Work]] = {}
-        self.numbers = itertools.count(1000)
+        self.events: dict[int, tuple[Stream, int]] = {}  # the stream, and how much work it had been given
+        self.first = next(self.numbers)
         self.lost = False
-        self.last_error = False  # of a call that failed before: who asks for errors next trips over it
+        self.last_error = OK
         self.calls: Counter[str] = Counter()
         self.copied: Counter[str] = Counter()  # bytes, by "pinned to device" and so on
-        self.in_capture: set[int] = set()  # contexts of the fake TensorRT that a graph holds
 
     # Memory
 
+    @enacts("uncleared memory", "256-byte blocks")
     def allocate(self, nbytes: int, kind: str) -> int:
         memory = (ctypes.c_uint8 * (nbytes + 256))()
-        ctypes.memset(memory, 0xCD, nbytes)  # nobody may count on zeros
+        ctypes.memset(memory, 0xCD, nbytes + 256)
         address = -(-ctypes.addressof(memory) // 256) * 256
         self.blocks[address] = memory, nbytes, kind
         return address
 
+    @enacts("integrated memory")
     def used(self) -> int:
         return sum(size for _, size, kind in self.blocks.values() if kind == "device" or self.integrated)
+
+    def is_former(self, handle: Any) -> bool:
+        """Whether a block, stream or graph is of a device before: what is left of it ends without an error."""
+        return 1000 <= int(handle) < self.first or any(handle in blocks for blocks in self.former)
 
     def kind_of(self, span: Span) -> str | None:
         """ "device" or "pinned" where the span lies inside one block."""
@@ -132,16 +147,22 @@ class Device:
 
     # Work
 
-    def enqueue(self, handle: int, work: Work, *, host: bool = False) -> cudaError_t:
-        """Puts work on a stream, or into what it captures. host: work that may touch pinned memory on any GPU."""
-        stream = self.streams.get(handle)
-        if stream is None:
-            return cudaError_t.cudaErrorInvalidValue
-        for span in (*work.reads, *work.writes):
-            kind = self.kind_of(span)
-            if kind is None or (kind == "pinned" and not (host or self.integrated)):
+    def stream(self, handle: Any) -> Stream:
+        forbid(int(handle) not in self.streams, "stream handles")
+        return self.streams[int(handle)]
+
+    @enacts("illegal address", "capture", "spoilt captures")
+    def enqueue(self, handle: Any, work: Work) -> cudaError_t:
+        """Puts work on a stream, or into what it captures."""
+        stream = self.stream(handle)
+        for kind in (self.kind_of(span) for span in (*work.reads, *work.writes)):
+            forbid(work.is_copy and kind is None, "pageable copies")
+            forbid(kind == "pinned" and not (work.is_copy or self.integrated), "pinned memory in kernels")
+            if kind is None:
                 self.lost = True
                 return cudaError_t.cudaErrorIllegalAddress
+        if stream.invalid:
+            return cudaError_t.cudaErrorStreamCaptureInvalidated
         if stream.capturing is not None:
             stream.capturing.append(work)
         else:
@@ -150,32 +171,38 @@ class Device:
 
     def put(self, stream: Stream, work: Work) -> None:
         for other in self.streams.values():
-            if other is stream:
-                continue
-            for theirs in other.pending:
-                if work.scratch and theirs.scratch and overlap(work.scratch, theirs.scratch):
-                    raise AssertionError("two streams work in the same scratch memory at once")
+            for _, theirs in other.pending if other is not stream else ():
+                shares_scratch = work.scratch and theirs.scratch and overlap(work.scratch, theirs.scratch)
+                forbid(bool(shares_scratch), "shared scratch")
                 for written, touched in (
                     (work.writes, theirs.reads + theirs.writes), (theirs.writes, work.reads + work.writes)
                 ):  # fmt: skip
-                    if any(overlap(one, two) for one in written for two in touched):
-                        raise AssertionError("one stream writes what another one uses at once")
-        stream.pending.append(work)
+                    races = any(overlap(one, two) for one in written for two in touched)
+                    forbid(races, "independent streams")
+        stream.enqueued += 1
+        stream.pending.append((stream.enqueued, work))
 
-    def drain(self, stream: Stream) -> cudaError_t:
-        """Runs what is pending. Memory that was freed meanwhile is gone for good, as on a GPU."""
-        while stream.pending:
-            work = stream.pending.pop(0)
-            spans = (*work.reads, *work.writes, *([work.scratch] if work.scratch else []))
-            if any(self.kind_of(span) is None for span in spans):
-                self.lost = True
-                return cudaError_t.cudaErrorIllegalAddress
+    def drain(self, stream: Stream, until: int | None = None) -> None:
+        """Runs what is pending, or what was up to a number."""
+        while stream.pending and (until is None or stream.pending[0][0] <= until):
+            _, work = stream.pending.pop(0)
+            forbid(not self.holds(work), "freed memory")
             work.run()
-        return OK
+
+    def holds(self, work: Work) -> bool:
+        """Whether all memory that the work touches is there."""
+        spans = (*work.reads, *work.writes, *([work.scratch] if work.scratch else []))
+        return all(self.kind_of(span) is not None for span in spans)
 
     def is_capturing(self, handle: int) -> bool:
-        stream = self.streams.get(handle)
-        return stream is not None and stream.capturing is not None
+        return self.stream(handle).capturing is not None
+
+    def spoil_captures(self) -> bool:
+        """Whether one is under way."""
+        capturing = [stream for stream in self.streams.values() if stream.capturing is not None]
+        for stream in capturing:
+            stream.invalid = True
+        return bool(capturing)
 
 
 def overlap(one: Span, two: Span) -> bool:
@@ -185,24 +212,31 @@ def overlap(one: Span, two: Span) -> bool:
 DEVICE = Device()
 
 
+@enacts("error first", "illegal address", "last error")
 def call(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """Counts a call, and fails it after the device was lost."""
+    """Counts a call, keeps its error, and fails it after the device was lost."""
 
     @functools.wraps(function)
     def counted(*arguments: Any) -> tuple[Any, ...]:
         DEVICE.calls[function.__name__] += 1
-        if DEVICE.lost and not function.__name__.startswith("cudaGetErr"):
+        if function.__name__.startswith("cudaGet") and "Error" in function.__name__:
+            return function(*arguments)
+        if DEVICE.lost:
             values = 0 if function.__name__ in NOTHING else 2 if function.__name__ == "cudaMemGetInfo" else 1
-            return cudaError_t.cudaErrorIllegalAddress, *[None] * values
-        return function(*arguments)
+            result: tuple[Any, ...] = (cudaError_t.cudaErrorIllegalAddress, *[None] * values)
+        else:
+            result = function(*arguments)
+        if result[0] != OK:
+            DEVICE.last_error = result[0]
+        return result
 
     return counted
 
 
 NOTHING = {  # calls that return nothing but their error
     "cudaSetDevice", "cudaFree", "cudaFreeHost", "cudaMemcpyAsync", "cudaStreamDestroy", "cudaStreamSynchronize",
-    "cudaEventRecord", "cudaEventSynchronize", "cudaEventDestroy", "cudaStreamBeginCapture", "cudaGraphLaunch",
-    "cudaGraphExecDestroy", "cudaGraphDestroy", "cudaGetLastError",
+    "cudaStreamQuery", "cudaEventRecord", "cudaEventSynchronize", "cudaEventDestroy", "cudaStreamBeginCapture",
+    "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaGraphDestroy",
 }  # fmt: skip
 
 
@@ -217,8 +251,10 @@ class cudaDeviceProp:
 
 
 @call
+@enacts("hidden GPU")
 def cudaGetDeviceCount():
-    return (OK, DEVICE.count) if DEVICE.count else (cudaError_t.cudaErrorNoDevice, None)
+    count = 0 if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1" else DEVICE.count
+    return (OK, count) if count else (cudaError_t.cudaErrorNoDevice, None)
 
 
 @call
@@ -227,12 +263,14 @@ def cudaSetDevice(device):
 
 
 @call
+@enacts("device properties")
 def cudaGetDeviceProperties(device):
     name = DEVICE.name.encode()
     return OK, cudaDeviceProp(name, *DEVICE.compute, DEVICE.multiprocessors, int(DEVICE.integrated), DEVICE.total_bytes)
 
 
 @call
+@enacts("driver version")
 def cudaDriverGetVersion():
     return OK, DEVICE.driver
 
@@ -242,13 +280,11 @@ def cudaMemGetInfo():
     return OK, (DEVICE.memory_bytes or DEVICE.total_bytes) - DEVICE.used(), DEVICE.total_bytes
 
 
+@enacts("memory in a capture", "out of memory")
 def allocate(nbytes, kind):
-    capturing = [stream for stream in DEVICE.streams.values() if stream.capturing is not None]
-    for stream in capturing:
-        stream.invalid = True
-    if capturing:
+    if DEVICE.spoil_captures():
         return cudaError_t.cudaErrorStreamCaptureUnsupported, None
-    if DEVICE.memory_bytes is not None and DEVICE.used() + nbytes > DEVICE.memory_bytes:
+    if DEVICE.used() + nbytes > (DEVICE.memory_bytes or DEVICE.total_bytes):
         return cudaError_t.cudaErrorMemoryAllocation, None
     return OK, DEVICE.allocate(nbytes, kind)
 
@@ -264,21 +300,35 @@ def cudaHostAlloc(size, flags):
 
 
 @call
+@enacts("mapped pinned memory")
 def cudaHostGetDevicePointer(pHost, flags):
     return (OK, pHost) if DEVICE.kind_of((pHost, 1)) == "pinned" else (cudaError_t.cudaErrorInvalidValue, None)
 
 
+def drop(held: dict[int, Any], handle: Any) -> tuple[cudaError_t]:
+    is_known = held.pop(int(handle), None) is not None or DEVICE.is_former(handle)
+    return (OK if is_known else cudaError_t.cudaErrorInvalidValue,)
+
+
+@enacts("freed memory", "memory in a capture")
+def free(address):
+    if DEVICE.spoil_captures():
+        return (cudaError_t.cudaErrorStreamCaptureUnsupported,)
+    return drop(DEVICE.blocks, address)
+
+
 @call
 def cudaFree(devPtr):
-    return (OK if DEVICE.blocks.pop(devPtr, None) else cudaError_t.cudaErrorInvalidValue,)
+    return free(devPtr)
 
 
 @call
 def cudaFreeHost(ptr):
-    return (OK if DEVICE.blocks.pop(ptr, None) else cudaError_t.cudaErrorInvalidValue,)
+    return free(ptr)
 
 
 @call
+@enacts("unified addressing")
 def cudaMemcpyAsync(dst, src, count, kind, stream):
     kinds = DEVICE.kind_of((src, count)), DEVICE.kind_of((dst, count))
 
@@ -286,10 +336,11 @@ def cudaMemcpyAsync(dst, src, count, kind, stream):
         ctypes.memmove(dst, src, count)
         DEVICE.copied[f"{kinds[0]} to {kinds[1]}"] += count
 
-    return (DEVICE.enqueue(int(stream), Work(run, ((src, count),), ((dst, count),)), host=True),)
+    return (DEVICE.enqueue(stream, Work(run, ((src, count),), ((dst, count),), is_copy=True)),)
 
 
 @call
+@enacts("stream handles")
 def cudaStreamCreateWithFlags(flags):
     handle = next(DEVICE.numbers)
     DEVICE.streams[handle] = Stream(handle)
@@ -297,19 +348,37 @@ def cudaStreamCreateWithFlags(flags):
 
 
 @call
+@enacts("destroyed streams")
 def cudaStreamDestroy(stream):
-    return (OK if DEVICE.streams.pop(int(stream), None) else cudaError_t.cudaErrorInvalidValue,)
+    found = DEVICE.streams.get(int(stream))
+    while found and found.pending:
+        _, work = found.pending.pop(0)
+        if DEVICE.holds(work):  # a pipeline that is dropped in the middle frees its buffers too
+            work.run()
+    return drop(DEVICE.streams, stream)
+
+
+@enacts("waiting in a capture")
+def is_spoilt_by_waiting(stream: Stream) -> bool:
+    stream.invalid = stream.capturing is not None
+    return stream.invalid
 
 
 @call
 def cudaStreamSynchronize(stream):
-    found = DEVICE.streams.get(int(stream))
-    if found is None:
-        return (cudaError_t.cudaErrorInvalidValue,)
-    if found.capturing is not None:
-        found.invalid = True
+    found = DEVICE.stream(stream)
+    if is_spoilt_by_waiting(found):
         return (cudaError_t.cudaErrorStreamCaptureUnsupported,)
-    return (DEVICE.drain(found),)
+    DEVICE.drain(found)
+    return (OK,)
+
+
+@call
+def cudaStreamQuery(stream):
+    found = DEVICE.stream(stream)
+    if is_spoilt_by_waiting(found):
+        return (cudaError_t.cudaErrorStreamCaptureUnsupported,)
+    return (cudaError_t.cudaErrorNotReady if found.pending else OK,)
 
 
 @call
@@ -317,18 +386,18 @@ def cudaEventCreateWithFlags(flags):
     return OK, Handle(next(DEVICE.numbers))
 
 
-EVENTS: dict[int, int] = {}
-
-
 @call
+@enacts("events")
 def cudaEventRecord(event, stream):
-    EVENTS[int(event)] = int(stream)
+    found = DEVICE.stream(stream)
+    DEVICE.events[int(event)] = found, found.enqueued
     return (OK,)
 
 
 @call
 def cudaEventSynchronize(event):
-    return (DEVICE.drain(DEVICE.streams[EVENTS[int(event)]]),)
+    DEVICE.drain(*DEVICE.events[int(event)])
+    return (OK,)
 
 
 @call
@@ -338,23 +407,22 @@ def cudaEventElapsedTime(start, end):
 
 @call
 def cudaEventDestroy(event):
-    EVENTS.pop(int(event), None)
+    DEVICE.events.pop(int(event), None)
     return (OK,)
 
 
 @call
 def cudaStreamBeginCapture(stream, mode):
-    DEVICE.streams[int(stream)].capturing = []
+    DEVICE.stream(stream).capturing = []
     return (OK,)
 
 
 @call
 def cudaStreamEndCapture(stream):
-    found = DEVICE.streams[int(stream)]
+    found = DEVICE.stream(stream)
     work, found.capturing = found.capturing, None
     invalid, found.invalid = found.invalid or DEVICE.capture_fails, False
     if invalid or work is None:
-        DEVICE.last_error = True
         return cudaError_t.cudaErrorStreamCaptureInvalidated, None
     handle = next(DEVICE.numbers)
     DEVICE.graphs[handle] = work
@@ -362,6 +430,7 @@ def cudaStreamEndCapture(stream):
 
 
 @call
+@enacts("instantiated graphs")
 def cudaGraphInstantiate(graph, flags):
     handle = next(DEVICE.numbers)
     DEVICE.graphs[handle] = list(DEVICE.graphs[int(graph)])
@@ -370,7 +439,7 @@ def cudaGraphInstantiate(graph, flags):
 
 @call
 def cudaGraphLaunch(graphExec, stream):
-    found = DEVICE.streams[int(stream)]
+    found = DEVICE.stream(stream)
     for work in DEVICE.graphs[int(graphExec)]:
         DEVICE.put(found, work)
     return (OK,)
@@ -378,18 +447,18 @@ def cudaGraphLaunch(graphExec, stream):
 
 @call
 def cudaGraphExecDestroy(graphExec):
-    return (OK if DEVICE.graphs.pop(int(graphExec), None) is not None else cudaError_t.cudaErrorInvalidValue,)
+    return drop(DEVICE.graphs, graphExec)
 
 
 @call
 def cudaGraphDestroy(graph):
-    return (OK if DEVICE.graphs.pop(int(graph), None) is not None else cudaError_t.cudaErrorInvalidValue,)
+    return drop(DEVICE.graphs, graph)
 
 
 @call
 def cudaGetLastError():
-    DEVICE.last_error = False
-    return (OK,)
+    error, DEVICE.last_error = DEVICE.last_error, OK
+    return (error,)
 
 
 @call

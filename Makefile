@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
 CUDA := 12.9 13
+DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profiles)
 
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,11 +49,11 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
-# The device's side alone, without torch and onnx: make runtime-test PYTHON=python3.10
+# The device's side alone, without torch and onnx; what needs them, or a package of [report], is skipped: make runtime-test PYTHON=python3.10
 runtime-test:
 	$(PYTHON) -m venv .venv-runtime
-	.venv-runtime/bin/python -m pip install -q -c constraints.txt ".[cpu]" pytest hypothesis
-	.venv-runtime/bin/python -m pytest tests/runtime tests/bundle
+	.venv-runtime/bin/python -m pip install -q -c constraints.txt ".[cpu]" pytest pytest-xdist hypothesis
+	.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(DEVICE_TESTS)
 	rm -rf .venv-runtime
 
 # On a machine with a GPU and TensorRT: make gpu-test PYTHON=python3.10. That Python has tensorrt, cuda-bindings, numpy, tqdm

@@ -80,6 +80,13 @@ def _enter_world(monkeypatch: pytest.MonkeyPatch) -> World:
     return here
 
 
+@pytest.fixture(scope="session")
+def report_packages() -> None:
+    """A test that writes a page is skipped where [report] is missing, as on a device."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+
+
 # Folders
 
 BUNDLE = Path(__file__).parents[1] / "runtime" / "bundles" / "typed"

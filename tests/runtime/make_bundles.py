@@ -3,7 +3,8 @@
     python tests/runtime/make_bundles.py
 
 `bundle` and `fixed` (batch 4) come from one checkpoint, `stranger` from another, `cousin` from the first with other options.
-`typed` is `bundle` again, with every precision; its goldens are of the images that it was calibrated on.
+`typed` is `bundle` again, with every precision; its goldens are of the images that it was calibrated on. `plain` has a plain
+ViT and other classes; half of its own images exit at its threshold.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 
+from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.write_bundle import export
@@ -24,17 +26,16 @@ from sacvit.model.network import TwoStageViT
 from sacvit.model.write_checkpoint import save_checkpoint
 
 HERE = Path(__file__).parent / "bundles"
-GEOMETRY = {"image_size": 32, "patch_size": 4, "width": 16, "depth": 4, "heads": 2, "hidden": 32, "classes": 5}
+GEOMETRY = {"image_size": 32, "patch_size": 4, "width": 16, "depth": 4, "heads": 2, "hidden": 32}
 
 
-def make_checkpoint(path: Path, seed: int) -> None:
+def make_checkpoint(path: Path, seed: int, labels: tuple[str, ...] = ("ant", "bee", "cat", "dog", "emu")) -> None:
     torch.manual_seed(seed)
-    model = TwoStageViT(preset("demo", **GEOMETRY))
+    model = TwoStageViT(preset("demo", **GEOMETRY, classes=len(labels)))
     with torch.no_grad():
         for parameter in model.parameters():  # wide, so that confidences differ between images
             parameter.add_(torch.randn_like(parameter) * (0.25 if parameter.ndim > 1 else 0.05))
-    labels = ["ant", "bee", "cat", "dog", "emu"]
-    save_checkpoint(path, model, Preprocessing(32), labels=labels, threshold=0.5)
+    save_checkpoint(path, model, Preprocessing(32), labels=list(labels), threshold=0.5)
 
 
 def make_images(path: Path) -> None:
@@ -53,17 +54,25 @@ def export_typed(checkpoint: Path, work: Path) -> None:
     export(checkpoint, HERE / "typed", precision=options)
 
 
+def export_with_plain(checkpoint: Path) -> None:
+    export(checkpoint, HERE / "plain")
+    threshold = float(np.median(read_goldens(HERE / "plain").confidence))
+    export(checkpoint, HERE / "plain", plain=True, threshold=threshold)
+
+
 def main() -> None:
     shutil.rmtree(HERE, ignore_errors=True)
     with tempfile.TemporaryDirectory() as name:
-        first, second = Path(name) / "first.pth", Path(name) / "second.pth"
+        first, second, third = (Path(name) / f"{which}.pth" for which in ("first", "second", "third"))
         make_checkpoint(first, 0)
         make_checkpoint(second, 1)
+        make_checkpoint(third, 2, ("fox", "gnu", "hen", "ibis", "jay", "kite", "lynx"))
         export(first, HERE / "bundle")
         export(first, HERE / "fixed", batch=4)
         export(first, HERE / "cousin", alpha=0.4)
         export(second, HERE / "stranger")
         export_typed(first, Path(name))
+        export_with_plain(third)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def test_a_log_without_rails_says_so(tmp_path, capsys):
     assert "no power: this tegrastats printed no rails" in printed and "hottest: tj 41 C" in printed
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_a_log_whose_lines_lost_their_heads_becomes_a_summary_and_a_page(tmp_path, capsys):
     lines = (LOGS / "agx-orin-jp6-root.txt").read_text().splitlines()
     (tmp_path / "log").write_text("\n".join(line[line.index("CPU [") :] for line in lines))
@@ -72,6 +73,7 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest_block():
     assert sparkline([0.0] * 50 + [1.0] * 50, width=4) == "▁▁██"
 
 
+@pytest.mark.usefixtures("report_packages")
 @pytest.mark.parametrize("path", sorted(LOGS.glob("*.txt")), ids=lambda path: path.stem)
 def test_every_real_log_becomes_a_page(path, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "render", lambda label, *_: f"drawn: {label};")  # figures have tests of their own
@@ -79,6 +81,7 @@ def test_every_real_log_becomes_a_page(path, tmp_path, monkeypatch):
     assert "drawn: Memory" in (tmp_path / "log.html").read_text()
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_a_gap_in_time_parts_the_line(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(tegrastats_log, "lines", lambda caption, drawn, *_: seen.extend(drawn) or "")

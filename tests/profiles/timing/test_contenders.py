@@ -123,7 +123,8 @@ def test_frames_of_a_source_are_preprocessed_and_those_of_a_bundle_are_not(pipel
     picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     given = load_images(str(tmp_path), tmp_path, pipeline.preprocessing)
-    slot, expected = np.zeros((2, 64, 64, 3), np.uint8)
+    side = pipeline.preprocessing.image_size
+    slot, expected = np.zeros((2, side, side, 3), np.uint8)
     given.prepare(0, slot)
     pipeline.preprocessing.apply(picture, expected)
     assert (slot == expected).all() and "1 frames" in given.name and "120 x 90" in given.name

@@ -309,6 +309,7 @@ def test_json_is_the_result_and_nothing_else_on_stdout(command, tmp_path, capsys
     assert json.loads(capsys.readouterr().out) == {name: value for name, value in stored.items() if name != "checksum"}
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_result_thumbnails_and_page_are_written(page, command, tmp_path, capsys):
     assert main([*command, "--min-top1", "50"]) == 0
     assert {"tune.json", "thumbnails.npz", "tune.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
@@ -393,6 +394,7 @@ def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, cap
     assert (bundle / "sacvit.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_what_others_named_cannot_become_markup_or_steer_the_terminal(page, bundle, photos, tmp_path, capsys):
     evil = tmp_path / "<b>\x1b[31m"
     shutil.copytree(photos, evil)
@@ -406,6 +408,7 @@ def test_what_others_named_cannot_become_markup_or_steer_the_terminal(page, bund
     assert "<b>\x1b" not in (tmp_path / "out" / "tune.html").read_text()
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_names_that_are_no_text_are_shown(page, command, photos, tmp_path):
     data = shutil.copytree(photos, tmp_path / "data")
     for path in sorted(data.rglob("*.png")):
@@ -497,6 +500,7 @@ def plain_command(plain_bundle, tmp_path, images):
     return ["--engine", *engines, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(
     page, plain_command, plain_bundle, tmp_path, capsys
 ):
@@ -542,6 +546,7 @@ def test_a_plain_vit_of_other_classes_is_told_before_any_work(command, plain_bun
 # What is promised
 
 
+@pytest.mark.usefixtures("report_packages")
 def test_a_point_from_too_few_images_is_stored_and_said_to_be_no_promise(page, command, bundle, tmp_path, capsys):
     assert main([*command, "--point", "balanced"]) == 0
     told, stored = capsys.readouterr(), manifest_of(bundle)["tuned"]["fp32"]["promise"]
@@ -603,6 +608,7 @@ def again(tuned_once, photos, tmp_path):
     return [*engines, "--data", str(photos), "--out", str(home / "out"), "--exit-rate", "0.9"]
 
 
+@pytest.mark.usefixtures("report_packages")
 @pytest.mark.parametrize("name", ["out/tune.json", "out/thumbnails.npz", "out/tune.html", "bundle/sacvit.json"])
 def test_a_file_that_does_not_fit_on_the_disk_is_told_and_the_one_before_it_stays(page, name, again, tmp_path, capsys):
     path = tmp_path / "home" / name

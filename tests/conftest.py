@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -285,12 +285,19 @@ class FakeGpu:
         open_cuda.cache_clear()
 
     def work_here(self) -> None:
-        """A build's jobs run in this process and time fewer passes: faster, and faults planted here are seen.
+        """A build's jobs run in this process, over 16 goldens, and time fewer passes. Faults planted here are seen.
 
         The children are tested on their own.
         """
         from sacvit.export.plans import build, stages, verify
         from sacvit.export.plans.worker import run_job
+
+        def some_goldens(folder: Path) -> Any:
+            goldens = read_goldens(folder)
+            return replace(goldens, **{name: array[:16] for name, array in vars(goldens).items()})
+
+        read_goldens = verify.read_goldens
+        self._monkeypatch.setattr(verify, "read_goldens", some_goldens)
 
         for module in (build, stages):
             self._monkeypatch.setattr(

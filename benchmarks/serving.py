@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ from sacvit.serving.options import ServeOptions
 from sacvit.serving.repository import write_repository
 
 ROOT = Path(__file__).resolve().parent.parent
-WARM_S = 1.0
 BAD = ({"eta": 7.0}, "eta must be a number in [0, 1]"), ({}, "picture 0 is no picture")
 
 
@@ -212,7 +212,7 @@ def read_images(folder: Path, pipeline: Pipeline, count: int) -> np.ndarray:
     return np.stack([pipeline.preprocessing.apply(cv2.imread(str(path))) for path in files])
 
 
-def main() -> None:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", type=Path, nargs=2, required=True)
     parser.add_argument("--images", type=Path, required=True, help="a folder of pictures, or with images.npy")
@@ -220,11 +220,19 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16, 32])
     parser.add_argument("--instances", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--window-s", type=float, default=6.0, help="of a closed loop and of an open loop's step")
+    parser.add_argument("--warm-s", type=float, default=1.0, help="of a load before the first measurement of a server")
+    parser.add_argument(
+        "--max-batch", type=int, nargs="*", default=[1, 16, 1, 16], help="of the servers to be compared"
+    )
     parser.add_argument("--overload-s", type=float, default=60.0)
     parser.add_argument("--bound-ms", type=float, default=100.0, help="p99 at which batching is compared")
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
     pipeline = Pipeline.load(*options.engine, provider="cpu")
     images = read_images(options.images, pipeline, 1000)
     expected, stored = pipeline(list(images)), pipeline.gate
@@ -240,18 +248,16 @@ def main() -> None:
         "batching": {},
     }
 
-    def serving(**changes: Any) -> ServeOptions:
-        return ServeOptions(**{"python_only": True, "max_queue": options.max_queue, **changes})
-
+    serving = partial(ServeOptions, python_only=True, max_queue=options.max_queue)
     for instances in options.instances:
         with served(pipeline, options.environment, serving(instances=instances)) as server:
-            load.closed(server, 4, WARM_S)  # warm
+            load.closed(server, 4, options.warm_s)  # warm
             for clients in options.clients:
                 row = {"instances": instances, "clients": clients} | load.closed(server, clients, options.window_s)
                 found["closed"].append(row)
                 print(row, flush=True)
     with served(pipeline, options.environment, serving()) as server:
-        load.closed(server, 4, WARM_S)
+        load.closed(server, 4, options.warm_s)
         for eta in (0.0, None, 1.0, 0.0, None, 1.0):
             pipeline.gate = Gate(stored.threshold if eta is None else eta)
             some = Load(images, pipeline(list(images)), eta=eta)
@@ -261,14 +267,14 @@ def main() -> None:
             print(row, flush=True)
     pipeline.gate = stored
     capacity = max(row["answered_per_s"] for row in found["closed"] if row["instances"] == options.instances[0])
-    for max_batch in (1, 16, 1, 16):
+    for max_batch in options.max_batch:
         with served(pipeline, options.environment, serving(max_batch=max_batch)) as server:
-            load.closed(server, 4, WARM_S)
+            load.closed(server, 4, options.warm_s)
             print(f"max batch {max_batch}")
             best = highest_rate(load, server, options.bound_ms, capacity / 4, options.window_s)
             found["batching"].setdefault(str(max_batch), []).append(best)
     with served(pipeline, options.environment, serving()) as server:
-        load.closed(server, 4, WARM_S)
+        load.closed(server, 4, options.warm_s)
         capacity = load.closed(server, 32, options.window_s)["answered_per_s"]
         found["overload"] = {"capacity_per_s": capacity}
         mixed = Load(images, expected, bad_share=0.1)

@@ -70,7 +70,7 @@ def test_a_writer_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
         pass
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(content=st.binary(max_size=200), repeats=st.sampled_from([1, 2, 20_000]))
 def test_the_digest_is_hashlib_s_for_any_content(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, repeats: int

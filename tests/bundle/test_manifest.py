@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle import stage_record
@@ -49,7 +49,6 @@ def refusal(metadata: dict[str, str]) -> str:
     return str(fault.value)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     stage=st.sampled_from(["EE", "SAC", "plain"]),
     labels=st.none() | st.lists(st.text(max_size=8), max_size=4),

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import ConfigError
@@ -16,21 +16,18 @@ from sacvit.bundle.preprocess import CROP_RATIO, IMAGENET_MEAN, IMAGENET_STD, Pr
 
 SIDES = st.integers(1, 4000)
 RATIOS = st.floats(0.01, 1)
-quick = settings(max_examples=80, deadline=None)
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-@quick
 @given(height=SIDES, width=SIDES, ratio=RATIOS)
 def test_the_region_lies_inside_the_picture(height: int, width: int, ratio: float) -> None:
     top, left, rows, columns = Preprocessing(64, crop_ratio=ratio).region(height, width)
     assert 0 <= top < top + rows <= height and 0 <= left < left + columns <= width
 
 
-@quick
 @given(height=SIDES, width=SIDES, ratio=RATIOS)
 def test_the_cropped_region_is_the_centre_square_of_the_ratio_s_side(height: int, width: int, ratio: float) -> None:
     assume((height, width) != (64, 64))  # taken as it is
@@ -39,7 +36,6 @@ def test_the_cropped_region_is_the_centre_square_of_the_ratio_s_side(height: int
     assert rows == columns and max(off_centre) <= 1 and abs(rows - max(1, min(height, width) * ratio)) <= 0.5
 
 
-@quick
 @given(height=SIDES, width=SIDES, ratio=RATIOS)
 def test_the_stretched_region_is_the_whole_picture(height: int, width: int, ratio: float) -> None:
     assert Preprocessing(64, fit="stretch", crop_ratio=ratio).region(height, width) == (0, 0, height, width)
@@ -49,7 +45,6 @@ def test_imagenet_s_rule_keeps_224_of_a_short_side_of_256() -> None:
     assert Preprocessing(224).region(256, 340) == (16, 58, 224, 224)
 
 
-@quick
 @given(
     height=st.integers(1, 150),
     width=st.integers(1, 150),
@@ -64,7 +59,6 @@ def test_any_picture_becomes_the_square_that_the_graphs_take(
     assert view.shape == (size, size, 3) and view.dtype == np.uint8
 
 
-@quick
 @given(height=st.integers(1, 150), width=st.integers(1, 150), size=st.integers(1, 40), seed=st.integers(0, 99))
 def test_a_picture_of_one_colour_keeps_it_exactly(height: int, width: int, size: int, seed: int) -> None:
     bgr = noise(1, 1, seed)
@@ -72,7 +66,6 @@ def test_a_picture_of_one_colour_keeps_it_exactly(height: int, width: int, size:
     np.testing.assert_array_equal(view, np.tile(bgr[..., ::-1], (size, size, 1)))
 
 
-@quick
 @given(height=st.integers(1, 90), width=st.integers(1, 90), size=st.integers(1, 40))
 def test_rgb_pictures_give_the_same_view_as_bgr_ones(height: int, width: int, size: int) -> None:
     rule, picture = Preprocessing(size), noise(height, width)
@@ -147,7 +140,6 @@ def test_the_picture_itself_is_left_as_it_was(bgr: bool) -> None:
     np.testing.assert_array_equal(picture, noise(16, 16))
 
 
-@quick
 @given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.integers(1, 40))
 def test_shrink_ends_between_one_and_two_target_sizes(height: int, width: int, size: int) -> None:
     rows, columns = shrink(np.zeros((height, width, 3), np.uint8), size).shape[:2]
@@ -155,7 +147,6 @@ def test_shrink_ends_between_one_and_two_target_sizes(height: int, width: int, s
     assert min(width, size) <= columns < 2 * size or width < size
 
 
-@quick
 @given(height=st.integers(1, 79), width=st.integers(1, 79))
 def test_shrink_leaves_what_is_below_two_target_sizes(height: int, width: int) -> None:
     picture = noise(height, width)
@@ -199,7 +190,6 @@ def test_a_written_rule_of_wrong_types_is_refused(entries: dict[str, Any], messa
         Preprocessing.from_dict(entries)
 
 
-@quick
 @given(
     image_size=st.integers(1, 2048),
     mean=st.tuples(*[st.floats(0, 1)] * 3),

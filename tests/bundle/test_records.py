@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle import records
@@ -51,7 +51,6 @@ def test_any_content_survives(content: dict[str, Any]) -> None:
     assert decode(encode_record(Example([], 1.0, content))).inner == json.loads(json.dumps(content))
 
 
-@settings(max_examples=300)
 @given(st.integers(0, len(encode_record(EXAMPLE)) - 1), st.integers(0, 7))
 def test_one_flipped_bit_is_refused_or_changes_nothing(place: int, bit: int) -> None:
     content = bytearray(encode_record(EXAMPLE))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
@@ -215,7 +215,6 @@ def test_leaving_every_layer_out_gives_the_fp32_graph(graphs: Models) -> None:
 # Scales
 
 
-@settings(max_examples=200, deadline=None)
 @given(step=st.floats(0, 60_000))
 def test_a_step_is_an_fp16_number_not_below_what_was_wanted(step: float) -> None:
     found = as_step(np.array(step))
@@ -224,7 +223,6 @@ def test_a_step_is_an_fp16_number_not_below_what_was_wanted(step: float) -> None
     assert np.float16(found) == found
 
 
-@settings(max_examples=200, deadline=None)
 @given(step=st.floats(2.0**-14, 60_000))
 def test_a_step_is_the_smallest_such_fp16_number(step: float) -> None:
     found = np.float16(as_step(np.array(step)))

@@ -26,27 +26,27 @@ def histogram(*parts: np.ndarray) -> Histogram:
     return made
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_pieces_have_the_largest_magnitude_of_the_whole(parts: list[np.ndarray]) -> None:
     whole = np.concatenate(parts)
     assert histogram(*parts).range_by("minmax") == histogram(whole).range_by("minmax") == np.abs(whole).max(initial=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_every_value_is_counted_once(parts: list[np.ndarray]) -> None:
     assert histogram(*parts).counts.sum() == sum(part.size for part in parts)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_the_top_is_at_least_the_largest_and_less_than_twice_it(parts: list[np.ndarray]) -> None:
     made = histogram(*parts)
     assert made.largest <= made.top < 2 * made.largest or made.top == made.largest == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_every_bin_holds_the_values_that_lie_in_it(parts: list[np.ndarray]) -> None:
     made = histogram(*parts)
@@ -58,7 +58,7 @@ def test_every_bin_holds_the_values_that_lie_in_it(parts: list[np.ndarray]) -> N
     assert ((surely <= below) & (below <= perhaps)).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_the_percentile_of_pieces_is_within_a_bin_of_the_whole_s(parts: list[np.ndarray]) -> None:
     apart, whole = histogram(*parts), histogram(np.concatenate(parts))
@@ -67,7 +67,7 @@ def test_the_percentile_of_pieces_is_within_a_bin_of_the_whole_s(parts: list[np.
     assert difference <= 1.001 * bin_width
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(part=arrays, doublings=st.integers(1, 12))
 def test_growing_keeps_what_was_counted(part: np.ndarray, doublings: int) -> None:
     made = histogram(part)
@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_what_is_added() -> None:
     assert (made.counts.shape, made.counts.dtype) == ((BINS,), np.int64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_the_sign_does_not_matter(parts: list[np.ndarray]) -> None:
     made, mirrored = histogram(*parts), histogram(*(-part for part in parts))
@@ -97,7 +97,7 @@ def test_the_sign_does_not_matter(parts: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 @given(parts=pieces)
 def test_a_range_is_above_0_and_never_above_the_largest_value(method: Method, parts: list[np.ndarray]) -> None:
     made = histogram(*parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sacvit.calibration.decisions import Comparison, StageAnswers
@@ -31,7 +31,6 @@ def both_confidences(
     return np.float32(mine), np.float32(theirs)
 
 
-@settings(max_examples=120, deadline=None)
 @given(both=both_confidences(st.floats(0, 1, width=32, exclude_max=True), unique=True), threshold=thresholds)
 def test_as_many_images_exit_as_before_where_no_two_confidences_are_equal(
     both: tuple[np.ndarray, np.ndarray], threshold: float
@@ -40,7 +39,6 @@ def test_as_many_images_exit_as_before_where_no_two_confidences_are_equal(
     assert exits(variant, match_exit_rate(confidence, threshold, variant)) == exits(confidence, threshold)
 
 
-@settings(max_examples=120, deadline=None)
 @given(both=both_confidences(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])), threshold=thresholds)
 def test_where_equal_confidences_prevent_it_the_count_is_the_nearest_possible(
     both: tuple[np.ndarray, np.ndarray], threshold: float
@@ -52,13 +50,11 @@ def test_where_equal_confidences_prevent_it_the_count_is_the_nearest_possible(
     assert abs(found - wanted) == min(abs(count - wanted) for count in possible)
 
 
-@settings(max_examples=120, deadline=None)
 @given(both=both_confidences(shares | st.sampled_from([0.0, 1.0])), threshold=thresholds)
 def test_the_threshold_lies_in_0_to_1(both: tuple[np.ndarray, np.ndarray], threshold: float) -> None:
     assert 0 <= match_exit_rate(both[0], threshold, both[1]) <= 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(both=both_confidences(shares), threshold=thresholds)
 def test_fitting_a_second_time_changes_nothing(both: tuple[np.ndarray, np.ndarray], threshold: float) -> None:
     confidence, variant = both
@@ -67,7 +63,6 @@ def test_fitting_a_second_time_changes_nothing(both: tuple[np.ndarray, np.ndarra
     assert match_exit_rate(variant, eta, variant) == eta
 
 
-@settings(max_examples=100, deadline=None)
 @given(confidence=st.lists(shares, min_size=1, max_size=30), threshold=thresholds)
 def test_the_threshold_stays_exactly_where_it_fits_already(confidence: list[float], threshold: float) -> None:
     same = np.float32(confidence)
@@ -126,7 +121,6 @@ def test_logits_of_a_known_temperature_give_back_the_threshold_that_theory_has(t
 # Short numbers
 
 
-@settings(max_examples=200, deadline=None)
 @given(first=shares, second=shares)
 def test_a_rounded_threshold_is_above_one_neighbour_and_not_above_the_other(first: float, second: float) -> None:
     below, above = sorted((first, second))
@@ -134,7 +128,6 @@ def test_a_rounded_threshold_is_above_one_neighbour_and_not_above_the_other(firs
     assert np.float32(below) < np.float32(round_inside(below, above)) <= np.float32(above)
 
 
-@settings(max_examples=100, deadline=None)
 @given(below=st.floats(0, 1, width=32, exclude_max=True))
 def test_a_threshold_fits_between_any_two_neighbours_of_fp32(below: float) -> None:
     above = float(np.nextafter(np.float32(below), np.float32(1)))

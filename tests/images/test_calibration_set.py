@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import ImageError, UsageError
@@ -121,7 +121,6 @@ def test_one_folder_that_is_no_class_among_others_is_refused_with_the_nearest(
         opened(tmp_path, names=NAMES)
 
 
-@settings(max_examples=60, deadline=None)
 @given(total=st.integers(1, 40), count=st.integers(1, 60))
 def test_neighbouring_choices_are_equally_far_apart(
     tmp_path_factory: pytest.TempPathFactory, total: int, count: int

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import ConfigError
 from sacvit.model.config import ATTENTION_DECAY, FIRST_ATTENTION_BLOCK, PRESETS, ModelConfig, preset
 
-quick = settings(max_examples=100, deadline=None)
 SIZES = ("image_size", "patch_size", "width", "depth", "heads", "hidden", "classes")
 
 
@@ -38,26 +37,22 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     )
 
 
-@quick
 @given(config=configs())
 def test_a_config_survives_json(config: ModelConfig) -> None:
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@quick
 @given(config=configs())
 def test_targets_and_non_targets_are_all_blocks(config: ModelConfig) -> None:
     assert config.targets + config.non_targets == config.blocks == config.grid**2
 
 
-@quick
 @given(config=configs())
 def test_targets_are_alpha_of_the_candidates_rounded_up(config: ModelConfig) -> None:
     candidates = (config.window or config.grid) ** 2
     assert 0 <= config.targets - candidates * config.alpha < 1
 
 
-@quick
 @given(config=configs())
 def test_attention_weights_are_the_recursion_written_out(config: ModelConfig) -> None:
     count = config.depth - FIRST_ATTENTION_BLOCK
@@ -130,7 +125,6 @@ def test_a_window_may_have_every_block_as_target() -> None:
     assert ModelConfig(selection="window", window=5, alpha=1).targets == 25
 
 
-@quick
 @given(
     changes=st.fixed_dictionaries(
         {},

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,7 +28,6 @@ from sacvit.model.network import (
 
 AUTHORS_TOLERANCE = 1e-4  # FP32, another order of sums; the authors' batch and single runs differ by 1e-6
 SMALL = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 5, "heads": 2, "hidden": 64, "classes": 7}
-quick = settings(max_examples=100, deadline=None)
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +121,6 @@ def selections(draw: st.DrawFn) -> tuple[ModelConfig, list[list[int]]]:
     return config, draw(st.lists(row, min_size=1, max_size=3))
 
 
-@quick
 @given(selections())
 def test_selection_is_the_design_s_rule_with_ties_to_the_lower_index(
     drawn: tuple[ModelConfig, list[list[int]]],
@@ -132,7 +130,6 @@ def test_selection_is_the_design_s_rule_with_ties_to_the_lower_index(
     assert targets.tolist() == [brute_force_selection(row, config)[0] for row in rows]
 
 
-@quick
 @given(selections())
 def test_others_are_every_block_that_is_no_target_once(drawn: tuple[ModelConfig, list[list[int]]]) -> None:
     config, rows = drawn
@@ -140,7 +137,6 @@ def test_others_are_every_block_that_is_no_target_once(drawn: tuple[ModelConfig,
     assert [sorted(row) for row in others.tolist()] == [sorted(brute_force_selection(row, config)[1]) for row in rows]
 
 
-@quick
 @given(st.lists(st.floats(0, 1, width=32), min_size=16, max_size=16, unique=True))
 def test_targets_come_most_attended_first(row: list[float]) -> None:
     targets, _ = select_targets(torch.tensor([row]), ModelConfig(image_size=128))

@@ -17,7 +17,8 @@ def test_the_benchmark_finds_every_answer_right(
     triton: Path, engines: Any, pictures: np.ndarray, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "images.npy", pictures)
-    short = ["--window-s", "0.3", "--overload-s", "1.5", "--clients", "4", "--instances", "1", "--bound-ms", "1"]
+    short = ["--warm-s", "0.1", "--window-s", "0.3", "--overload-s", "1", "--clients", "4", "--instances", "1"]
+    short += ["--max-batch", "16", "--bound-ms", "1"]
     command = [sys.executable, str(ROOT / "benchmarks" / "serving.py"), "--engine", *engines, *short]
     command += ["--images", str(tmp_path), "--json", str(tmp_path / "found.json"), "--environment", str(triton)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle.errors import ConfigError
@@ -53,7 +53,6 @@ def test_the_learning_rate_is_half_way_down_in_the_middle_of_the_cosine() -> Non
     assert learning_rate_at(recipe, 55, 100) == pytest.approx(0.505)
 
 
-@settings(max_examples=80, deadline=None)
 @given(steps=st.integers(1, 500), share=st.floats(0, 0.5))
 def test_the_learning_rate_rises_then_falls_and_stays_above_0(steps: int, share: float) -> None:
     recipe = Recipe(learning_rate=1.0, warmup_share=share)

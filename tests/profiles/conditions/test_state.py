@@ -102,7 +102,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_files_hold_a_look_ends_in_json_and_text(look, tmp_path, data):
     whole = look("orin-nano")

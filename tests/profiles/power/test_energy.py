@@ -213,7 +213,7 @@ def filtered(power, step_s, filter_s):
     return out
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     idle_mw=st.floats(2500, 9000),
     noise_mw=st.floats(0, 300),

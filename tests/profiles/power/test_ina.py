@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.profiles.power.ina import InaPower
@@ -407,7 +407,6 @@ def boards(draw: st.DrawFn) -> dict[tuple[int, str], bytes]:
 
 
 @given(board=boards())
-@settings(deadline=None, max_examples=60)
 def test_whatever_the_files_hold_rails_have_true_names_and_finite_numbers(board):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -219,7 +219,7 @@ ANYTHING = st.one_of(
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_whatever_the_files_hold_there_is_a_reading_or_the_reason(data):
     with tempfile.TemporaryDirectory() as folder:
         home = build(Path(folder), SERVER)

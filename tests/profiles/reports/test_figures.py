@@ -65,7 +65,7 @@ NASTY = [math.nan, math.inf, -math.inf, 1e308, -1e308, 1e12, -1e12, 5e-324, 1e-1
 VALUES = st.lists(st.one_of(st.floats(), st.floats(0, 100), st.sampled_from(NASTY)), max_size=8)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @example("_hidden $\\frac{1}{2", [0.0, 1e12])
 @example("", NASTY)
 @given(NAMES, VALUES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit.bundle.gating import may_exit
@@ -53,7 +53,6 @@ def tried(judged: Judged) -> list[tuple[int, float, float, float]]:
     return [found[count] for count in sorted(found)]
 
 
-@settings(max_examples=80, deadline=None)
 @given(JUDGED)
 def test_the_curve_is_what_every_eta_gives(judged):
     curve, expected = draw_curve(judged), tried(judged)
@@ -62,7 +61,6 @@ def test_the_curve_is_what_every_eta_gives(judged):
         np.testing.assert_allclose(getattr(curve, name), [point[index] for point in expected], atol=EXACT, rtol=0)
 
 
-@settings(max_examples=80, deadline=None)
 @given(JUDGED)
 def test_what_is_lost_less_what_is_won_is_what_top1_falls_by(judged):
     curve = draw_curve(judged)
@@ -70,7 +68,6 @@ def test_what_is_lost_less_what_is_won_is_what_top1_falls_by(judged):
     assert (np.diff(curve.lost) >= 0).all() and (curve.lost + curve.won <= curve.exits).all()
 
 
-@settings(max_examples=80, deadline=None)
 @given(JUDGED)
 def test_exactly_the_curve_s_count_leaves_at_its_eta(judged):
     curve = draw_curve(judged)
@@ -79,7 +76,6 @@ def test_exactly_the_curve_s_count_leaves_at_its_eta(judged):
     assert all(0 <= eta <= 1 for eta in etas)
 
 
-@settings(max_examples=80, deadline=None)
 @given(JUDGED, st.floats(0, 1), st.floats(0, 16), st.floats(0, 0.5))
 def test_rules_pick_what_trying_every_eta_picks(judged, share, ms, loss):
     curve, points = draw_curve(judged), tried(judged)
@@ -105,7 +101,6 @@ def test_rules_pick_what_trying_every_eta_picks(judged, share, ms, loss):
     assert abs(picked(with_exit_rate(share)) / judged.count - share) == near
 
 
-@settings(max_examples=60, deadline=None)
 @given(JUDGED, st.floats(0, 1))
 def test_the_gate_s_shares_add_up(judged, eta):
     gate = judge_at(judged, eta).gate
@@ -113,7 +108,6 @@ def test_the_gate_s_shares_add_up(judged, eta):
     assert total == pytest.approx(1, abs=1e-12)  # quotients of at most 30
 
 
-@settings(max_examples=60, deadline=None)
 @given(JUDGED, st.floats(0, 1))
 def test_top1_is_what_exited_right_and_what_sac_has_right(judged, eta):
     at = judge_at(judged, eta)

@@ -100,7 +100,7 @@ def test_a_batch_keeps_the_order(pipeline, pictures):
     assert set(stages) == {"EE", "SAC"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.integers(0, 23), min_size=1, max_size=12), st.sampled_from([0.0, 0.4, 0.6, 1.0]))
 def test_a_batch_gives_what_single_images_give(engines, pictures, chosen, threshold):
     chain = Pipeline.load(*engines, threshold=threshold)

@@ -67,7 +67,7 @@ def test_plans_answer_as_onnx_runtime_on_every_tensorrt(make_plans, reference, p
     assert same(load(make_plans(version))(pictures), reference(pictures))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chosen=st.lists(st.integers(0, 23), min_size=1, max_size=9), eta=st.sampled_from([0.0, 0.4, 0.5, 0.6, 1.0]))
 def test_any_batch_at_any_threshold_answers_as_onnx_runtime(make_plans, engines, pictures, chosen, eta):
     mine, theirs = load(make_plans(), threshold=eta), Pipeline.load(*engines, threshold=eta)

@@ -174,9 +174,9 @@ def test_the_devices_side_imports_without_torch():
 @pytest.mark.parametrize(
     "before", ["", "import sacvit.export.graphs; ", "from sacvit.export.write_bundle import export; "]
 )
-def test_export_is_a_function_whatever_was_imported_before(before):
+def test_export_is_a_function_whatever_was_imported_before(before, warm_bin):
     code = f"{before}from sacvit import export; assert callable(export)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm_bin / "python", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -334,13 +334,13 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_a_disk_that_fills_up_exits_1_and_leaves_the_bundle_as_it_was(tiny_bundle, tiny_checkpoint, tmp_path):
+def test_a_disk_that_fills_up_exits_1_and_leaves_the_bundle_as_it_was(tiny_bundle, tiny_checkpoint, tmp_path, warm_bin):
     """A limit on the size of a file stands for the full disk: graphs have 200 kB, ranges 8."""
     out = tmp_path / "build"
     shutil.copytree(tiny_bundle, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     words = ["--ckpt", tiny_checkpoint, "--out", out, "--fp16", "--alpha", "0.4", "--calib-cache", tmp_path / "cache"]
-    command = [sys.executable, "-c", LIMITED, 100_000, *words]
+    command = [warm_bin / "python", "-c", LIMITED, 100_000, *words]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and f"{out} cannot be written" in done.stderr and "Traceback" not in done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

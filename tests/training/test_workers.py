@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
-import sys
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,55 +21,48 @@ from sacvit.training.dataset import open_split
 from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
 
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
-# Forked from a process that has imported torch: a start takes milliseconds. Real processes, which a signal really kills.
-FORKED = multiprocessing.get_context("forkserver")
-# torch imports the last at the first step of an optimizer.
-FORKED.set_forkserver_preload(["sacvit.training.train", "sacvit.commands.train", "torch._dynamo"])
+# sacvit-train, which ends itself in front of step KILLED_AT as `kill -9` would.
+TRAIN = """
+import os, signal, sys
+from sacvit.commands.train import main
+from sacvit.training import trainer
 
+real = trainer.learning_rate_at
 
-def train(arguments: list[str], environment: dict[str, str], stderr: Path) -> None:
-    """sacvit-train in this process. KILLED_AT: ends itself as `kill -9` would, in front of that step."""
-    os.environ.update(environment)
-    for number, path in ((1, Path(os.devnull)), (2, stderr)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
-    from sacvit.commands.train import main
-    from sacvit.training import trainer
+def at(recipe, step, steps):
+    if step == int(os.environ.get("KILLED_AT", "-1")):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(recipe, step, steps)
 
-    real = trainer.learning_rate_at
-
-    def at(recipe: Any, step: int, steps: int) -> float:
-        if step == int(environment.get("KILLED_AT", "-1")):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(recipe, step, steps)
-
-    trainer.learning_rate_at = at
-    sys.exit(main(arguments))
+trainer.learning_rate_at = at
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 class Run:
     """A running sacvit-train."""
 
-    def __init__(self, data: Path, out: Path, *options: str, **variables: str) -> None:
-        self._stderr = out.with_name(f"{out.name}-{variables.get('RANK', '0')}-{len(list(out.parent.iterdir()))}.txt")
-        arguments = ["--data", str(data), "--out", str(out), *OPTIONS, *options]
-        self._process = FORKED.Process(target=train, args=(arguments, variables, self._stderr))
-        self._process.start()
+    def __init__(self, python: Path, data: Path, out: Path, *options: str, **variables: str) -> None:
+        command = [python, "-c", TRAIN, "--data", data, "--out", out, *OPTIONS, *options]
+        pipes: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        self._process = subprocess.Popen(list(map(str, command)), env=os.environ | variables, text=True, **pipes)
 
     def finished(self) -> int:
         """Its exit code. Raises AssertionError for another than 0 and a kill."""
-        code = self.ended()
-        assert code in (0, -signal.SIGKILL), self.message()
+        code, message = self.ended()
+        assert code in (0, -signal.SIGKILL), message
         return code
 
-    def ended(self) -> int:
-        self._process.join()
-        code = self._process.exitcode
-        self._process.close()
-        assert code is not None
-        return code
+    def ended(self) -> tuple[int, str]:
+        """Its exit code and what it wrote on standard error."""
+        message = self._process.communicate()[1]
+        return self._process.returncode, message
 
-    def message(self) -> str:
-        return self._stderr.read_text()
+
+@pytest.fixture(scope="module")
+def warm_python(warm_bin: Path) -> Path:
+    """Starts within 0.2 s: it is forked from a process that has torch. A real process, which a signal really kills."""
+    return warm_bin / "python"
 
 
 @pytest.fixture(scope="module")
@@ -102,55 +94,61 @@ def furthest(one: Path, other: Path) -> float:
 
 
 @pytest.fixture(scope="module")
-def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(warm_python: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "run"
-    assert Run(data, out).finished() == 0
+    assert Run(warm_python, data, out).finished() == 0
     return out
 
 
-def two(data: Path, out: Path, *options: str, **killed: str) -> list[Run]:
+def two(warm_python: Path, data: Path, out: Path, *options: str, **killed: str) -> list[Run]:
     """As `torchrun --nproc-per-node 2` starts them. killed: KILLED_AT for the second."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [
-        Run(data, out, *options, RANK=str(rank), LOCAL_RANK=str(rank), **shared, **(killed if rank else {}))
+        Run(
+            warm_python, data, out, *options, RANK=str(rank), LOCAL_RANK=str(rank), **shared, **(killed if rank else {})
+        )
         for rank in range(2)
     ]
 
 
-def test_two_processes_train_what_one_does(data: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does(warm_python: Path, data: Path, alone: Path, tmp_path: Path) -> None:
     """To FP32's rounding, which AdamW's first steps make larger: a sum of eight is another than two sums of four."""
-    assert [process.finished() for process in two(data, tmp_path / "run")] == [0, 0]
+    assert [process.finished() for process in two(warm_python, data, tmp_path / "run")] == [0, 0]
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
     assert furthest(tmp_path / "run", alone) < 5e-3
 
 
-def test_a_killed_process_is_told_by_the_other_and_the_run_goes_on(data: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_killed_process_is_told_by_the_other_and_the_run_goes_on(
+    warm_python: Path, data: Path, alone: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    first, second = two(data, out, "--save-steps", "2", KILLED_AT="5")
-    assert (first.ended(), second.ended()) == (1, -signal.SIGKILL)
-    message = first.message()
+    first, second = two(warm_python, data, out, "--save-steps", "2", KILLED_AT="5")
+    code, message = first.ended()
+    assert (code, second.ended()[0]) == (1, -signal.SIGKILL)
     assert message.splitlines()[-1].startswith("sacvit-train: process 0 of 2 lost another one: ")
     assert "the same command with --resume goes on from the last save" in message and "Traceback" not in message
-    assert [process.finished() for process in two(data, out, "--save-steps", "2", "--resume")] == [0, 0]
+    assert [process.finished() for process in two(warm_python, data, out, "--save-steps", "2", "--resume")] == [0, 0]
     assert losses(out) == pytest.approx(losses(alone), abs=2e-3)
 
 
-def test_passes_of_a_step_add_up_to_it(data: Path, alone: Path, tmp_path: Path) -> None:
-    assert Run(data, tmp_path / "run", "--accumulate", "4").finished() == 0
+def test_passes_of_a_step_add_up_to_it(warm_python: Path, data: Path, alone: Path, tmp_path: Path) -> None:
+    assert Run(warm_python, data, tmp_path / "run", "--accumulate", "4").finished() == 0
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=2e-3)
     assert furthest(tmp_path / "run", alone) < 5e-3
 
 
-def test_kills_at_any_step_leave_the_losses_and_weights_as_they_were(data: Path, alone: Path, tmp_path: Path) -> None:
+def test_kills_at_any_step_leave_the_losses_and_weights_as_they_were(
+    warm_python: Path, data: Path, alone: Path, tmp_path: Path
+) -> None:
     """In the first epoch, at an epoch's first step, and in the second; the state is saved after every second step."""
     out, options = tmp_path / "run", ["--save-steps", "2"]
     for number, step in enumerate((3, 4, 7)):
         resumed = ["--resume"] if number else []
-        assert Run(data, out, *options, *resumed, KILLED_AT=str(step)).finished() == -signal.SIGKILL
-    assert Run(data, out, *options, "--resume").finished() == 0
+        assert Run(warm_python, data, out, *options, *resumed, KILLED_AT=str(step)).finished() == -signal.SIGKILL
+    assert Run(warm_python, data, out, *options, "--resume").finished() == 0
     assert losses(out) == losses(alone) and furthest(out, alone) == 0.0
 
 

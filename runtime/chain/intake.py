@@ -101,6 +101,12 @@ class Intake:
         )  # as the pictures that are read from files
         return [np.asarray(upright.convert("RGB"))], True
 
+    def _bare(self, given: Any) -> tuple[list[Image], bool]:
+        raise ImageError(
+            f"a {type(given).__name__} is GPU memory without a shape. Give it one: pycuda.gpuarray.GPUArray((S, S, 3),"
+            f" numpy.uint8, gpudata=allocation)"
+        )
+
 
 READERS: tuple[tuple[Callable[[Any], bool], Callable[[Intake, Any], tuple[list[Image], bool]]], ...] = (
     (lambda given: isinstance(given, str | PathLike), Intake._file),
@@ -108,6 +114,7 @@ READERS: tuple[tuple[Callable[[Any], bool], Callable[[Intake, Any], tuple[list[I
     (lambda given: hasattr(given, "convert") and hasattr(given, "getexif"), Intake._pillow),
     (is_foreign, Intake._foreign),
     (lambda given: hasattr(given, "__array__"), Intake._array),
+    (lambda given: hasattr(given, "__int__") and hasattr(given, "free"), Intake._bare),  # PyCUDA's allocations
 )
 
 

@@ -168,7 +168,7 @@ class Pipeline:
         ]
 
     def _unwrapped(self, image: Any) -> DeviceBatch | ImageU8:
-        return unwrap(image, self._lanes[0].handle, self.ee.device.wait_for_stream)
+        return unwrap(image, self.ee.device, self._lanes[0])
 
     def _classify(self, images: Sequence[Image]) -> list[Result]:
         slots = self.image_slots(len(images))

@@ -15,7 +15,10 @@ from ...bundle.errors import ImageError
 Array = npt.NDArray[Any]
 ALIGNMENT = 256  # bytes; of a tensor inside a block, as TensorRT asks
 
-ON_A_GPU = "the image lies on a GPU, these engines take images from host memory: copy it there first"
+ON_A_GPU = (
+    "the image lies on a GPU, these engines take images from host memory: copy it there first, with array.get() in PyCUDA"
+    " and CuPy, tensor.cpu() in torch"
+)
 Use = Literal["upload", "download", "internal"]  # the host writes it, reads it, or neither
 
 
@@ -86,8 +89,11 @@ class Device(Protocol):
     def copy(self, target: int, source: int, nbytes: int, lane: Any) -> None:
         """Enqueues a copy of what lies on the GPU. Raises ImageError where the engines read host memory."""
 
-    def wait_for_stream(self, handle: int) -> None:
-        """Returns when everything on somebody else's CUDA stream is done. Raises ImageError likewise."""
+    def follow(self, lane: Any, stream: int) -> None:
+        """Lets the lane's next work wait for what is on somebody else's CUDA stream by now. Raises ImageError likewise."""
+
+    def in_reach(self, address: int) -> bool:
+        """Whether the engines can read what lies at an address on the GPU."""
 
 
 class HostLane:
@@ -115,9 +121,13 @@ class HostDevice:
         """See `Device`."""
         raise ImageError(ON_A_GPU)
 
-    def wait_for_stream(self, handle: int) -> None:
+    def follow(self, lane: Any, stream: int) -> None:
         """See `Device`."""
         raise ImageError(ON_A_GPU)
+
+    def in_reach(self, address: int) -> bool:
+        """See `Device`."""
+        return False
 
 
 def offsets(specs: Mapping[str, TensorSpec]) -> tuple[dict[str, int], int]:

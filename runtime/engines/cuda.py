@@ -2,6 +2,8 @@
 
 Every call is checked; what fails carries CUDA's own name and text. A process uses one GPU, the first that
 CUDA_VISIBLE_DEVICES shows.
+
+More than 250 lines: one class, so that every call is checked and every handle dropped in one place.
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ class CudaLane:
 
 
 class Cuda:
-    """The first GPU. runtime: the module `cuda.bindings.runtime`, or one that offers the same calls.
+    """The first GPU. runtime, driver: the modules of those names in `cuda.bindings`, or some that offer the same calls.
 
     Raises DeviceError when there is no GPU that answers.
     """
 
     name, overlaps = "CUDA", True
 
-    def __init__(self, runtime: Any) -> None:
-        self._cuda = runtime
+    def __init__(self, runtime: Any, driver: Any) -> None:
+        self._cuda, self._driver = runtime, driver
         error, count = runtime.cudaGetDeviceCount()
         if error != runtime.cudaError_t.cudaSuccess or not count:
             reason = f": {self._text(error)}" if int(error) else ""
@@ -65,6 +67,10 @@ class Cuda:
         )
         self.is_integrated = bool(properties.integrated)
         self.driver_version = int(self._call("cudaDriverGetVersion"))  # 12060: the newest CUDA it speaks is 12.6
+        error, context = driver.cuDevicePrimaryCtxRetain(0)  # the one that CUDA's runtime works in
+        if int(error):
+            raise DeviceError(f"the GPU has no context for CUDA's runtime: {error}. Check the driver (nvidia-smi)")
+        self._context = int(context)
 
     # Memory
 
@@ -123,9 +129,20 @@ class Cuda:
         """Returns when everything on the lane is done."""
         self._call("cudaStreamSynchronize", lane.stream)
 
-    def wait_for_stream(self, handle: int) -> None:
-        """Returns when everything on somebody else's stream is done."""
-        self._call("cudaStreamSynchronize", handle)
+    def follow(self, lane: CudaLane, stream: int) -> None:
+        """See `Device`: the GPU waits, the host does not."""
+        event = self._call("cudaEventCreateWithFlags", self._cuda.cudaEventDisableTiming)
+        try:
+            self._call("cudaEventRecord", event, stream)
+            self._call("cudaStreamWaitEvent", lane.stream, event, 0)
+        finally:
+            self._drop("cudaEventDestroy", event)
+
+    def in_reach(self, address: int) -> bool:
+        """Whether memory is of this GPU's primary context, or of none, as that of CUDA's memory pools is."""
+        attribute = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
+        error, context = self._driver.cuPointerGetAttribute(attribute, address)
+        return bool(int(error)) or int(context) in (0, self._context)
 
     def capture(self, lane: CudaLane, enqueue: Callable[[], None]) -> CudaGraph:
         """What `enqueue` puts on the lane, as a graph. Raises CaptureError, with the reason, when it cannot be one."""
@@ -239,6 +256,6 @@ class CudaGraph:
 @cache
 def open_cuda() -> Cuda:
     """The GPU of this process."""
-    from cuda.bindings import runtime
+    from cuda.bindings import driver, runtime
 
-    return Cuda(runtime)
+    return Cuda(runtime, driver)

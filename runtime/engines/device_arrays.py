@@ -7,7 +7,6 @@ NumPy array.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,10 @@ import numpy as np
 
 from ...bundle.errors import ImageError
 from ...bundle.preprocess import ImageU8
-from .buffers import ON_A_GPU
+from .buffers import ON_A_GPU, Device, Lane
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack's device types
-LEGACY_STREAM = 1  # cudaStreamLegacy
+DEFAULT_STREAM = 1  # cudaStreamLegacy
 UINT = 1  # DLPack's type code
 
 
@@ -63,40 +62,42 @@ def is_foreign(image: object) -> bool:
     )
 
 
-def unwrap(image: Any, stream: int | None, wait_for: Callable[[int], None]) -> DeviceBatch | ImageU8:
+def unwrap(image: Any, device: Device, lane: Lane) -> DeviceBatch | ImageU8:
     """A foreign array (S, S, 3) or (B, S, S, 3): in host memory as a NumPy array, on the GPU as the images in it.
 
-    stream: ours, which DLPack's owner makes wait for its own work; None where the engines have no GPU. wait_for: waits
-    for a stream of the owner's, as the CUDA Array Interface wants. Raises ImageError for anything that cannot be taken.
+    lane: of the engines, whose next work comes after what the owner is doing: DLPack's owner sees to that, for the CUDA
+    Array Interface we do. Raises ImageError for anything that cannot be taken.
     """
     # DLPack first, where both are offered: its owner orders the two streams. torch's array interface names no stream.
     if not hasattr(image, "__dlpack__"):
         content = image.__cuda_array_interface__
-        if stream is None:
+        if lane.handle is None:
             raise ImageError(ON_A_GPU)
         shape, address = tuple(content["shape"]), int(content["data"][0])
         _require_bytes(content["typestr"] == "|u1", content["typestr"])
         strides = content.get("strides")
         _require_contiguous(shape, None if strides is None else tuple(strides))
-        theirs = content.get("stream")
-        if theirs is None and content["version"] < 3:  # it cannot say: everything on the default stream, then
-            theirs = LEGACY_STREAM
-        if theirs is not None:
-            wait_for(int(theirs))
-        return _split(shape, address, image)
+        batch = _split(shape, address, image)
+        _require_reach(device, address, image)
+        # Version 2 cannot name its stream, and PyCUDA names none while its operators work on the default one.
+        device.follow(lane, int(content.get("stream") or DEFAULT_STREAM))
+        return batch
     kind = int(image.__dlpack_device__()[0])
     if kind in (CPU, CUDA_HOST):
         return np.from_dlpack(image)  # type: ignore[return-value]  # checked with every other array
     if kind not in (CUDA, CUDA_MANAGED):
         raise ImageError(f"the image lies on a device of DLPack's type {kind}; CUDA and the CPU can be read")
-    if stream is None:
+    if lane.handle is None:
         raise ImageError(ON_A_GPU)
-    capsule = image.__dlpack__(stream=stream)
+    capsule = image.__dlpack__(stream=lane.handle)
     tensor = _tensor_in(capsule)
     _require_bytes((tensor.code, tensor.bits, tensor.lanes) == (UINT, 8, 1), f"code {tensor.code}, {tensor.bits} bits")
     shape = tuple(tensor.shape[: tensor.ndim])
     _require_contiguous(shape, tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None)
-    return _split(shape, (tensor.data or 0) + tensor.byte_offset, (image, capsule))
+    address = (tensor.data or 0) + tensor.byte_offset
+    batch = _split(shape, address, (image, capsule))
+    _require_reach(device, address, image)
+    return batch
 
 
 def _tensor_in(capsule: Any) -> _Tensor:
@@ -109,6 +110,14 @@ def _tensor_in(capsule: Any) -> _Tensor:
 def _require_bytes(fits: bool, found: str) -> None:
     if not fits:
         raise ImageError(f"an image on the GPU must be of uint8, found {found}")
+
+
+def _require_reach(device: Device, address: int, image: object) -> None:
+    if not device.in_reach(address):
+        raise ImageError(
+            f"this {type(image).__name__} lies in another CUDA context than the engines, which cannot read it. With PyCUDA,"
+            f" import pycuda.autoprimaryctx in place of pycuda.autoinit; or give the array in host memory: array.get()"
+        )
 
 
 def _require_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:

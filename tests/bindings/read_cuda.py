@@ -1,4 +1,4 @@
-"""Prints what the real cuda.bindings.runtime offers under the names on stdin, as JSON: signatures, constants, enum members.
+"""Prints what the real cuda.bindings offers under the names on stdin, as JSON: signatures, constants, enum members.
 
     PYTHONPATH=wheel python read_cuda.py < NAMES.json
 
@@ -11,11 +11,11 @@ import inspect
 import json
 import sys
 
-from cuda.bindings import runtime
+from cuda.bindings import driver, runtime
 
 
 def describe(name: str) -> object:
-    value = getattr(runtime, name, None)
+    value = getattr(runtime, name, getattr(driver, name, None))
     if value is None or isinstance(value, int):
         return value
     if hasattr(value, "__members__"):
@@ -30,7 +30,7 @@ def main() -> None:
     from sacvit.runtime.engines.cuda import Cuda
 
     try:
-        ours = str(Cuda(runtime).gpu)
+        ours = str(Cuda(runtime, driver).gpu)
     except DeviceError as reason:
         ours = f"DeviceError: {reason}"
     counted, _ = runtime.cudaGetDeviceCount()

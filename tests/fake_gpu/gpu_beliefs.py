@@ -169,6 +169,32 @@ _CUDA = (
         "test_an_event_ends_what_came_before_it",
     ),
     Belief(
+        "waiting for an event",
+        "A stream can be made to wait for an event of another one; its later work comes after that, and the host goes on.",
+        f"{STREAM}cudaStreamWaitEvent",
+        "test_a_stream_waits_for_an_event_of_another",
+    ),
+    Belief(
+        "default stream",
+        "A non-blocking stream does not wait for the default stream, whose handle is 1, unless by an event.",
+        f"{CUDART}stream-sync-behavior.html; {STREAM}cudaStreamNonBlocking; cudaStreamLegacy in the bindings",
+        "test_a_non_blocking_stream_does_not_wait_for_the_default_one",
+    ),
+    Belief(
+        "context of memory",
+        "CUDA names the context that memory was allocated in: the primary one for the runtime's memory. Others have address"
+        " spaces of their own, so that the stand-in forbids to mix them.",
+        "https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__UNIFIED.html: cuPointerGetAttribute;"
+        f" {GUIDE}Driver API, Context",
+        "test_memory_names_its_context",
+    ),
+    Belief(
+        "events of a context",
+        "An event cannot be recorded on a stream of another context, so that work there cannot be waited for.",
+        f"{EVENT}cudaEventRecord: 'event and stream must be on the same CUDA context'",
+        "test_an_event_is_not_recorded_in_another_context",
+    ),
+    Belief(
         "capture",
         "Work that is captured does not run; each launch of its graph runs it once, in order with the stream's other work.",
         f"{STREAM}cudaStreamBeginCapture",

@@ -85,6 +85,61 @@ def test_an_event_ends_what_came_before_it(rt, stream, block, keep_busy):
     assert (there == 7).all() and checked(rt.cudaEventElapsedTime(began, ended)) > 0
 
 
+def test_a_stream_waits_for_an_event_of_another(rt, stream, block, keep_busy):
+    other, there = open_stream(), pinned(256)
+    keep_busy(stream)
+    copy(block, pinned(256, 7), 256, stream)
+    event = finished(rt, stream)
+    checked(rt.cudaStreamWaitEvent(other, event, 0))
+    checked(rt.cudaEventDestroy(event))  # its work is still waited for
+    copy(there, block, 256, other)
+    assert not is_done(rt, stream)
+    checked(rt.cudaStreamSynchronize(other))
+    assert is_done(rt, stream) and (there == 7).all()
+
+
+def test_a_non_blocking_stream_does_not_wait_for_the_default_one(rt, stream, block, keep_busy):
+    there = pinned(256)
+    keep_busy(rt.cudaStreamLegacy)
+    copy(block, pinned(256, 7), 256, stream)
+    copy(there, block, 256, stream)
+    checked(rt.cudaStreamSynchronize(stream))
+    seen = is_done(rt, rt.cudaStreamLegacy), int(there[0])
+    event = finished(rt, rt.cudaStreamLegacy)
+    checked(rt.cudaStreamWaitEvent(stream, event, 0))
+    checked(rt.cudaStreamSynchronize(stream))
+    assert seen == (False, 7) and is_done(rt, rt.cudaStreamLegacy)
+
+
+@pytest.fixture
+def another_context(rt):
+    """Memory and a stream in a context beside the primary one, which is current again."""
+    from cuda.bindings import driver
+
+    context = checked(driver.cuCtxCreate(*(() if driver.CUDA_VERSION < 13000 else (None,)), 0, 0))
+    block, stream = int(checked(driver.cuMemAlloc(256))), checked(driver.cuStreamCreate(rt.cudaStreamNonBlocking))
+    checked(driver.cuCtxPopCurrent())
+    yield int(context), block, stream
+    checked(driver.cuCtxDestroy(context))
+
+
+def test_memory_names_its_context(rt, block, another_context):
+    from cuda.bindings import driver
+
+    attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
+    primary, (context, theirs, _) = int(checked(driver.cuDevicePrimaryCtxRetain(0))), another_context
+    here = [block, int(pinned(256).ctypes.data)]
+    assert [int(checked(driver.cuPointerGetAttribute(attribute, place))) for place in here] == [primary, primary]
+    assert int(checked(driver.cuPointerGetAttribute(attribute, theirs))) == context != primary
+    assert int(driver.cuPointerGetAttribute(attribute, 4096)[0]) != 0  # no memory
+
+
+def test_an_event_is_not_recorded_in_another_context(rt, another_context):
+    event = checked(rt.cudaEventCreateWithFlags(rt.cudaEventDefault))
+    assert int(rt.cudaEventRecord(event, int(another_context[2]))[0]) != 0
+    checked(rt.cudaEventDestroy(event))
+
+
 def test_captured_work_runs_when_its_graph_is_launched(rt, stream, block):
     here, there = pinned(256, 7), pinned(256)
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from sacvit.bundle.errors import ImageError
+from sacvit.runtime.engines.buffers import HostDevice, HostLane
 from sacvit.runtime.engines.device_arrays import CUDA, DeviceBatch, is_foreign, unwrap
 
 
@@ -45,8 +47,26 @@ class Capsule:
         return new(ctypes.addressof(self.tensor), b"dltensor", None)
 
 
-def taken(image, waited=None) -> DeviceBatch:
-    batch = unwrap(image, 77, (waited if waited is not None else []).append)
+@dataclass
+class Gpu(HostDevice):
+    """Engines on a GPU whose lane is stream 77."""
+
+    reach: bool = True
+    followed: list[int] = field(default_factory=list)
+
+    handle = 77
+
+    def follow(self, lane, stream) -> None:
+        assert lane is self
+        self.followed.append(stream)
+
+    def in_reach(self, address) -> bool:
+        return self.reach
+
+
+def taken(image, gpu=None) -> DeviceBatch:
+    gpu = gpu or Gpu()
+    batch = unwrap(image, gpu, gpu)
     assert isinstance(batch, DeviceBatch)
     return batch
 
@@ -68,22 +88,26 @@ def test_dlpacks_byte_offset_counts():
     assert taken(Capsule((32, 32, 3), offset=64)).images[0].address == 8192 + 64
 
 
-def test_the_owners_stream_is_waited_for():
-    waited: list[int] = []
-    taken(OnGpu((32, 32, 3), stream=5), waited)
-    assert waited == [5]
+@pytest.mark.parametrize(("named", "followed"), [(5, 5), (1, 1), (None, 1)])
+def test_the_owners_stream_is_followed_or_else_the_default_one(named, followed):
+    gpu = Gpu()
+    taken(OnGpu((32, 32, 3), stream=named), gpu)
+    assert gpu.followed == [followed]
 
 
-def test_without_a_stream_nothing_is_waited_for():
-    waited: list[int] = []
-    taken(OnGpu((32, 32, 3)), waited)
-    assert waited == []
+def test_an_older_interface_that_cannot_name_its_stream_makes_us_follow_the_default_one():
+    image, gpu = OnGpu((32, 32, 3), version=2), Gpu()
+    del image.__cuda_array_interface__["stream"]
+    taken(image, gpu)
+    assert gpu.followed == [1]
 
 
-def test_an_older_interface_that_cannot_name_its_stream_makes_us_wait_for_the_default_one():
-    waited: list[int] = []
-    taken(OnGpu((32, 32, 3), version=2), waited)
-    assert waited == [1]
+@pytest.mark.parametrize("make", [OnGpu, Capsule])
+def test_memory_of_another_context_is_refused_with_pycudas_cure(make):
+    gpu = Gpu(reach=False)
+    with pytest.raises(ImageError, match=r"another CUDA context .* import pycuda\.autoprimaryctx .* array\.get\(\)"):
+        taken(make((32, 32, 3)), gpu)
+    assert gpu.followed == []
 
 
 def test_of_both_protocols_dlpack_is_taken_since_it_orders_the_streams():
@@ -127,8 +151,8 @@ def test_an_image_that_cannot_be_taken_is_told_why(image, reason):
 
 @pytest.mark.parametrize("make", [OnGpu, Capsule])
 def test_engines_on_the_cpu_take_no_image_from_a_gpu(make):
-    with pytest.raises(ImageError, match="take images from host memory: copy it there first"):
-        unwrap(make((32, 32, 3)), None, None)
+    with pytest.raises(ImageError, match=r"take images from host memory: .*array\.get\(\) in PyCUDA"):
+        unwrap(make((32, 32, 3)), HostDevice(), HostLane())
 
 
 def test_dlpack_in_host_memory_becomes_a_numpy_array():
@@ -143,7 +167,7 @@ def test_dlpack_in_host_memory_becomes_a_numpy_array():
             return self.array.__dlpack_device__()
 
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    assert np.array_equal(unwrap(Holder(pixels), None, None), pixels)
+    assert np.array_equal(unwrap(Holder(pixels), HostDevice(), HostLane()), pixels)
 
 
 def test_a_numpy_array_is_no_foreign_one():

@@ -32,6 +32,7 @@ class cudaError_t(IntEnum):
     cudaErrorMemoryAllocation = 2
     cudaErrorInsufficientDriver = 35
     cudaErrorNoDevice = 100
+    cudaErrorInvalidResourceHandle = 400
     cudaErrorNotReady = 600
     cudaErrorIllegalAddress = 700
     cudaErrorStreamCaptureUnsupported = 900
@@ -55,6 +56,9 @@ class cudaStreamCaptureMode(IntEnum):
 cudaHostAllocMapped = 2
 cudaStreamNonBlocking = 1
 cudaEventDefault = 0
+cudaEventDisableTiming = 2
+cudaStreamLegacy = 1  # the default stream
+PRIMARY = 900  # the context that CUDA's runtime works in
 OK = cudaError_t.cudaSuccess
 
 
@@ -77,6 +81,8 @@ class Stream:
     enqueued: int = 0
     capturing: list[Work] | None = None
     invalid: bool = False
+    context: int = PRIMARY
+    waited: dict[int, int] = field(default_factory=dict)  # how much of other streams' work comes before what follows
 
 
 class Handle(int):
@@ -111,7 +117,9 @@ class Device:
         self.capture_fails, self.driver = capture_fails, driver
         self.former.append(self.blocks)  # kept: a late free of an old block must not hit a new one at its address
         self.blocks = {}
-        self.streams: dict[int, Stream] = {}
+        self.foreign: dict[int, int] = {}  # blocks of other contexts
+        self.context = PRIMARY  # that memory is allocated in
+        self.streams: dict[int, Stream] = {cudaStreamLegacy: Stream(cudaStreamLegacy)}
         self.graphs: dict[int, list[Work]] = {}
         self.events: dict[int, tuple[Stream, int]] = {}  # the stream, and how much work it had been given
         self.first = next(self.numbers)
@@ -128,6 +136,8 @@ class Device:
         ctypes.memset(memory, 0xCD, nbytes + 256)
         address = -(-ctypes.addressof(memory) // 256) * 256
         self.blocks[address] = memory, nbytes, kind
+        if self.context != PRIMARY:
+            self.foreign[address] = self.context
         return address
 
     @enacts("integrated memory")
@@ -138,24 +148,35 @@ class Device:
         """Whether a block, stream or graph is of a device before: what is left of it ends without an error."""
         return 1000 <= int(handle) < self.first or any(handle in blocks for blocks in self.former)
 
+    def block_of(self, span: Span) -> int | None:
+        for address, (_, size, _) in self.blocks.items():
+            if address <= span[0] and span[0] + span[1] <= address + size:
+                return address
+        return None
+
     def kind_of(self, span: Span) -> str | None:
         """ "device" or "pinned" where the span lies inside one block."""
-        for address, (_, size, kind) in self.blocks.items():
-            if address <= span[0] and span[0] + span[1] <= address + size:
-                return kind
-        return None
+        block = self.block_of(span)
+        return None if block is None else self.blocks[block][2]
+
+    def context_of(self, span: Span) -> int | None:
+        block = self.block_of(span)
+        return None if block is None else self.foreign.get(block, PRIMARY)
 
     # Work
 
     def stream(self, handle: Any) -> Stream:
-        forbid(int(handle) not in self.streams, "stream handles")
-        return self.streams[int(handle)]
+        known = int(handle) or cudaStreamLegacy
+        forbid(known not in self.streams, "stream handles")
+        return self.streams[known]
 
     @enacts("illegal address", "capture", "spoilt captures")
     def enqueue(self, handle: Any, work: Work) -> cudaError_t:
         """Puts work on a stream, or into what it captures."""
         stream = self.stream(handle)
-        for kind in (self.kind_of(span) for span in (*work.reads, *work.writes)):
+        for span in (*work.reads, *work.writes):
+            kind = self.kind_of(span)
+            forbid(self.context_of(span) not in (None, stream.context), "context of memory")
             forbid(work.is_copy and kind is None, "pageable copies")
             forbid(kind == "pinned" and not (work.is_copy or self.integrated), "pinned memory in kernels")
             if kind is None:
@@ -171,7 +192,9 @@ class Device:
 
     def put(self, stream: Stream, work: Work) -> None:
         for other in self.streams.values():
-            for _, theirs in other.pending if other is not stream else ():
+            for number, theirs in other.pending if other is not stream else ():
+                if number <= stream.waited.get(other.handle, 0):
+                    continue
                 shares_scratch = work.scratch and theirs.scratch and overlap(work.scratch, theirs.scratch)
                 forbid(bool(shares_scratch), "shared scratch")
                 for written, touched in (
@@ -184,6 +207,9 @@ class Device:
 
     def drain(self, stream: Stream, until: int | None = None) -> None:
         """Runs what is pending, or what was up to a number."""
+        for handle, number in stream.waited.items():
+            if handle in self.streams:
+                self.drain(self.streams[handle], number)
         while stream.pending and (until is None or stream.pending[0][0] <= until):
             _, work = stream.pending.pop(0)
             forbid(not self.holds(work), "freed memory")
@@ -236,7 +262,7 @@ def call(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, .
 NOTHING = {  # calls that return nothing but their error
     "cudaSetDevice", "cudaFree", "cudaFreeHost", "cudaMemcpyAsync", "cudaStreamDestroy", "cudaStreamSynchronize",
     "cudaStreamQuery", "cudaEventRecord", "cudaEventSynchronize", "cudaEventDestroy", "cudaStreamBeginCapture",
-    "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaGraphDestroy",
+    "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaGraphDestroy", "cudaStreamWaitEvent",
 }  # fmt: skip
 
 
@@ -340,7 +366,7 @@ def cudaMemcpyAsync(dst, src, count, kind, stream):
 
 
 @call
-@enacts("stream handles")
+@enacts("stream handles", "default stream")
 def cudaStreamCreateWithFlags(flags):
     handle = next(DEVICE.numbers)
     DEVICE.streams[handle] = Stream(handle)
@@ -387,10 +413,20 @@ def cudaEventCreateWithFlags(flags):
 
 
 @call
-@enacts("events")
+@enacts("events", "events of a context")
 def cudaEventRecord(event, stream):
     found = DEVICE.stream(stream)
+    if found.context != PRIMARY:
+        return (cudaError_t.cudaErrorInvalidResourceHandle,)
     DEVICE.events[int(event)] = found, found.enqueued
+    return (OK,)
+
+
+@call
+@enacts("waiting for an event", "default stream")
+def cudaStreamWaitEvent(stream, event, flags):
+    other, number = DEVICE.events[int(event)]
+    DEVICE.stream(stream).waited[other.handle] = number
     return (OK,)
 
 

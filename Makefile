@@ -15,9 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: test fuzz demo docs package lint types runtime-test gpu-test gpu-bench clean
 
-# Two processes, each with whole files: most of the time goes into starting commands, which one core does.
+# Two processes, each with whole files, in the order of tests/conftest.py.
 test: lint types .venv-triton/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 SEED ?= $(shell date +%s)
 fuzz: .venv/installed

@@ -55,6 +55,25 @@ def choose_examples() -> None:
 choose_examples()
 
 
+# Each takes over 10 s. They come first: at the end one of two processes would wait for the other.
+LONG = (
+    *("test_readme.py", "bindings/test_dry_run.py", "profiles/tuning/test_tune.py", "export/plans/test_build.py"),
+    *(
+        "serving/test_server.py",
+        "commands/test_profile.py",
+        "export/precision/test_strangers.py",
+        "test_own_classes.py",
+    ),
+    *("commands/test_export.py", "export/precision/test_cascade.py", "profiles/test_profile.py"),
+    *("serving/test_benchmark.py", "runtime/sources/test_network.py", "export/test_planted_faults.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @dataclass(frozen=True)
 class Golden:
     """Outputs of the public CF-ViT or LF-ViT code for one checkpoint, and the options that describe it."""

@@ -23,7 +23,7 @@ FEW_BLOCKS = {"target_overlap": 0.8}  # of 8 target blocks, one more or less is 
 
 @pytest.fixture(autouse=True)
 def few_photographs(monkeypatch):
-    monkeypatch.setattr(builtin, "CROPS", 48)  # faster; the rules do not depend on the number
+    monkeypatch.setattr(builtin, "CROPS", 24)  # faster; the rules do not depend on the number
 
 
 @pytest.fixture

@@ -82,8 +82,13 @@ def test_a_name_from_outside_is_a_text_and_nothing_else(name):
     assert "<script" not in figure and shortened(name).strip() in [text.strip() for text in texts(figure)]
 
 
-def test_a_figure_has_the_page_s_colours_and_no_size_script_or_address():
-    for figure in all_figures("a", [1.0, 2.0, 3.0]):
+@pytest.fixture(scope="module")
+def drawn() -> list[str]:
+    return all_figures("a", [1.0, 2.0, 3.0])
+
+
+def test_a_figure_has_the_page_s_colours_and_no_size_script_or_address(drawn):
+    for figure in drawn:
         assert not re.search(r": #[0-9a-f]{6}|<script|on\w+=|https?:(?!//www\.w3\.org/)|width=\"[\d.]+pt", figure)
 
 
@@ -93,8 +98,8 @@ def test_two_figures_on_one_page_share_no_id():
     assert ids[0] and not ids[0] & ids[1]
 
 
-def test_every_reference_has_its_target():
-    for figure in all_figures("a", [1.0, 2.0, 3.0]):
+def test_every_reference_has_its_target(drawn):
+    for figure in drawn:
         wanted = set(re.findall(r'(?:href="|url\()#([^")]*)', figure))
         assert wanted and wanted <= set(re.findall(r'id="([^"]*)"', figure))
 

@@ -79,8 +79,9 @@ def test_a_head_is_64_wide_in_every_deit_preset() -> None:
     assert [PRESETS[name].head_width for name in ("deit-ti", "deit-s", "deit-b")] == [64, 64, 64]
 
 
-@pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("value", [0, -1, 1.5, "16", None, True])
+@pytest.mark.parametrize(
+    ("name", "value"), [*((name, 0) for name in SIZES), *(("width", value) for value in (-1, 1.5, "16", None, True))]
+)
 def test_a_size_that_is_no_positive_whole_number_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be a positive whole number, found {value!r}"):
         ModelConfig(**{name: value})

@@ -204,7 +204,7 @@ def test_a_shape_that_no_memory_holds_ends_nobody(
         ask(http, made, ppm(pictures[0]))
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", ["label", "index"])  # one of text, one of numbers
 @pytest.mark.parametrize("protocol", [http, grpc])
 def test_a_client_that_asks_for_the_classes_of_an_output_does_not_end_the_server(
     server: LocalServer, pictures: np.ndarray, protocol: Any, name: str

@@ -169,9 +169,9 @@ def sourced() -> list[tuple[str, str]]:
     return found + [(entry["symptom"], entry["source"]) for entry in table["known_bad"]]
 
 
-@pytest.mark.parametrize(("entry", "source"), sourced())
-def test_every_entry_of_the_table_has_a_source(entry, source):
-    assert source in load_table()["sources"] or ISSUE.fullmatch(source), entry
+def test_every_entry_of_the_table_has_a_source():
+    sources = load_table()["sources"]
+    assert [entry for entry, source in sourced() if source not in sources and not ISSUE.fullmatch(source)] == []
 
 
 def test_every_source_of_the_table_is_used():

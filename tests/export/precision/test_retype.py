@@ -72,11 +72,10 @@ def test_an_islands_inputs_are_fp32_too(graphs, stage, kind):
 
 
 @pytest.mark.parametrize("kind", RETYPED)
-@pytest.mark.parametrize(
-    "name", ["halve.centred", "class_attention.scores.3", "class_attention.sum", "head.matmul", "head", "confidence"]
-)
-def test_what_decides_is_fp32(graphs, kind, name):
-    assert types_by_node(graphs["EE", kind])[name] == FP32
+def test_what_decides_is_fp32(graphs, kind):
+    names = ("halve.centred", "class_attention.scores.3", "class_attention.sum", "head.matmul", "head", "confidence")
+    types = types_by_node(graphs["EE", kind])
+    assert {name: types[name] for name in names} == dict.fromkeys(names, FP32)
 
 
 @each_graph

@@ -13,7 +13,7 @@ from .amounts import NOT_MEASURABLE, is_measurable
 from .figures import Bar, bars
 from .page import write_page
 from .text import mode_label
-from .tune_page import HEAD, draw_trade_off, point_rows
+from .tune_page import draw_trade_off, point_table
 from .tune_text import main_point
 from .verdict import profile_verdict, tune_verdict
 
@@ -200,9 +200,8 @@ def write_tune_comparison(paths: Sequence[Path], out: Path) -> None:
             (name, f"{about_engines(result)[1]}; {day_of(result['date'])}, {result['host']}") for name, result in runs
         ],
         "trade_off": draw_trade_off(runs),
-        "head": HEAD,
         "runs": [
-            {"name": name, "verdict": tune_verdict(result, main_point(result))[1], "rows": point_rows(result)}
+            {"name": name, "verdict": tune_verdict(result, main_point(result))[1], "points": point_table(result)}
             for name, result in runs
         ],
     }
@@ -228,4 +227,7 @@ def _spread_text(line: Line) -> str:
 
 
 def _number(value: float | None, reason: str) -> str:
-    return reason if value is None else f"{value:.5g}"
+    """With four digits, or all that stand before the point."""
+    if value is None:
+        return reason
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")

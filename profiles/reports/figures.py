@@ -107,6 +107,8 @@ def lines(
         drawn = [band for band in bands if len(usable([band.start, band.end])) == 2]
         if drawn:
             _draw_bands(axes, drawn)
+        if all((x == x.round()).all() for _, x, _ in named):  # numbers of samples: none is a half
+            axes.locator_params(axis="x", integer=True)
         axes.set(xlabel=clean(x_label), ylabel=clean(y_label))
 
     return render(label, draw, 3.0, sizes)

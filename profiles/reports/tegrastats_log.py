@@ -67,7 +67,7 @@ def summary_lines(samples: Sequence[tuple[int, Sample]]) -> list[str]:
     live = {zone: max(s.temps_c[zone] for s in all_samples if zone in s.temps_c) for zone in _zones(all_samples)}
     if live:
         zone = max(live, key=lambda name: live[name])
-        lines.append(f"hottest: {zone} {live[zone]:g} C")
+        lines.append(f"hottest: {zone} {live[zone]:.3g} °C")
     return lines
 
 
@@ -116,7 +116,7 @@ def write_log_page(path: Path, out: Path) -> None:
     for caption, unit_y, values in (
         ("Power", "W", rails),
         ("GPU load", "%", {"GR3D": load}),
-        ("Temperature", "C", zones),
+        ("Temperature", "°C", zones),
         ("Memory", "MB", {"RAM used": [None if one.ram is None else one.ram["used_mb"] for one in samples]}),
     ):
         drawn = [_line(name, times, row) for name, row in list(values.items())[: MOST_LINES * MOST_GROUPS]]
@@ -169,7 +169,7 @@ def _span(samples: Sequence[Sample]) -> str:
     if len(stamps) < 2:
         return ", without times" if not stamps else f" at {stamps[0]}"
     first, last = (datetime.datetime.fromisoformat(stamp) for stamp in (stamps[0], stamps[-1]))
-    return f" from {first} to {last} ({(last - first).total_seconds():.0f} s)"
+    return f" from {first} to {last} ({last - first})"
 
 
 def sparkline(values: Sequence[float], width: int = 20) -> str:

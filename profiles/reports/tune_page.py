@@ -24,7 +24,8 @@ from .verdict import tune_verdict
 PAGE_NAME = "tune.html"
 JPEG_QUALITY = 85
 FIT_COLOUR = 5  # grey: what is beside the matter
-HEAD = ("", "threshold", "top-1 %", "top-5 %", "exits %", "mean ms", "p99 ms", "images/s", "mJ")
+HEAD = ("", "threshold", "top-1 %", "top-5 %", "exits %", "mean ms", "p99 ms", "images/s")
+MACHINE = {"processor": "{}", "cores": "{} cores", "load_1min": "load {}", "governor": "governor {}"}
 Pictures = Mapping[str, npt.NDArray[Any]]
 
 
@@ -45,8 +46,7 @@ def write_tune_page(path: Path, out: Path) -> None:
         "stored": f"{'Stored' if result['chosen'] else 'Nothing was stored. Shown'}: {name}, threshold {point['eta']:g}",
         "notes": _notes(result, name),
         "trade_off": draw_trade_off([("", result)]),
-        "head": HEAD,
-        "rows": point_rows(result),
+        "points": point_table(result),
         "plain": None
         if plain is None
         else f"The plain ViT takes {plain['mean_ms']:.3f} ms: {UNTRAINED}."
@@ -54,7 +54,7 @@ def write_tune_page(path: Path, out: Path) -> None:
         else f"The plain ViT is right on {100 * plain['top1']:.2f} % in {plain['mean_ms']:.3f} ms.",
         "gate": _gate(result, name),
         "timing": _timing(result),
-        "temperature": f"Temperature {result['temperature']:g}: EE's expected calibration error on the report split goes from"
+        "temperature": f"Temperature {result['temperature']:.3g}: EE's expected calibration error on the report split goes from"
         f" {100 * error['before']:.2f} % to {100 * error['after']:.2f} %.",
         "mistakes": [
             {
@@ -133,8 +133,9 @@ def draw_trade_off(runs: Sequence[tuple[str, Tune]]) -> tuple[str, str]:
         )
         if is_alone:
             curves.append(_curve("the same on the fit split", result, result["curves"]["fit"], ":", FIT_COLOUR))
-        for label in list(result["points"]) if is_alone else [main_point(result)]:
-            one = result["points"][label]
+        for label, one in (
+            _different(result) if is_alone else [(main_point(result), result["points"][main_point(result)])]
+        ):
             at, (low, high) = one["report"], one["intervals"]["top1"]
             text = f"{name} {label}: threshold {one['eta']:g}, {100 * at['top1']:.1f} %".strip()
             speed, colour = images_per_s(result, at["mean_ms"]), len(points) + 1 if is_alone else place
@@ -155,15 +156,25 @@ def draw_trade_off(runs: Sequence[tuple[str, Tune]]) -> tuple[str, str]:
     )
 
 
+def _different(result: Tune) -> list[tuple[str, OperatingPoint]]:
+    """The operating points, those of one threshold as one with all their names: they would hide each other."""
+    names: dict[float, list[str]] = {}
+    for name, one in result["points"].items():
+        names.setdefault(one["eta"], []).append(name)
+    return [(", ".join(same), result["points"][same[0]]) for same in names.values()]
+
+
 def _curve(name: str, result: Tune, drawn: Sequence[Drawn], style: str, colour: int) -> Line:
     speeds = [images_per_s(result, one["mean_ms"]) for one in drawn]
     return Line(name, speeds, [100 * one["top1"] for one in drawn], style, colour)
 
 
-def point_rows(result: Tune) -> list[tuple[str, ...]]:
+def point_table(result: Tune) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the rows of the operating points and both ends; without a column of energy where none was measured."""
     rows = [(name, f"{one['eta']:g}", one["report"]) for name, one in result["points"].items()]
     rows += [("always EE", "", result["always"]["EE"]), ("always SAC", "", result["always"]["SAC"])]
-    return [
+    has_energy = any(at["mj"] is not None for _, _, at in rows)
+    return (*HEAD, "mJ") if has_energy else HEAD, [
         (
             name,
             eta,
@@ -171,10 +182,14 @@ def point_rows(result: Tune) -> list[tuple[str, ...]]:
             f"{at['mean_ms']:.3f}",
             f"{at['p99_ms']:.3f}",
             f"{images_per_s(result, at['mean_ms']):.4g}",
-            "null" if at["mj"] is None else f"{at['mj']:.4g}",
+            *([_energy(at["mj"])] if has_energy else []),
         )
         for name, eta, at in rows
     ]
+
+
+def _energy(mj: float | None) -> str:
+    return "null" if mj is None else f"{mj:.4g}"
 
 
 def _gate(result: Tune, name: str) -> list[tuple[str, str]]:
@@ -196,7 +211,7 @@ def _gate(result: Tune, name: str) -> list[tuple[str, str]]:
 
 def _timing(result: Tune) -> str:
     machines = "; ".join(
-        ", ".join(f"{key} {value}" for key, value in one.items() if value is not None)
+        ", ".join(words.format(one[key]) for key, words in MACHINE.items() if one.get(key) is not None)
         for one in result["timing"]["machines"]
     )
     line = timing_line(result["timing"])

@@ -46,3 +46,11 @@ def test_energies_are_held_to_their_half_widths():
 
 def test_percentiles_have_no_spread():
     assert "±" not in row(compare_lines(profile(100.0, 0.02), profile(103.0, 0.02)), "always exit: p99")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(11.6, "11.60"), (0.77099, "0.7710"), (999.96, "1000"), (25231.4, "25231")]
+)
+def test_numbers_have_four_digits_or_all_before_the_point(value, text):
+    lines = compare_lines(profile(value, 1.0), profile(value, 1.0))
+    assert row(lines, "always exit: throughput").count(f" {text} ") == 2

@@ -167,6 +167,11 @@ def test_a_long_line_keeps_its_peak():
     assert len(ys) <= 2000 and max(ys) - min(ys) > 100
 
 
+def test_numbers_of_samples_have_no_halves():
+    shown = texts(lines("a", [Line("a", range(18), range(100, 118))], "sample", "W"))
+    assert shown[: shown.index("sample")] == ["0", "5", "10", "15"]
+
+
 def test_a_value_that_is_not_finite_parts_the_line():
     figure = lines("l", [Line("", [1, 2, 3, 4, 5], [1, 2, math.nan, 2, 1])], "x", "y")
     paths = [path.get("d", "") for path in parts(figure)[0].iter(f"{SVG}path") if "series-1" in path.get("style", "")]

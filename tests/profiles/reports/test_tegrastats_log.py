@@ -46,7 +46,7 @@ def test_an_unknown_board_has_rails_and_no_total(tmp_path, capsys):
 def test_a_log_without_rails_says_so(tmp_path, capsys):
     (tmp_path / "log").write_text("RAM 1/2MB (lfb 1x4MB) CPU [1%@2] GR3D_FREQ 0% CV0@-256C PMIC@100C tj@41C\n")
     printed = run(capsys, tmp_path / "log")
-    assert "no power: this tegrastats printed no rails" in printed and "hottest: tj 41 C" in printed
+    assert "no power: this tegrastats printed no rails" in printed and "hottest: tj 41 °C" in printed
 
 
 @pytest.mark.usefixtures("report_packages")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import SacvitError
-from sacvit.profiles.reports import figures
+from sacvit.profiles.reports import figures, tune_page
 from sacvit.profiles.reports.comparison import write_tune_comparison
 from sacvit.profiles.reports.tune_page import write_tune_page
 from sacvit.profiles.reports.tune_text import summary_lines
@@ -60,6 +60,22 @@ def test_images_per_second_are_in_the_table_and_follow_from_the_batch(tuned):
     mean_ms = result["points"]["fast"]["report"]["mean_ms"]
     assert f"<td>{4000 / mean_ms:.4g}</td>" in page_of(tuned)
     assert any(f"{4000 / mean_ms:.4g}" in line for line in summary_lines(result) if line.startswith("fast "))
+
+
+@pytest.mark.parametrize(("mj", "is_shown"), [(None, False), (3.21, True)])
+def test_the_table_has_a_column_of_energy_where_some_was_measured(tuned, mj, is_shown):
+    changed(tuned, lambda content: content["always"]["EE"].update(mj=mj))
+    page = page_of(tuned)
+    assert ("<th>mJ</th>" in page) == is_shown == ("<td>null</td>" in page)
+
+
+def test_points_of_one_threshold_are_one_point_of_the_figure(tuned, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(tune_page, "trade_off", lambda _, curves, points, *rest: drawn.extend(points) or "")
+    changed(tuned, lambda content: [point.update(eta=0.5) for point in content["points"].values()])
+    page_of(tuned)
+    (point,) = drawn
+    assert point.name.startswith(f"{', '.join(read_tune(tuned)['points'])}: threshold 0.5")
 
 
 def test_wrong_exits_are_shown_with_label_answers_and_confidence(tuned):

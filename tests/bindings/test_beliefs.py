@@ -6,6 +6,7 @@ Whether a belief and its twin agree is asked in test_dry_run.py; whether a GPU a
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,6 +57,14 @@ def beliefs(fake_gpu: Any) -> dict[str, Any]:
 
 def test_every_belief_has_a_source_a_twin_and_code_that_enacts_it(beliefs):
     assert faults(beliefs, enacted(), names_of_tests([*(ROOT / "gpu").glob("test_*.py")])) == []
+
+
+def test_what_a_source_names_of_the_bindings_is_there(beliefs):
+    api = json.loads((ROOT / "fake_gpu" / "tensorrt" / "api" / "10.3.json").read_text())
+    known = api["classes"] | api["enums"]
+    sources = [belief.source for belief in beliefs.values() if "bindings of TensorRT 10.3: " in belief.source]
+    named = [re.search(r"10\.3: (\w+)(?:\.(\w+))?", source).groups() for source in sources]
+    assert len(named) > 20 and [(kind, name) for kind, name in named if name not in (None, *known[kind])] == []
 
 
 def test_every_question_to_a_gpu_is_about_a_belief(beliefs):

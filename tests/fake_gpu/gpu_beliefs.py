@@ -41,7 +41,7 @@ class Belief:
 _CUDA = (
     Belief(
         "error first",
-        "Every call returns a tuple that begins with its error, and None for each value when it failed.",
+        "Every call returns a tuple that begins with its error, and None for each value when it failed. Texts are bytes.",
         "seen in cuda-bindings 12.9 and 13.5 without a driver: cudaMalloc gives (cudaErrorInsufficientDriver, None)",
         "test_a_failed_call_returns_its_error_and_none",
     ),

@@ -41,7 +41,7 @@ def fail(rt) -> tuple[object, object]:
 
 def test_a_failed_call_returns_its_error_and_none(rt):
     error, address = fail(rt)
-    assert int(error) != 0 and address is None
+    assert int(error) != 0 and address is None and isinstance(rt.cudaGetErrorString(error)[1], bytes)
 
 
 def test_a_hidden_gpu_is_no_gpu():

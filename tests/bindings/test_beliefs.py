@@ -21,10 +21,10 @@ ASKED = [ROOT / "gpu" / f"test_{name}.py" for name in ("cuda_memory", "cuda_stre
 SOURCE = re.compile(r"https://|docs/|tests/|bindings of|onnx/onnx-tensorrt|cuda-bindings")
 
 
-def enacted() -> set[str]:
-    """The names that the stand-ins' code gives to `enacts` and `forbid`."""
+def enacted(*by: str) -> set[str]:
+    """The names that the stand-ins' code gives to `enacts` and `forbid`, or to one of them."""
     calls = [node for path in STAND_INS for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    ours = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("enacts", "forbid")]
+    ours = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in (by or ("enacts", "forbid"))]
     return {word.value for call in ours for word in call.args if isinstance(word, ast.Constant)}
 
 
@@ -57,6 +57,16 @@ def beliefs(fake_gpu: Any) -> dict[str, Any]:
 
 def test_every_belief_has_a_source_a_twin_and_code_that_enacts_it(beliefs):
     assert faults(beliefs, enacted(), names_of_tests([*(ROOT / "gpu").glob("test_*.py")])) == []
+
+
+def test_everything_that_the_stand_in_forbids_is_planted(beliefs):
+    nodes = [node for path in ASKED for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    marked = {node.name for node in nodes if "pytest.mark.forbidden" in map(ast.unparse, node.decorator_list)}
+    files = [ROOT / "bindings" / "test_forbidden.py", *(ROOT / "runtime" / "engines").glob("test_*.py")]
+    planted = "".join(path.read_text() for path in files)
+    forbidden = enacted("forbid")
+    assert len(forbidden) > 10
+    assert {name for name in forbidden if f'"{name}"' not in planted and beliefs[name].twin not in marked} == set()
 
 
 def test_what_a_source_names_of_the_bindings_is_there(beliefs):

@@ -236,6 +236,21 @@ def plain_bundle() -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_goldens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed bundle of every variant with 16 reference answers of 96, for what checks plans in processes of its own."""
+    from sacvit.bundle.files import sha256_of
+    from sacvit.bundle.goldens import GOLDENS_NAME, read_goldens
+    from sacvit.bundle.manifest import read_manifest, write_manifest
+
+    folder = Path(shutil.copytree(RUNTIME_BUNDLES / "typed", tmp_path_factory.mktemp("few") / "typed"))
+    goldens, manifest = read_goldens(folder), read_manifest(folder)
+    replace(goldens, **{name: array[:16] for name, array in vars(goldens).items()}).write(folder / GOLDENS_NAME)
+    manifest.goldens_sha256 = sha256_of(folder / GOLDENS_NAME)
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def engines() -> tuple[str, str]:
     return str(RUNTIME_BUNDLES / "bundle" / "ee.onnx"), str(RUNTIME_BUNDLES / "bundle" / "sac.onnx")
 

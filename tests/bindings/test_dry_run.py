@@ -6,15 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from trt_api import faults
-
-from sacvit.bundle.files import sha256_of
-from sacvit.bundle.goldens import GOLDENS_NAME, read_goldens
-from sacvit.bundle.manifest import read_manifest, write_manifest
 
 API = Path(__file__).parents[1] / "fake_gpu" / "tensorrt" / "api"
 ROOT = Path(__file__).parent.parent.parent
@@ -61,19 +56,10 @@ np.save(folder / "images.npy", read_goldens(folder).images[:12])
 """
 
 
-def keep_16_goldens(folder: Path) -> None:
-    """Each plan is checked on them, by processes of its own."""
-    goldens, manifest = read_goldens(folder), read_manifest(folder)
-    replace(goldens, **{name: array[:16] for name, array in vars(goldens).items()}).write(folder / GOLDENS_NAME)
-    manifest.goldens_sha256 = sha256_of(folder / GOLDENS_NAME)
-    write_manifest(folder, manifest)
-
-
-def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, warm_bin, tmp_path):
+def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, warm_bin, few_goldens, tmp_path):
     fake_gpu.become("10.16")
     for name in ("digits", "tiny"):
-        shutil.copytree(ROOT / "tests" / "runtime" / "bundles" / "typed", tmp_path / name)
-        keep_16_goldens(tmp_path / name)
+        shutil.copytree(few_goldens, tmp_path / name)
     command = [
         sys.executable,
         "benchmarks/gpu.py",

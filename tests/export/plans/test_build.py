@@ -207,9 +207,9 @@ def test_a_fault_of_one_batch_size_is_seen_though_the_largest_has_none(here, tmp
     assert rungs(build(BUNDLE, tmp_path / "out", family="fp16", batches=(1, 4))) == ["FP32", "FP32"]
 
 
-def test_a_plan_that_breaks_the_gpu_in_its_check_is_followed_by_the_next_rung(fake_gpu, tmp_path):
+def test_a_plan_that_breaks_the_gpu_in_its_check_is_followed_by_the_next_rung(fake_gpu, few_goldens, tmp_path):
     fake_gpu.become("11.4", "lose fused:EE")
-    plans = build(BUNDLE, tmp_path / "out", family="fp16")
+    plans = build(few_goldens, tmp_path / "out", family="fp16")
     assert rungs(plans) == ["FP16, strongly typed, attention unfused", "FP16, strongly typed"]
     assert "the GPU gave up" in plans.outcomes[0].tried[0]["reason"]
 
@@ -413,15 +413,15 @@ def test_a_build_in_another_power_mode_than_the_largest_is_warned_of(here, tmp_p
 # The children
 
 
-def test_every_job_is_a_process_of_its_own(fake_gpu, tmp_path):
-    build(BUNDLE, tmp_path / "out", family="fp32")
+def test_every_job_is_a_process_of_its_own(fake_gpu, few_goldens, tmp_path):
+    build(few_goldens, tmp_path / "out", family="fp32")
     assert fake_gpu.device.calls.total() == 0  # none in this one
 
 
-def test_a_child_that_is_killed_is_told_as_such(fake_gpu, tmp_path):
+def test_a_child_that_is_killed_is_told_as_such(fake_gpu, few_goldens, tmp_path):
     fake_gpu.become("10.3", "die")
     with pytest.raises(PlanError, match=r"that was to build ee\.plan was killed: memory ran out, most likely"):
-        build(BUNDLE, tmp_path / "out", family="fp32")
+        build(few_goldens, tmp_path / "out", family="fp32")
 
 
 def test_an_error_of_a_child_keeps_its_kind(fake_gpu, tmp_path):
@@ -448,20 +448,20 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(fake_gpu, copy, monkeypa
     assert killed and {path.name for path in copy.iterdir()} == before
 
 
-def test_a_file_in_the_current_folder_is_not_run_by_the_child(fake_gpu, tmp_path, monkeypatch):
+def test_a_file_in_the_current_folder_is_not_run_by_the_child(fake_gpu, few_goldens, tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('run from the current folder')")
     monkeypatch.chdir(tmp_path)
-    build(BUNDLE, tmp_path / "out", family="fp32")
+    build(few_goldens, tmp_path / "out", family="fp32")
 
 
-def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, tmp_path, monkeypatch):
+def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, few_goldens, tmp_path, monkeypatch):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKED)
     home = str(Path(fake_gpu.tensorrt.__file__).parent.parent)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{home}")
     code = "import sys; from sacvit.commands.build import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp16"],
+        [sys.executable, "-c", code, str(few_goldens), "--out", str(tmp_path / "out"), "--precision", "fp16"],
         capture_output=True,
         text=True,
         check=False,

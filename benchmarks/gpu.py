@@ -39,25 +39,25 @@ from sacvit.runtime.engines.tensorrt import TensorrtBinding, TensorrtStage
 
 RESULTS = Path(__file__).parent.parent / "profiles" / "results"
 PRECISIONS = ("fp32", "fp16", "int8")
-PASSES, WARM_UP = 200, 20
+WARM_UP = 20
 
 
 def tell(line: str) -> None:
     print(line, flush=True)
 
 
-def passes_of(binding: TensorrtBinding) -> tuple[list[Pass], float]:
+def passes_of(binding: TensorrtBinding, passes: int) -> tuple[list[Pass], float]:
     """Passes call by call, as trtexec measures them, and the wall seconds of all."""
     for _ in range(WARM_UP):
         time_pass(binding, 0.0)
     began = time.perf_counter()
-    return [time_pass(binding, began) for _ in range(PASSES)], time.perf_counter() - began
+    return [time_pass(binding, began) for _ in range(passes)], time.perf_counter() - began
 
 
-def gpu_ms(cuda: Cuda, binding: TensorrtBinding) -> float:
+def gpu_ms(cuda: Cuda, binding: TensorrtBinding, passes: int) -> float:
     """Median time of a pass as the pipeline runs it."""
     times = []
-    for _ in range(WARM_UP + PASSES):
+    for _ in range(WARM_UP + passes):
         first = cuda.record(binding.lane)
         binding.start()
         times.append(cuda.elapsed_ms(first, cuda.record(binding.lane)))
@@ -81,7 +81,9 @@ def parity(bundle: Path, plans: Path) -> dict[str, Any]:
     }
 
 
-def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, times_dir: Path | None) -> dict[str, Any]:
+def measure(
+    plans: Path, plain: Path, images: Any, batch: int, rounds: int, passes: int, times_dir: Path | None
+) -> dict[str, Any]:
     """One batch size: the plain ViT, the chain with graphs, without, and with overlapping stages."""
     cuda = open_cuda()
     chain = Pipeline.load(plans / "ee.plan", plans / "sac.plan")
@@ -120,20 +122,20 @@ def measure(plans: Path, plain: Path, images: Any, batch: int, rounds: int, time
     times = time_alternating(tasks, rounds, warmup_rounds=2)
     count = len(chunks) * batch
     track = chain.track(batch)
-    ee_ms = gpu_ms(cuda, track.ee_binding(batch))
+    ee_ms = gpu_ms(cuda, track.ee_binding(batch), passes)
     places = [next(size for size in chain.sac.batches if size >= number) for number in survivors if number]
-    sac_ms = {size: gpu_ms(cuda, track.sac_binding(size)) for size in sorted(set(places))}
+    sac_ms = {size: gpu_ms(cuda, track.sac_binding(size), passes) for size in sorted(set(places))}
     stages_ms = len(chunks) * ee_ms + sum(sac_ms[size] for size in places)
     engines = {"EE": track.ee_binding(batch), "plain": single.binding(batch)}
     engines |= {f"SAC of {size}": track.sac_binding(size) for size in sac_ms}
     for name, binding in engines.items():
-        passes, wall = passes_of(binding)
+        timed, wall = passes_of(binding, passes)
         tell(f"  {name}, batch {batch}")
-        for line in summary_lines(passes, wall):
+        for line in summary_lines(timed, wall):
             tell(f"    {line}")
         if times_dir is not None:
             stem = re.sub(r"\W+", "-", f"{plans.name}-{name}-{batch}".lower())
-            write_times(passes, times_dir / f"{stem}.json")
+            write_times(timed, times_dir / f"{stem}.json")
     return {
         "batch": batch,
         "images": count,
@@ -165,6 +167,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--passes", type=int, default=200, help="of one engine, timed call by call")
     parser.add_argument(
         "--out", type=Path, help="the .json of the numbers (default: profiles/results/GPU-TENSORRT.json)"
     )
@@ -199,7 +202,7 @@ def main() -> None:
         )
         entry["rungs"], entry["build_s"] = _rungs(built), round(built.duration_s, 1)
         entry["runs"] = [
-            measure(plans, plans / "plain.plan", images, batch, options.rounds, options.export_times)
+            measure(plans, plans / "plain.plan", images, batch, options.rounds, options.passes, options.export_times)
             for batch in batches
         ]
         report["precisions"][precision] = entry

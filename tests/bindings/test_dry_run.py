@@ -70,7 +70,19 @@ def test_the_benchmark_for_a_gpu_runs_on_the_stand_in(fake_gpu, warm_bin, few_go
         "--out",
         tmp_path / "gpu.json",
     ]
-    command += ["--precision", "int8", "--batch", "1", "4", "--rounds", "2", "--export-times", tmp_path / "times"]
+    command += [
+        "--precision",
+        "int8",
+        "--batch",
+        "1",
+        "4",
+        "--rounds",
+        "2",
+        "--passes",
+        "20",
+        "--export-times",
+        tmp_path / "times",
+    ]
     for step in ([warm_bin / "python", "-c", PREPARE, tmp_path / "tiny"], command):
         done = subprocess.run(step, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

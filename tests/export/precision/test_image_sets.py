@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import CheckpointError
-from sacvit.commands.export import main
 from sacvit.export.precision.image_sets import open_both
 from sacvit.export.precision.request import PrecisionOptions
 from sacvit.images import builtin
@@ -77,13 +76,6 @@ def test_a_set_that_is_not_the_checkpoints_is_refused(home: Path) -> None:
         file.write(b"\0")
     with pytest.raises(CheckpointError, match=r"model\.calib\.tar is not the calibration set of its checkpoint"):
         source(home)
-
-
-@pytest.mark.slow
-def test_the_first_command_of_a_user_works(home: Path) -> None:
-    command = ["--ckpt", str(home / "model.pth"), "--int8", "--no-build", "--out", str(home / "build")]
-    assert main(command) == 0
-    assert (home / "build" / "ee.int8.onnx").is_file()
 
 
 def test_built_in_photographs_differ_and_come_the_same_way_every_time(monkeypatch: pytest.MonkeyPatch) -> None:

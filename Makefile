@@ -1,6 +1,7 @@
 # make test   sets itself up in .venv, then lints, checks types and runs the tests
 # make fuzz   runs the property tests on examples drawn anew; SEED=N repeats a run
 # make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
+# make test-aarch64  runs the device's tests in an arm64 Debian under qemu, and compares decisions with this machine's
 # make docs   builds the site of docs/ into .build/docs; a broken link fails it
 # make package  builds wheel and sdist into .build/dist, checks them, installs each in an empty environment
 # make demo   sets itself up, exports the example's checkpoint, makes a clip and classifies it into demo/
@@ -13,7 +14,7 @@ DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profile
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test fuzz demo docs package lint types runtime-test gpu-test gpu-bench clean
+.PHONY: test fuzz demo docs package lint types runtime-test test-aarch64 gpu-test gpu-bench clean
 
 # Two processes, each with whole files, in the order of tests/conftest.py.
 test: lint types .venv-triton/installed
@@ -55,6 +56,10 @@ runtime-test:
 	.venv-runtime/bin/python -m pip install -q -c constraints.txt ".[cpu]" pytest pytest-xdist hypothesis
 	.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(DEVICE_TESTS)
 	rm -rf .venv-runtime
+
+# The device's side on arm64. Needs debootstrap and qemu-user-static, and root: see tests/aarch64/run.sh.
+test-aarch64: .venv/installed
+	DEVICE_TESTS="$(DEVICE_TESTS)" TESTS="$(TESTS)" tests/aarch64/run.sh
 
 # On a machine with a GPU and TensorRT: make gpu-test PYTHON=python3.10. That Python has tensorrt, cuda-bindings, numpy, tqdm
 # and pytest; nothing is installed. 2 small models in 3 precisions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) ->
 
 
 def test_what_a_running_writer_writes_stays(tmp_path: Path) -> None:
-    other = tmp_path / ".a.bin.1.part"  # process 1 is always there
+    other = tmp_path / f".a.bin.{os.getppid()}.part"  # not process 1: in a container that is this one
     other.write_bytes(b"half")
     with written_whole(tmp_path / "a.bin") as partial:
         partial.write_bytes(b"content")

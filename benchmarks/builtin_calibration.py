@@ -37,8 +37,9 @@ from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.qdq_placement import PIXEL_LAYER, weighted_layers
 from sacvit.calibration.threshold import match_exit_rate
 from sacvit.export.precision.cascade import Cascade
+from sacvit.export.precision.options import Graphs
 from sacvit.export.precision.request import PrecisionOptions
-from sacvit.export.write_bundle import build_pair
+from sacvit.export.write_bundle import build_graphs
 from sacvit.images.builtin import builtin_photographs
 from sacvit.images.calibration_set import ImageSet, open_images
 from sacvit.machine.packages import versions
@@ -58,8 +59,7 @@ class Subject:
     """An FP32 pair with the images that its ranges come from, and those that it is judged on."""
 
     name: str
-    ee: onnx.ModelProto
-    sac: onnx.ModelProto
+    graphs: Graphs
     threshold: float
     own: ImageSet
     test: ImageSet
@@ -101,7 +101,7 @@ def digits(test: Path, folder: Path, with_nothing: bool) -> Subject:
     rule = checkpoint.preprocessing
     return Subject(
         "digits with a class for nothing" if with_nothing else "digits",
-        *build_pair(checkpoint, None),
+        build_graphs(checkpoint, None),
         checkpoint.threshold,
         open_images(found, rule, 512, classes, None, "--calib"),
         open_images(test, rule, None, classes, None, "--test"),
@@ -119,11 +119,11 @@ def golden(name: str) -> Subject:
         switches |= {"selection": "window", "window": geometry["region_size"]}
     checkpoint = load_checkpoint(folder / f"{name}.pth", **switches)
     own = varied(arrays["image_u8"])
-    pair = build_pair(checkpoint, None)
-    coarse = Pair(pair[0])
+    graphs = build_graphs(checkpoint, None)
+    coarse = Pair(graphs["cpu"]["EE"])
     confidence = np.concatenate([coarse.run_ee(batch)["confidence"] for batch in own.batches(8)])
     photographs = builtin_photographs(checkpoint.config.image_size)
-    return Subject(name, *pair, float(np.median(confidence)), own, own, photographs)
+    return Subject(name, graphs, float(np.median(confidence)), own, own, photographs)
 
 
 def varied(images: Any) -> ImageSet:
@@ -148,7 +148,7 @@ def quantised(subject: Subject, images: ImageSet, method: str = "mse", percentil
     before, ranges.PERCENTILE = ranges.PERCENTILE, percentile
     with tempfile.TemporaryDirectory() as cache:
         options = PrecisionOptions(int8=True, calib_method=method, calib_cache=Path(cache))  # type: ignore[arg-type]
-        cascade = Cascade(subject.ee, subject.sac, images, subject.threshold, options, lambda line: None)
+        cascade = Cascade(subject.graphs, images, subject.threshold, options, lambda line: None)
         cascade.calibrate_ee()
         cascade.calibrate_sac(cascade.quantised("EE"))
         ranges.PERCENTILE = before
@@ -234,9 +234,9 @@ def cost(subject: Subject) -> list[dict[str, Any]]:
     eta, rows = subject.threshold, []
     pairs = {name: Pair(*quantised(subject, images).values())
              for name, images in (("own", subject.own), ("photographs", subject.photographs))}  # fmt: skip
-    on_test = compare(Pair(subject.ee, subject.sac), pairs, subject.test)
+    on_test = compare(Pair(*subject.graphs["cpu"].values()), pairs, subject.test)
     for name, images in (("own", subject.own), ("photographs", subject.photographs)):
-        seen = compare(Pair(subject.ee), {"it": pairs[name]}, images)["it"]
+        seen = compare(Pair(subject.graphs["cpu"]["EE"]), {"it": pairs[name]}, images)["it"]
         fitted = match_exit_rate(seen.confidence, eta, seen.variant_confidence)
         rows += [
             {"images": name, "fit": fit, **describe(on_test[name], eta, value),
@@ -248,7 +248,7 @@ def cost(subject: Subject) -> list[dict[str, Any]]:
 
 def catch(subject: Subject) -> list[dict[str, Any]]:
     """Part 2: the guards that each broken model fails, on the photographs and on own images."""
-    reference, eta = Pair(subject.ee, subject.sac), subject.threshold
+    reference, eta = Pair(*subject.graphs["cpu"].values()), subject.threshold
     pairs = {name: Pair(models["EE"], models["SAC"]) for name, models in broken(subject)}
     there, here = (compare(reference, pairs, images) for images in (subject.photographs, subject.few()))
     rows = []

@@ -19,7 +19,7 @@ from int8 import NO_GUARDS, prepare
 
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.checks.parity import check_images
-from sacvit.export.write_plain import plain_graph, plain_variants, write_plain_variants
+from sacvit.export.write_plain import plain_graphs, plain_variants, write_plain_variants
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT
 
@@ -41,8 +41,8 @@ def write_plain(config: ModelConfig, folder: Path) -> None:
     """plain.onnx and its typed variants, made by the steps that make the chain's."""
     torch.manual_seed(0)
     images = check_images(config, CALIBRATION_IMAGES)
-    graph = plain_graph(PlainViT(config), Preprocessing(config.image_size), None, "")
-    write_plain_variants(plain_variants(graph, images, ["int8", "fp16", "int8fp16"]), folder)
+    graphs = plain_graphs(PlainViT(config), Preprocessing(config.image_size), None, "")
+    write_plain_variants(plain_variants(graphs, images, ["int8", "fp16", "int8fp16"]), folder)
 
 
 def main() -> None:

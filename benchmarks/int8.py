@@ -28,7 +28,7 @@ from sacvit.export.checks.parity import check_images
 from sacvit.export.precision.cascade import Cascade
 from sacvit.export.precision.image_sets import open_both
 from sacvit.export.precision.request import PrecisionOptions
-from sacvit.export.write_bundle import build_pair
+from sacvit.export.write_bundle import build_graphs
 from sacvit.machine.cpu import processor_flags
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
@@ -66,11 +66,11 @@ def tell(line: str) -> None:
 def calibrate(folder: Path) -> dict[str, float]:
     """Both graphs' ranges, INT8 graphs included; seconds, and the peak of this process, which does nothing else."""
     checkpoint = load_checkpoint(folder / "model.pth")
-    ee, sac = build_pair(checkpoint, None)
+    graphs = build_graphs(checkpoint, None)
     options = PrecisionOptions(int8=True, calib=folder / "images.npz", calib_cache=folder / "cache")
     began = time.perf_counter()
     images, _ = open_both(checkpoint, None, options, tell)
-    cascade = Cascade(ee, sac, images, 0.7, options, tell)
+    cascade = Cascade(graphs, images, 0.7, options, tell)
     cascade.calibrate_ee()
     cascade.calibrate_sac(cascade.quantised("EE"))
     cascade.quantised("SAC")

@@ -82,7 +82,7 @@ class Tuned(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """A bundle. checks, cost, environment, calibration, evaluation and tensorrt are for people: nothing is decided by them."""
+    """A bundle. checks, cost, environment, calibration, evaluation, tensorrt and compiled are for people."""
 
     format: Literal[3] = FORMAT
     checkpoint: Origin
@@ -103,6 +103,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     calibration: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     tensorrt: list[dict[str, Any]] = []
+    compiled: list[dict[str, Any]] = []
 
     def precisions(self) -> list[Precision]:
         """Those of which the bundle has both graphs, from the finest to the coarsest."""

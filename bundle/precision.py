@@ -14,6 +14,8 @@ from .errors import ConfigError, nearest
 Precision = str  # the name of a row
 Family = str  # what a user asks for: the rows that --fp16 or --int8 writes
 Units = Literal["fp32", "fp16", "int8"]  # what the products run on
+Form = Literal["cpu", "gpu"]  # which of two equal graphs: see export/graphs/stages.py
+FORMS: tuple[Form, Form] = ("cpu", "gpu")
 
 
 def limit(meaning: str, flag: str) -> Any:
@@ -64,6 +66,11 @@ class Row:
     weak_flags: tuple[str, ...]
 
     @property
+    def form(self) -> Form:
+        """What the graph is written for: FP32 bodies run on CPUs, typed ones on GPUs."""
+        return "cpu" if self.body == "fp32" else "gpu"
+
+    @property
     def suffix(self) -> str:
         """Between a file's stem and .onnx."""
         return "" if self.name == "fp32" else f".{self.name}"
@@ -86,7 +93,7 @@ FP16_SCALES_OPSET = 19  # the first in which QuantizeLinear takes an FP16 scale
 PRECISIONS: list[Row] = [
     Row("fp32", "fp32", "fp32", None, OPSET, FP32_LIMITS, 4, "fp32", True, ()),
     Row("fp16", "fp16", "fp16", None, OPSET, FP16_LIMITS, 2, "fp16", True, ("FP16",)),
-    Row("int8fp16", "int8", "fp16", "int8", FP16_SCALES_OPSET, INT8_LIMITS, 1, "int8", True, ()),
+    Row("int8fp16", "int8", "fp16", "int8_mlp", FP16_SCALES_OPSET, INT8_LIMITS, 1, "int8", True, ()),
     Row("int8", "int8", "fp32", "int8", OPSET, INT8_LIMITS, 1, "int8", False, ("FP16", "INT8")),
 ]
 

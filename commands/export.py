@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..bundle.errors import SacvitError
 from ..bundle.precision import PRECISIONS, Limits, families
+from ..export.checks.compiler import read_targets
 from ..export.plans.request import BuildRequest
 from ..export.precision.request import PrecisionOptions
 from ..model.config import SWITCHES
@@ -52,6 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch", type=int, help="fix the graphs to 1 .. 256 images (default: any number)")
     parser.add_argument("--plain", action="store_true", help="also plain.onnx, which sacvit-profile measures against")
+    parser.add_argument(
+        "--compile",
+        type=read_targets,
+        default=(),
+        metavar="TARGETS",
+        help="Build every file for these GPUs with TensorRT for RTX, which needs no GPU, and count its kernels: sm86,sm89.",
+    )
     parser.add_argument(
         "--no-build", action="store_true", help="Do not build TensorRT plans, even where TensorRT is installed."
     )
@@ -99,6 +107,7 @@ def export_command(options: argparse.Namespace) -> int:
         batch=options.batch,
         precision=precision,
         plain=options.plain,
+        compile_for=options.compile,
         report=logger.info,
         weights=options.weights,
         **{name: getattr(options, name) for name in SWITCHES},

@@ -45,6 +45,7 @@ def export(
     threshold: float | None = None,
     batch: int | None = None,
     plain: bool = False,
+    compile_for: tuple[str, ...] = (),
     weights: Weights | None = None,
     heads: int | None = None,
     selection: Selection | None = None,
@@ -62,6 +63,7 @@ def export(
     threshold: The gate's eta in [0, 1]; without it the checkpoint's, else 0.7.
     batch: Fix the graphs to 1 .. 256 images; None takes any number.
     plain: Also write plain.onnx, which sacvit-profile measures against.
+    compile_for: Also build every file with TensorRT for RTX for these GPUs ("sm89"), and count its kernels.
     weights: "raw" or "ema", of a checkpoint that has both.
     report: Receives each line about the progress.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,23 @@ from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME, Goldens
 from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Threshold, write_manifest
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
-from ..bundle.precision import PRECISIONS, Precision, file_name
+from ..bundle.precision import FORMS, PRECISIONS, Precision, file_name
 from ..bundle.stage_record import STAGES, StageName
 from ..images.class_names import read_class_names
 from ..machine.packages import versions
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
+from .checks.compiler import compile_all, compiled_lines, require_compiler
 from .checks.goldens import SYNTHETIC_COUNT, make_goldens
 from .checks.lint import require_clean
 from .checks.parity import Check, check_images, check_pair, require_held
 from .checks.tensorrt_support import Verdict, accept, acceptance_lines
 from .graphs.stages import build_ee, build_sac
-from .precision.options import Report, Variants
+from .precision.options import Graphs, Report, Variants
 from .precision.request import PrecisionOptions
 from .precision.variants import make_variants
 from .stamp import choose_threshold, hand_off, stamp
-from .write_plain import plain_graph, plain_of, plain_variants, write_plain_variants
+from .write_plain import plain_graphs, plain_of, plain_variants, write_plain_variants
 
 MAX_BATCH = 256
 ROOM_FACTOR = 6  # bytes of a bundle in every precision, for each of its checkpoint's
@@ -58,6 +60,7 @@ def export(
     batch: int | None = None,
     precision: PrecisionOptions | None = None,
     plain: bool = False,
+    compile_for: Sequence[str] = (),
     report: Report = lambda line: None,
     **switches: Any,
 ) -> Bundle:
@@ -66,7 +69,8 @@ def export(
     labels: a text file with one class name per line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
     else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. precision: the
     variants. plain: also the plain ViT of this geometry, in every precision that the pair has, for sacvit-profile's
-    break-even. switches: see `load_checkpoint`. report: receives lines about the progress.
+    break-even. compile_for: targets (export/checks/compiler.py) that TensorRT for RTX builds each file for. switches: see
+    `load_checkpoint`. report: receives lines about the progress.
     Raises GuardError when a check fails; then, and on any other error, `out` is as it was. Files of an earlier export
     in `out` that this one does not write are removed: a bundle is of one export.
     """
@@ -77,6 +81,8 @@ def export(
         raise ConfigError(f"--batch must lie in 1 .. {MAX_BATCH}, found {batch}")
     wanted = precision or PrecisionOptions()
     wanted.require_sound()
+    if compile_for:
+        require_compiler()
     checkpoint = load_checkpoint(ckpt, **switches)
     # Two stages, in FP32 and smaller types.
     with locked_folder(Path(out), room_bytes=ROOM_FACTOR * checkpoint.bytes + LEAST_ROOM_BYTES) as home:
@@ -86,7 +92,7 @@ def export(
         if plain:
             made.add_plain(report)
         with replaced_files(home, bundle_names()) as folder:
-            made.write(folder)
+            made.write(folder, compile_for, report)
     written = {kind: (home / file_name("EE", kind), home / file_name("SAC", kind)) for kind in made.pairs}
     return Bundle(home, *written.pop("fp32"), made.threshold.value, made.checks, written, time.monotonic() - began)
 
@@ -110,14 +116,14 @@ class _Made:
     def add_plain(self, report: Report) -> None:
         """The plain ViT of the geometry, in every precision of the pair."""
         checkpoint = self.checkpoint
-        graph = plain_graph(plain_of(checkpoint), checkpoint.preprocessing, self.batch, checkpoint.sha256)
-        self.plains = plain_variants(graph, self.goldens.images, list(self.pairs))
+        graphs = plain_graphs(plain_of(checkpoint), checkpoint.preprocessing, self.batch, checkpoint.sha256)
+        self.plains = plain_variants(graphs, self.goldens.images, list(self.pairs))
         report(
             "plain.onnx uses this checkpoint's weights but was never trained as a single-stage model: use it to measure time,"
             " not accuracy"
         )
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, compile_for: Sequence[str], report: Report) -> None:
         """Every file of the bundle."""
         if self.plains:
             write_plain_variants(self.plains, folder)
@@ -132,6 +138,9 @@ class _Made:
         for stage, kind in (*models, *plains):
             path = folder / file_name(stage, kind)
             files[path.name] = File(stage, kind, path.stat().st_size, sha256_of(path))
+        compiled = compile_all([folder / name for name in files], compile_for, self.batch or 1)
+        for line in compiled_lines(compiled):
+            report(line)
         config, variants = self.checkpoint.config, self.variants
         manifest = Manifest(
             checkpoint=Origin(self.checkpoint.path.name, self.checkpoint.sha256),
@@ -148,6 +157,7 @@ class _Made:
             checks=[{"name": check.name, "value": check.value, "limit": check.limit} for check in self.checks],
             environment=versions(),
             tensorrt=[verdict.to_dict() for verdict in self.verdicts],
+            compiled=[one.to_dict() for one in compiled],
         )
         if variants is not None:
             manifest.calibration, manifest.evaluation = variants.calibration, variants.evaluation
@@ -170,17 +180,22 @@ def _make(
         f" {config.classes} classes; {config.selection} alpha {config.alpha}, {config.attention} attention:"
         f" {config.targets} target and {config.non_targets} non-target blocks"
     )
-    ee, sac = build_pair(checkpoint, batch)
+    forms = build_graphs(checkpoint, batch)
+    ee, sac = forms["cpu"]["EE"], forms["cpu"]["SAC"]
+    is_typed = any(wanted.wants(row.family) for row in PRECISIONS)
     for stage, model in zip(STAGES, (ee, sac), strict=True):
         require_clean(file_name(stage, "fp32"), model)
     checks = check_pair(ee, sac, checkpoint, batch)
+    if is_typed:  # what their graphs compute before their types change
+        found = check_pair(forms["gpu"]["EE"], forms["gpu"]["SAC"], checkpoint, batch)
+        checks += [replace(check, name=f"for GPUs: {check.name}") for check in found]
     for check in checks:
         report(str(check))
     require_held(checks)
     pairs: dict[Precision, tuple[onnx.ModelProto, onnx.ModelProto]] = {"fp32": (ee, sac)}
     variants = None
-    if any(wanted.wants(row.family) for row in PRECISIONS):
-        variants = make_variants(ee, sac, checkpoint, labels, threshold.value, wanted, report)
+    if is_typed:
+        variants = make_variants(forms, checkpoint, labels, threshold.value, wanted, report)
         pairs |= {variant.precision: (variant.ee, variant.sac) for variant in variants.made}
     verdicts = [
         verdict
@@ -203,8 +218,14 @@ def bundle_names() -> tuple[str, ...]:
     return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)
 
 
-def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The EE and the SAC graph of a checkpoint, without metadata."""
+def build_graphs(checkpoint: Checkpoint, batch: int | None) -> Graphs:
+    """The FP32 pair of a checkpoint in both forms, without metadata."""
     weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
     parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
-    return build_ee(*parts), build_sac(*parts)
+    return {form: {"EE": build_ee(*parts, form), "SAC": build_sac(*parts, form)} for form in FORMS}
+
+
+def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The EE and the SAC graph of a checkpoint as ONNX Runtime gets them, without metadata."""
+    pair = build_graphs(checkpoint, batch)["cpu"]
+    return pair["EE"], pair["SAC"]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
 
 from ..bundle.files import written_whole
 from ..bundle.plan_record import PLAIN_RECORD_NAME
-from ..bundle.precision import PRECISIONS, Precision, file_name
+from ..bundle.precision import FORMS, PRECISIONS, Form, Precision, file_name
 from ..bundle.preprocess import ImageU8, Preprocessing
 from ..bundle.records import write_record
 from ..bundle.stage_record import DEFAULT_THRESHOLD, StageRecord
 from ..calibration.activations import observe
-from ..calibration.qdq_placement import insert_qdq, weighted_layers
+from ..calibration.qdq_placement import weighted_layers
+from ..calibration.quantizers import QUANTIZERS
 from ..model.checkpoint import Checkpoint
 from ..model.network import PlainViT
 from .checks.lint import require_clean
@@ -26,40 +27,46 @@ from .precision.retype import retype
 def export_plain(model: PlainViT, preprocessing: Preprocessing, path: Path) -> None:
     """Writes the network with a symbolic batch. Its record names no partner: it belongs to no pair."""
     with written_whole(path) as partial:
-        partial.write_bytes(plain_graph(model, preprocessing, None, "").SerializeToString())
+        partial.write_bytes(plain_graphs(model, preprocessing, None, "")["cpu"].SerializeToString())
 
 
-def plain_graph(model: PlainViT, preprocessing: Preprocessing, batch: int | None, checkpoint: str) -> onnx.ModelProto:
-    """The graph with its record. checkpoint: the SHA-256 of where the weights come from, "" for random ones."""
+def plain_graphs(
+    model: PlainViT, preprocessing: Preprocessing, batch: int | None, checkpoint: str
+) -> dict[Form, onnx.ModelProto]:
+    """The FP32 graph in both forms, with its record. checkpoint: the SHA-256 of where the weights come from, or ""."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    graph = build_plain(model.config, weights, preprocessing, batch)
-    require_clean("plain.onnx", graph)
-    own = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+    graphs = {form: build_plain(model.config, weights, preprocessing, batch, form) for form in FORMS}
+    require_clean("plain.onnx", graphs["cpu"])
+    own = hashlib.sha256(graphs["cpu"].SerializeToString(deterministic=True)).hexdigest()
     record = StageRecord(
         "plain", model.config.to_dict(), preprocessing, None, checkpoint or own, own, "", DEFAULT_THRESHOLD, "default"
     )
-    onnx.helper.set_model_props(graph, record.to_metadata())
-    return graph
+    for graph in graphs.values():
+        onnx.helper.set_model_props(graph, record.to_metadata())
+    return graphs
 
 
 def plain_variants(
-    model: onnx.ModelProto, images: ImageU8, wanted: Collection[Precision]
+    graphs: Mapping[Form, onnx.ModelProto], images: ImageU8, wanted: Collection[Precision]
 ) -> dict[Precision, onnx.ModelProto]:
     """The graph and its typed variants, made by the steps that make the chain's; ranges by `mse` over `images`."""
-    made: dict[Precision, onnx.ModelProto] = {"fp32": model}
+    made: dict[Precision, onnx.ModelProto] = {"fp32": graphs["cpu"]}
     rows = [row for row in PRECISIONS if row.name in wanted and row.name != "fp32"]
     if not rows:
         return made
-    names = [layer.activation for layer in weighted_layers(model)]
-    seen = observe("plain.onnx", model, names, ((1, {"image": image[None]}) for image in images))
-    int8 = insert_qdq(model, {name: histogram.range_by("mse") for name, histogram in seen.histograms.items()})
-    record = {entry.key: entry.value for entry in model.metadata_props}
+    names = [layer.activation for layer in weighted_layers(graphs["cpu"])]
+    seen, at_gpu = (
+        observe("plain.onnx", graphs[form], wanted_names, ((1, {"image": image[None]}) for image in images))
+        for form, wanted_names in zip(FORMS, (names, []), strict=True)
+    )
+    ranges = {name: histogram.range_by("mse") for name, histogram in seen.histograms.items()}
+    record = {entry.key: entry.value for entry in graphs["cpu"].metadata_props}
     for row in rows:
-        typed = int8 if row.quantizer else model
+        typed = graphs[row.form]
+        if row.quantizer:
+            typed = QUANTIZERS[row.quantizer](typed, ranges, [])
         if row.body == "fp16":
-            typed = retype(typed, seen.largest)[0]
-        elif typed is int8:
-            typed = onnx.ModelProto.FromString(int8.SerializeToString())
+            typed = retype(typed, at_gpu.largest)[0]
         onnx.helper.set_model_props(typed, {**record, "sacvit.precision": row.name})
         made[row.name] = typed
     return made

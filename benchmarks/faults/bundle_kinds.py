@@ -167,12 +167,12 @@ def make_plain_record(folder: Path) -> None:
     import onnx
 
     from sacvit.bundle.preprocess import Preprocessing
-    from sacvit.export.write_plain import plain_graph, write_plain_variants
+    from sacvit.export.write_plain import plain_graphs, write_plain_variants
     from sacvit.model.config import preset
     from sacvit.model.network import PlainViT
 
     geometry = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 4, "heads": 2, "hidden": 16, "classes": 3}
-    model = plain_graph(PlainViT(preset("demo", **geometry)), Preprocessing(32), None, "c" * 64)
+    model = plain_graphs(PlainViT(preset("demo", **geometry)), Preprocessing(32), None, "c" * 64)["cpu"]
     assert isinstance(model, onnx.ModelProto)
     write_plain_variants({"fp32": model}, folder)
 

@@ -14,7 +14,19 @@ from ...calibration.qdq_placement import placement_faults
 ALLOWED_OPERATORS = frozenset(
     [
         *("Cast", "Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose"),
-        *("Add", "Div", "Erf", "LayerNormalization", "MatMul", "Mul", "ReduceMax", "Softmax", "Sub", "TopK"),
+        *(
+            "Add",
+            "Div",
+            "Erf",
+            "LayerNormalization",
+            "MatMul",
+            "Mul",
+            "ReduceMax",
+            "ReduceSum",
+            "Softmax",
+            "Sub",
+            "TopK",
+        ),
         "Unsqueeze",
     ]
 )
@@ -23,6 +35,7 @@ ALLOWED_BOUNDARY = {TensorProto.UINT8: "uint8", TensorProto.INT32: "int32", Tens
 # Where ONNX itself wants int64: shapes, axes and sizes, by operator and place of the input.
 INT64_INPUTS = {
     "ReduceMax": {1},
+    "ReduceSum": {1},
     "Reshape": {1},
     "Slice": {1, 2, 3},
     "Split": {1},

@@ -6,13 +6,16 @@ x * (erf(x / sqrt 2) + 1) / 2 in the order that fusers look for. Sources: docs/g
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
+from ...bundle.precision import Form
 from ...model.config import ModelConfig
 from ...model.layers import LAYER_NORM_EPS
 from .builder import Array, GraphBuilder
-
-Weights = dict[str, Array]  # a state dict as FP32 arrays
+from .projections import Weights, attention_weights
 
 
 def linear(g: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
@@ -36,53 +39,85 @@ def mlp(g: GraphBuilder, name: str, x: str, weights: Weights) -> str:
     return linear(g, f"{name}.fc2", active, weights[f"{name}.fc2.weight"], weights[f"{name}.fc2.bias"])
 
 
-def attention(
-    g: GraphBuilder, name: str, x: str, weights: Weights, config: ModelConfig, tokens: int, mask: str | None
-) -> tuple[str, str, str]:
-    """Self-attention over x (B, N, D). Returns its output (B, N, D), q (B, H, N, D/H) and k^T (B, H, D/H, N).
+@dataclass(frozen=True)
+class Heads:
+    """Attention's inputs by head: query and value (B, H, N, D/H), key (B, H, D/H, N). proj_bias: of what follows."""
 
-    mask: name of a (1, 1, N, N) additive constant, the same for all heads.
-    """
-    width, heads = config.width, config.heads
-    weight, bias = weights[f"{name}.qkv.weight"].copy(), weights[f"{name}.qkv.bias"].copy()
-    weight[:width] *= config.head_width**-0.5  # softmax(q k^T / sqrt(D/H)): the only scale, and free
-    bias[:width] *= config.head_width**-0.5
-    qkv = linear(g, f"{name}.qkv", x, weight, bias)
-    parts = g.ops([f"{name}.{part}" for part in "qkv"], "Split", qkv, g.integers(width, width, width), axis=2)
+    query: str
+    key: str
+    value: str
+    proj_bias: Array
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is read of a network's last block: `count` rows, which `pick` takes out of a (B, N, D)."""
+
+    count: int
+    pick: Callable[[str], str]
+
+
+def attention_heads(
+    g: GraphBuilder, index: int, x: str, weights: Weights, config: ModelConfig, tokens: int, form: Form
+) -> Heads:
+    """The first norm and the first product of block `index` over x (B, N, D)."""
+    name, width, heads = f"blocks.{index}", config.width, config.heads
+    own = attention_weights(weights, name, config, form)
+    scale = g.constant(f"{name}.norm1.weight", own.norm_scale)
+    shift = g.constant(f"{name}.norm1.bias", own.norm_shift)
+    normed = g.op(f"{name}.norm1", "LayerNormalization", x, scale, shift, axis=-1, epsilon=LAYER_NORM_EPS)
+    qkv = g.op(f"{name}.attn.qkv.matmul", "MatMul", normed, g.constant(f"{name}.attn.qkv.weight", own.qkv.T))
+    parts = g.ops([f"{name}.attn.{part}" for part in "qkv"], "Split", qkv, g.integers(width, width, width), axis=2)
     by_head = [g.reshape(f"{part}.heads", part, -1, tokens, heads, config.head_width) for part in parts]
     query, key, value = (
-        g.op(f"{part}.ready", "Transpose", part, perm=perm)
-        for part, perm in zip(by_head, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
+        g.op(f"{part}.ready", "Transpose", rows, perm=order)
+        for part, rows, order in zip(parts, by_head, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
     )
-    scores = g.op(f"{name}.scores", "MatMul", query, key)
-    if mask is not None:
-        scores = g.op(f"{name}.masked", "Add", scores, mask)
-    mixed = g.op(f"{name}.mixed", "MatMul", g.op(f"{name}.softmax", "Softmax", scores, axis=-1), value)
-    joined = g.reshape(
-        f"{name}.joined", g.op(f"{name}.ordered", "Transpose", mixed, perm=[0, 2, 1, 3]), -1, tokens, width
-    )
-    out = linear(g, f"{name}.proj", joined, weights[f"{name}.proj.weight"], weights[f"{name}.proj.bias"])
-    return out, query, key
+    if own.query_bias is not None:
+        bias = own.query_bias.reshape(1, heads, 1, config.head_width)
+        query = g.op(f"{name}.attn.q.biased", "Add", query, g.constant(f"{name}.attn.q.bias", bias))
+    return Heads(query, key, value, own.proj_bias)
 
 
 def block(
-    g: GraphBuilder, index: int, x: str, weights: Weights, config: ModelConfig, tokens: int, mask: str | None = None
-) -> tuple[str, str, str]:
-    """A pre-norm block over x (B, N, D): the new x, and q and k^T for whoever wants the class token's row."""
+    g: GraphBuilder,
+    index: int,
+    x: str,
+    heads: Heads,
+    weights: Weights,
+    config: ModelConfig,
+    tokens: int,
+    mask: str | None = None,
+    only: Rows | None = None,
+) -> str:
+    """The rest of pre-norm block `index` over x (B, N, D): the new x, or the rows of it that `only` picks.
+
+    mask: name of a (1, 1, N, N) additive constant, the same for all heads.
+    """
     name = f"blocks.{index}"
-    mixed, query, key = attention(
-        g, f"{name}.attn", layer_norm(g, f"{name}.norm1", x, weights), weights, config, tokens, mask
-    )
-    x = g.op(f"{name}.after_attn", "Add", x, mixed)
-    x = g.op(name, "Add", x, mlp(g, f"{name}.mlp", layer_norm(g, f"{name}.norm2", x, weights), weights))
-    return x, query, key
+    scores = g.op(f"{name}.attn.scores", "MatMul", heads.query, heads.key)
+    if mask is not None:
+        scores = g.op(f"{name}.attn.masked", "Add", scores, mask)
+    softmax = g.op(f"{name}.attn.softmax", "Softmax", scores, axis=-1)
+    mixed = g.op(f"{name}.attn.mixed", "MatMul", softmax, heads.value)
+    ordered = g.op(f"{name}.attn.ordered", "Transpose", mixed, perm=[0, 2, 1, 3])
+    joined = g.reshape(f"{name}.attn.joined", ordered, -1, tokens, config.width)
+    if only is not None:
+        joined, x = only.pick(joined), only.pick(x)
+    attended = linear(g, f"{name}.attn.proj", joined, weights[f"{name}.attn.proj.weight"], heads.proj_bias)
+    x = g.op(f"{name}.after_attn", "Add", x, attended)
+    return g.op(name, "Add", x, mlp(g, f"{name}.mlp", layer_norm(g, f"{name}.norm2", x, weights), weights))
 
 
-def classify(
-    g: GraphBuilder, x: str, weights: Weights, config: ModelConfig, class_position: int = 0
-) -> tuple[str, str]:
-    """Norm over x (B, N, D) and the head on the class token: the normed tokens and `logits` (B, C)."""
+def classify(g: GraphBuilder, x: str, weights: Weights, config: ModelConfig, form: Form) -> tuple[str, str]:
+    """Norm over x (B, N, D) and the head on the class token, the first: the normed tokens and `logits` (B, C)."""
     normed = layer_norm(g, "norm", x, weights)
-    token = g.slice("class_token", normed, class_position, class_position + 1, 1)
-    token = g.reshape("class_token.flat", token, -1, config.width)
-    return normed, linear(g, "head", token, weights["head.weight"], weights["head.bias"])
+    token = g.slice("class_token", normed, 0, 1, 1)  # (B, 1, D)
+    weight, bias = weights["head.weight"], weights["head.bias"]
+    if form == "cpu":
+        return normed, linear(g, "head", g.reshape("class_token.flat", token, -1, config.width), weight, bias)
+    # FP32 in every precision, and a Turing GPU has no FP32 matrix product: a sum of products, as exact and, for one row per
+    # image, as fast.
+    products = g.op("head.products", "Mul", token, g.constant("head.weight", weight[None]))  # (B, C, D)
+    summed = g.op("head.sum", "ReduceSum", products, g.integers(2), keepdims=0)
+    return normed, g.op("head", "Add", summed, g.constant("head.bias", bias))

@@ -7,7 +7,7 @@ import numpy as np
 from ...bundle.preprocess import Preprocessing
 from ...model.config import ModelConfig
 from .builder import Array, GraphBuilder
-from .layers import Weights
+from .projections import Weights
 
 PIXEL_CENTRE = 128
 

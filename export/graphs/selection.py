@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ...model.config import ModelConfig
+from ...bundle.precision import Form
+from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import Array, GraphBuilder
+from .layers import Heads
+from .projections import Weights, attention_weights
 
 MASKED = -1e4  # exp(-1e4) is 0 in FP32 and FP16, and FP16 can hold it
 
 
-def class_attention(g: GraphBuilder, scores: list[str], config: ModelConfig) -> str:
-    """Global class attention (B, G*G) from the class token's score rows, (B, H, 1, N) per counted block.
+def class_attention(g: GraphBuilder, heads: Sequence[Heads], weights: Weights, config: ModelConfig, form: Form) -> str:
+    """Global class attention (B, G*G) of the counted blocks, whose attention reads `heads`.
 
-    One softmax serves all blocks, and it stands beside the main attention: a second reader of that one's softmax would
+    One softmax serves all of them, and it stands beside the main attention: a second reader of that one's softmax would
     stop TensorRT from fusing it.
     """
-    count = len(scores) * config.heads
-    stacked = g.op("class_attention.scores", "Concat", *scores, axis=1)  # (B, blocks * H, 1, N)
-    softmax = g.op("class_attention.softmax", "Softmax", stacked, axis=-1)
-    patches = g.slice("class_attention.patches", softmax, 1, config.ee_tokens, 3)
-    patches = g.reshape("class_attention.rows", patches, -1, count, config.blocks)
-    weights = np.repeat(np.array(config.attention_weights) / config.heads, config.heads).astype(np.float32)
-    summed = g.op("class_attention.sum", "MatMul", g.constant("class_attention.weights", weights[None]), patches)
-    return g.reshape("class_attention.flat", summed, -1, config.blocks)
+    count = len(heads) * config.heads
+    if form == "cpu":
+        each = []
+        for index, inputs in enumerate(heads, FIRST_ATTENTION_BLOCK):
+            query = g.slice(f"class_query.{index}", inputs.query, 0, 1, 2)
+            each.append(g.op(f"class_score.{index}", "MatMul", query, inputs.key))  # (B, H, 1, N)
+        scores = g.op("class_score", "Concat", *each, axis=1)
+    else:
+        scores = class_scores(g, weights, config)
+    rows = g.reshape("class_attention.scores", scores, -1, count, config.ee_tokens)
+    softmax = g.op("class_attention.softmax", "Softmax", rows, axis=-1)
+    patches = g.slice("class_attention.patches", softmax, 1, config.ee_tokens, 2)
+    share = np.repeat(np.array(config.attention_weights) / config.heads, config.heads).astype(np.float32)
+    if form == "cpu":
+        summed = g.op("class_attention.sum", "MatMul", g.constant("class_attention.weights", share[None]), patches)
+        return g.reshape("class_attention.flat", summed, -1, config.blocks)
+    shares = g.constant("class_attention.weights", share[None, :, None])  # no FP32 product: see layers.classify
+    weighted = g.op("class_attention.weighted", "Mul", patches, shares)
+    return g.op("class_attention.sum", "ReduceSum", weighted, g.integers(1), keepdims=0)
+
+
+def class_scores(g: GraphBuilder, weights: Weights, config: ModelConfig) -> str:
+    """The class token's scores in all n counted blocks (B, n, H, N) in few kernels, from their `blocks.N.norm1`.
+
+    With q = y_cls W_q the scores q k^T are (q W_k^T) y^T: four products for all blocks together, and no second reader of
+    the main attention's queries and keys, which costs two kernels per block. W_q and W_k are read once more for it, which is
+    why a CPU is served by `class_attention`'s other way.
+    """
+    blocks = range(FIRST_ATTENTION_BLOCK, config.depth)
+    count, width = len(blocks), config.width
+    qkv = np.stack(
+        [attention_weights(weights, f"blocks.{index}", config, "gpu").qkv for index in blocks]
+    )  # (n, 3 D, D)
+    ask = g.constant("class_query.weight", qkv[None, :, :width].transpose(0, 1, 3, 2))
+    look = g.constant("class_probe.weight", qkv[:, width : 2 * width].reshape(count, config.heads, -1, width))
+    each = [g.op(f"class_input.{index}", "Unsqueeze", f"blocks.{index}.norm1", g.integers(1)) for index in blocks]
+    x = g.op("class_input", "Concat", *each, axis=1)  # (B, n, N, D)
+    row = g.op(
+        "class_query.row", "Transpose", g.slice("class_input.row", x, 0, 1, 2), perm=[2, 1, 0, 3]
+    )  # (1, n, B, D)
+    query = g.op("class_query", "MatMul", row, ask)
+    query = g.reshape("class_query.heads", query, count, -1, config.heads, config.head_width)
+    query = g.op("class_query.ready", "Transpose", query, perm=[0, 2, 1, 3])  # (n, H, B, D/H)
+    probe = g.op("class_probe", "MatMul", query, look)  # (n, H, B, D)
+    probe = g.op("class_probe.ready", "Transpose", probe, perm=[2, 0, 1, 3])
+    return g.op("class_score", "MatMul", probe, g.op("class_input.turned", "Transpose", x, perm=[0, 1, 3, 2]))
 
 
 def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, str]:

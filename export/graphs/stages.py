@@ -1,6 +1,7 @@
 """The graphs of a two-stage network: EE, SAC, and the plain ViT that both are measured against.
 
 Inputs, outputs and their meaning are the contract of docs/graphs.md. `batch` is a number, or None for symbolic B and K.
+`form`: the numbers are the same; "gpu" needs fewer kernels and no FP32 product, "cpu" reads fewer weights.
 """
 
 from __future__ import annotations
@@ -8,15 +9,19 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from ...bundle.precision import Form
 from ...bundle.preprocess import Preprocessing
 from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import GraphBuilder
-from .layers import Weights, block, classify, layer_norm, mlp
+from .layers import Rows, attention_heads, block, classify, layer_norm, mlp
 from .patches import centre, embed_grid, halve, patch_projection
+from .projections import Weights
 from .selection import class_attention, cluster_mask, gather_tokens, regroup, select, strip_table
 
 
-def build_ee(config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None) -> onnx.ModelProto:
+def build_ee(
+    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None, form: Form = "cpu"
+) -> onnx.ModelProto:
     """image -> logits, confidence, target_index, target_context, non_target, class_attention."""
     g = GraphBuilder()
     size, grid, patch, tokens = config.image_size, config.grid, config.patch_size, config.ee_tokens
@@ -25,18 +30,22 @@ def build_ee(config: ModelConfig, weights: Weights, preprocessing: Preprocessing
     coarse = centre(g, "halve", halve(g, g.cast("halve.pixels", image, "float32"), config))  # (B, S/2, S/2, 3)
     embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, weights["pos_embed_list.0"])
 
-    rows = []
+    last = config.depth - 1
+    heads = []
     for index in range(config.depth):
-        x, query, key = block(g, index, x, weights, config, tokens)
-        if index >= FIRST_ATTENTION_BLOCK:
-            class_query = g.slice(f"class_attention.query.{index}", query, 0, 1, 2)
-            rows.append(g.op(f"class_attention.scores.{index}", "MatMul", class_query, key))  # (B, H, 1, N)
-    normed, logits = classify(g, x, weights, config)
-    attention = class_attention(g, rows, config)  # (B, G*G)
+        heads.append(attention_heads(g, index, x, weights, config, tokens, form))
+        if index < last:
+            x = block(g, index, x, heads[index], weights, config, tokens)
+    attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], weights, config, form)  # (B, G*G)
     targets, others = select(g, attention, config)
 
+    # Of the last block the class token and the targets are read, and no other token.
     one = g.constant("class_token.count", np.array(1, np.int32))
-    context = gather_tokens(g, "target_context", normed, g.op("target_token", "Add", targets, one), config.width)
+    read = g.op("read_token", "Pad", g.op("target_token", "Add", targets, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
+    only = Rows(1 + config.targets, lambda rows: gather_tokens(g, f"{rows}.read", rows, read, config.width))
+    x = block(g, last, x, heads[last], weights, config, tokens, only=only)
+    normed, logits = classify(g, x, weights, config, form)
+    context = g.slice("target_context", normed, 1, 1 + config.targets, 1)
     non_target = gather_tokens(g, "non_target", embedding, g.op("non_target_token", "Add", others, one), config.width)
     probability = g.op("probability", "Softmax", logits, axis=-1)
     g.op("confidence", "ReduceMax", probability, axes=[-1], keepdims=0)
@@ -53,7 +62,7 @@ def build_ee(config: ModelConfig, weights: Weights, preprocessing: Preprocessing
 
 
 def build_sac(
-    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None
+    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None, form: Form = "cpu"
 ) -> onnx.ModelProto:
     """image, row, target_index, target_context, non_target -> logits.
 
@@ -97,16 +106,15 @@ def build_sac(
     x = g.op("embedding", "Concat", targets, tail, axis=1)  # (K, 4 M + 1 + U, D)
 
     mask = g.constant("cluster_mask", cluster_mask(config)) if config.attention == "clustered" else None
-    for layer in range(config.depth):
-        x, _, _ = block(g, layer, x, weights, config, config.sac_tokens, mask)
-    _, logits = classify(g, x, weights, config, 4 * count)
+    x = blocks_for_class(g, x, weights, config, config.sac_tokens, mask, 4 * count, form)
+    _, logits = classify(g, x, weights, config, form)
     rename(g, {logits: "logits"})
     g.output("logits", "float32", [k, config.classes])
     return g.model("SAC")
 
 
 def build_plain(
-    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None
+    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None, form: Form = "cpu"
 ) -> onnx.ModelProto:
     """image -> logits of the single-stage ViT, through the same layers: the baseline of benchmarks."""
     g = GraphBuilder()
@@ -114,12 +122,31 @@ def build_plain(
     b = batch or "B"
     pixels = centre(g, "pixels", g.cast("pixels", g.input("image", "uint8", [b, size, size, 3]), "float32"))
     x = embed_grid(g, pixels, fine, patch, weights, preprocessing, weights["pos_embed"])
-    for index in range(config.depth):
-        x, _, _ = block(g, index, x, weights, config, fine * fine + 1)
-    _, logits = classify(g, x, weights, config)
+    x = blocks_for_class(g, x, weights, config, fine * fine + 1, None, 0, form)
+    _, logits = classify(g, x, weights, config, form)
     rename(g, {logits: "logits"})
     g.output("logits", "float32", [b, config.classes])
     return g.model("plain")
+
+
+def blocks_for_class(
+    g: GraphBuilder,
+    x: str,
+    weights: Weights,
+    config: ModelConfig,
+    tokens: int,
+    mask: str | None,
+    place: int,
+    form: Form,
+) -> str:
+    """All blocks over x (B, N, D), whose class token stands at `place`: that token alone (B, 1, D)."""
+    for index in range(config.depth - 1):
+        heads = attention_heads(g, index, x, weights, config, tokens, form)
+        x = block(g, index, x, heads, weights, config, tokens, mask)
+    last = config.depth - 1
+    heads = attention_heads(g, last, x, weights, config, tokens, form)
+    only = Rows(1, lambda rows: g.slice(f"{rows}.read", rows, place, place + 1, 1))
+    return block(g, last, x, heads, weights, config, tokens, mask, only)
 
 
 def rename(g: GraphBuilder, names: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import compress
+from itertools import compress, islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import onnx
 from tqdm import tqdm
 
 from ...bundle.gating import may_exit
-from ...bundle.precision import PRECISIONS, file_name
+from ...bundle.precision import FORMS, Precision, file_name, row_of
 from ...bundle.preprocess import ImageU8
 from ...calibration.activations import observe
 from ...calibration.onnx_session import Arrays, Pair
@@ -27,30 +27,35 @@ from ...calibration.range_cache import CacheKey, Ranges, read_ranges, write_rang
 from ...calibration.threshold import match_exit_rate
 from ...images.calibration_set import ImageSet
 from ..checks.lint import require_clean
-from .options import STAGES, Models, Report, Stage, default_cache
+from .options import STAGES, Graphs, Report, Stage, default_cache
 from .request import PrecisionOptions
 
 FEWEST_SURVIVORS = 64  # images that SAC is calibrated on at least
+# To see which of the GPU form's own tensors are too large for FP16: the limit, 512, leaves a factor of 128 to what FP16 holds.
+GPU_IMAGES = 64
 OBSERVED = 2  # images a pass while every tensor is an output: DeiT-S's SAC has 130 MB of them an image
 
 
 class Cascade:
-    """An FP32 pair with what its tensors were seen to hold. `reference` has no SAC session until someone adds it."""
+    """An FP32 pair with what its tensors were seen to hold. `reference` has no SAC session until someone adds it.
+
+    Ranges are those of the CPU form. The GPU form's own tensors are looked at for their size alone, and not on every image:
+    see GPU_IMAGES.
+    """
 
     def __init__(
         self,
-        ee: onnx.ModelProto,
-        sac: onnx.ModelProto,
+        graphs: Graphs,
         images: ImageSet,
         threshold: float,
         options: PrecisionOptions,
         report: Report,
     ) -> None:
-        self.fp32: Models = {"EE": ee, "SAC": sac}
+        self.graphs, self.fp32 = graphs, graphs["cpu"]
         self.images, self.threshold, self.options, self.report = images, threshold, options, report
         self.layers = {stage: weighted_layers(model) for stage, model in self.fp32.items()}
-        self.hashes = {stage: hash_of(model) for stage, model in self.fp32.items()}
-        self.reference = Pair(ee)
+        self.hashes = {stage: hash_of(*(graphs[form][stage] for form in FORMS)) for stage in STAGES}
+        self.reference = Pair(self.fp32["EE"])
         self.ranges: dict[Stage, Ranges] = {}
         self.left: dict[Stage, list[str]] = {stage: [] for stage in STAGES}  # layers that --auto took out of INT8
         self.sac_images: dict[str, Any] = {}
@@ -93,13 +98,18 @@ class Cascade:
 
         self.ranges["SAC"] = self._measure("SAC", digest.hexdigest(), feed)
 
-    def quantised(self, stage: Stage, quantizer: str = "int8") -> onnx.ModelProto:
-        """A stage with its layers quantised, but for what --auto left out and layers whose input is always 0."""
-        left = [*self.dead(stage), *self.left[stage]]
-        model = QUANTIZERS[quantizer](self.fp32[stage], self.ranges[stage].ranges, left)
-        for row in PRECISIONS:
-            if row.quantizer == quantizer and row.body == "fp32":
-                require_clean(file_name(stage, row.name), model, row.name)
+    def quantised(self, stage: Stage, precision: Precision = "int8") -> onnx.ModelProto:
+        """A stage as that row of the table has it before its body is retyped: FP32, or with Q/DQ pairs.
+
+        What --auto left out stays out, and so do layers whose input is always 0.
+        """
+        row = row_of(precision)
+        model = self.graphs[row.form][stage]
+        if row.quantizer is None:
+            return model
+        model = QUANTIZERS[row.quantizer](model, self.ranges[stage].ranges, [*self.dead(stage), *self.left[stage]])
+        if row.body == "fp32":
+            require_clean(file_name(stage, row.name), model, row.name)
         return model
 
     def dead(self, stage: Stage) -> list[str]:
@@ -120,9 +130,11 @@ class Cascade:
             self.report(f"{stage}: ranges of {ranges.images} images from {folder / key.file_name(stage)}")
             return ranges
         seen = observe(f"{stage.lower()}.onnx", self.fp32[stage], activations, feed())
+        some = islice(feed(), -(-GPU_IMAGES // (self.reference.fixed or OBSERVED)))
+        largest = observe(f"{stage.lower()}.onnx", self.graphs["gpu"][stage], [], some).largest
         ranges = Ranges(
             {name: histogram.range_by(options.calib_method) for name, histogram in seen.histograms.items()},
-            seen.largest,
+            {name: max(sizes.get(name, 0.0) for sizes in (seen.largest, largest)) for name in seen.largest | largest},
             seen.images,
         )
         path = write_ranges(folder, stage, key, ranges)
@@ -146,5 +158,8 @@ def progress(total: int | None, what: str, unit: str = "image") -> Any:
     return tqdm(total=total, desc=what, unit=unit, mininterval=0.5, disable=None, leave=False)
 
 
-def hash_of(model: onnx.ModelProto) -> str:
-    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+def hash_of(*models: onnx.ModelProto) -> str:
+    digest = hashlib.sha256()
+    for model in models:
+        digest.update(model.SerializeToString(deterministic=True))
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ...bundle.precision import Precision, row_of
+from ...bundle.precision import Family, row_of
 from ...calibration.onnx_session import Arrays
 from ...calibration.qdq_placement import insert_qdq
 from ...calibration.sensitivity import Effect, measure_sensitivity, worst_first, write_table
@@ -24,7 +24,7 @@ GROUP = re.compile(r"(blocks\.\d+|patch_embed|reuse_block)\.")  # what FP16's se
 
 def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
     """Both stages' effects, written where --sensitivity says."""
-    kind: Precision = row_of(variant.precision).quantizer or row_of(variant.precision).body
+    kind = row_of(variant.precision).family
     effects = [effect for stage in STAGES for effect in measure_stage(cascade, stage, kind)]
     path = cascade.options.sensitivity
     if path is not None:
@@ -37,9 +37,9 @@ def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
     return effects
 
 
-def measure_stage(cascade: Cascade, stage: Stage, kind: Precision) -> list[Effect]:
+def measure_stage(cascade: Cascade, stage: Stage, kind: Family) -> list[Effect]:
     """Each layer of a stage alone in INT8, or each group of operators alone in FP16; worst first."""
-    model, ranges = cascade.fp32[stage], cascade.ranges[stage]
+    model, ranges = cascade.graphs["cpu" if kind == "int8" else "gpu"][stage], cascade.ranges[stage]
     if kind == "int8":
         names = [layer.name for layer in cascade.layers[stage] if layer.name not in cascade.dead(stage)]
 
@@ -81,8 +81,7 @@ def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool,
                 lines.append(f"  {guard}")
                 flags[guard.flag] = None
                 blamed |= {"EE", "SAC"} if guard.stage == "chain" else {guard.stage}
-    kind = breached[0].precision if not row_of(breached[0].precision).quantizer else "int8"
-    kind = kind.upper()
+    kind = row_of(breached[0].precision).family.upper()
     lines.append(f"What hurts most, alone in {kind} (mean logit error over {effects[0].images} images):")
     worst = worst_first(effect for effect in effects if effect.stage in blamed)[:NAMED_LAYERS]
     lines += [f"  {effect.stage:3} {effect.layer:22} {effect.mean_error:.4f}" for effect in worst]

@@ -11,7 +11,7 @@ import onnx
 
 from ...bundle import manifest
 from ...bundle.files import cache_folder
-from ...bundle.precision import Limits, Precision
+from ...bundle.precision import Form, Limits, Precision
 from ...bundle.preprocess import ImageU8
 from ...calibration.guards import Guard
 from .retype import Retyping
@@ -19,6 +19,7 @@ from .retype import Retyping
 Stage = Literal["EE", "SAC"]
 STAGES: tuple[Stage, Stage] = ("EE", "SAC")
 Models = dict[Stage, onnx.ModelProto]
+Graphs = dict[Form, Models]  # an FP32 pair in both forms
 Report = Callable[[str], None]
 
 

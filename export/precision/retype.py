@@ -3,9 +3,9 @@
 TensorRT from 10 on computes what the graph says, and 11 can do nothing else: precision is a property of the file. Needs
 onnx-graphsurgeon and no torch, so that a device can do it.
 
-FP32 stay: the halving of the image, every LayerNorm and softmax, class attention and selection, the head, the confidence;
-and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the limit, or that
-reads a weight which FP16 cannot hold.
+FP32 stay: the halving of the image, every LayerNorm and softmax, class attention from its softmax on, selection, the head,
+the confidence; and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the limit,
+or that reads a weight which FP16 cannot hold.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 
-import onnx
-
 from ...bundle.errors import GuardError
 from ...bundle.precision import PRECISIONS, Limits, Precision, row_of
 from ...calibration.decisions import Comparison, compare
@@ -19,24 +17,26 @@ from ..checks.lint import require_clean
 from .cascade import Cascade, progress
 from .image_sets import SYNTHETIC, describe_images, open_both
 from .leave_out import complain, measure_both, measure_stage
-from .options import STAGES, Models, Report, Stage, Variant, Variants
+from .options import STAGES, Graphs, Models, Report, Stage, Variant, Variants
 from .request import PrecisionOptions
 from .retype import Retyping, retype
 from .rounding import rounded_like_fp16
 
 
 def make_variants(
-    ee: onnx.ModelProto,
-    sac: onnx.ModelProto,
+    graphs: Graphs,
     checkpoint: Checkpoint,
     labels: list[str] | None,
     threshold: float,
     options: PrecisionOptions,
     report: Report,
 ) -> Variants:
-    """Every variant that the options ask for, judged. Raises GuardError when one does not decide as FP32 does."""
+    """Every variant of an FP32 pair that the options ask for, judged.
+
+    Raises GuardError when one does not decide as FP32 does.
+    """
     images, evaluation = open_both(checkpoint, labels, options, report)
-    return _Maker(Cascade(ee, sac, images, threshold, options, report), evaluation).make()
+    return _Maker(Cascade(graphs, images, threshold, options, report), evaluation).make()
 
 
 class _Maker:
@@ -49,24 +49,23 @@ class _Maker:
     def make(self) -> Variants:
         options = self.options
         rows = [row for row in reversed(PRECISIONS) if options.wants(row.family)]
-        quantizers = list(dict.fromkeys(row.quantizer for row in rows if row.quantizer))
+        quantised = [row.name for row in rows if row.quantizer]
         self.cascade.calibrate_ee()
-        if quantizers and options.auto:
+        if quantised and options.auto:
             self._settle("EE")
-        handing = self.cascade.quantised("EE", quantizers[0]) if quantizers else self.cascade.fp32["EE"]
+        handing = self.cascade.quantised("EE", quantised[0] if quantised else "fp32")
         self.cascade.calibrate_sac(handing)
         self.cascade.reference.sac = Session(self.cascade.fp32["SAC"])
-        if quantizers and options.auto:
+        if quantised and options.auto:
             self._settle("SAC")
         pairs: dict[Precision, Models] = {}
         retypings: dict[Precision, dict[Stage, Retyping]] = {}
-        if quantizers:
+        if quantised:
             for stage in STAGES:
                 if dead := self.cascade.dead(stage):
                     self.report(f"warning: {stage} keeps {', '.join(dead)} out of INT8: their input is always 0")
-        made_by = {name: {stage: self.cascade.quantised(stage, name) for stage in STAGES} for name in quantizers}
         for row in rows:
-            pairs[row.name] = made_by[row.quantizer] if row.quantizer else self.cascade.fp32
+            pairs[row.name] = {stage: self.cascade.quantised(stage, row.name) for stage in STAGES}
             if row.body == "fp16":
                 pairs[row.name], retypings[row.name] = self._retyped(pairs[row.name])
         gc.collect()  # graphsurgeon's graphs are circular: 0.2 GB for DeiT-S
@@ -90,7 +89,7 @@ class _Maker:
             made,
             {
                 **describe_images(self.cascade.images),
-                "method": options.calib_method if quantizers else None,
+                "method": options.calib_method if quantised else None,
                 **self.cascade.sac_images,
             },
             describe_images(self.evaluation),
@@ -211,12 +210,11 @@ class _Maker:
         """The guards of a stage that fail while these of its layers stay out of INT8."""
         self.cascade.left[stage] = left
         stages = STAGES if self.cascade.reference.sac is not None else STAGES[:1]
-        int8 = {name: self.cascade.quantised(name) for name in stages}
-        pairs: dict[Precision, Pair] = {
-            row.name: self._runnable(row.name, self._retyped(int8)[0] if row.body == "fp16" else int8)
-            for row in PRECISIONS
-            if row.quantizer == "int8"
-        }
+        pairs: dict[Precision, Pair] = {}
+        for row in PRECISIONS:
+            if row.quantizer:
+                int8 = {name: self.cascade.quantised(name, row.name) for name in stages}
+                pairs[row.name] = self._runnable(row.name, self._retyped(int8)[0] if row.body == "fp16" else int8)
         failing = []
         comparisons = compare(self.cascade.reference, pairs, self.evaluation)
         # While SAC is not there yet, no threshold can be fitted to the chain's accuracy.

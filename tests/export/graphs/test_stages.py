@@ -8,12 +8,13 @@ import pytest
 
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.bundle.stage_record import HAND_OFF
-from sacvit.calibration.onnx_session import Session
+from sacvit.calibration.onnx_session import Pair, Session
 from sacvit.export.checks.lint import lint_graph
+from sacvit.export.checks.parity import check_images
 from sacvit.export.graphs.patches import line_pairs, patch_projection
 from sacvit.export.graphs.selection import cluster_mask, strip_table, window_members
 from sacvit.export.graphs.stages import build_plain
-from sacvit.export.write_bundle import build_pair
+from sacvit.export.write_bundle import build_graphs, build_pair
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT, TwoStageViT
@@ -199,3 +200,32 @@ def test_cluster_mask_parts_the_clusters_and_spares_the_class_token():
 def test_windows_are_squares_in_row_major_order():
     members = window_members(3, 2)
     assert members.reshape(4, 3, 3)[1].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("stage", ["EE", "SAC"])
+def test_both_forms_give_the_same_answers(tiny_checkpoint, stage):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    graphs = build_graphs(checkpoint, None)
+    images = check_images(checkpoint.config, 3)
+    pair = Pair(graphs["cpu"]["EE"])
+    inputs = {"image": images} if stage == "EE" else pair.sac_inputs(images, pair.run_ee(images))
+    one, other = (Session(graphs[form][stage]).run(inputs) for form in ("cpu", "gpu"))
+    for name, values in one.items():
+        np.testing.assert_allclose(values, other[name], atol=2e-5, err_msg=name)
+
+
+def test_the_gpu_form_has_no_fp32_product_in_head_and_class_attention(tiny_checkpoint):
+    graphs = build_graphs(load_checkpoint(tiny_checkpoint), None)["gpu"]
+    products = {node.name for model in graphs.values() for node in model.graph.node if node.op_type == "MatMul"}
+    assert not [name for name in products if name.startswith(("head", "class_attention."))]
+
+
+def test_the_last_block_computes_what_is_read_and_no_more(tiny_checkpoint):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    for stage, rows in (("EE", 1 + checkpoint.config.targets), ("SAC", 1)):
+        model = onnx.shape_inference.infer_shapes(build_graphs(checkpoint, 1)["cpu"][stage])
+        shapes = {
+            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info
+        }
+        last = f"blocks.{checkpoint.config.depth - 1}.mlp.fc1.matmul"
+        assert shapes[last] == [1, rows, checkpoint.config.hidden]

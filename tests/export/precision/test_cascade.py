@@ -36,6 +36,9 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> Fed:
     def observe(name: str, model: onnx.ModelProto, activations: Any, feed: Any) -> Any:
         def copied():
             for count, inputs in feed:
+                if not activations:  # the GPU form, which is measured for its sizes alone
+                    yield count, inputs
+                    continue
                 pieces.setdefault(name, []).append({key: values.copy() for key, values in inputs.items()})
                 yield count, inputs
 
@@ -128,18 +131,18 @@ def test_too_few_survivors_are_filled_up_with_the_least_certain(calibrate, fed, 
 
 
 def test_too_few_survivors_are_told(calibrate, said):
-    calibrate(threshold=0.26, fewest=12)
-    wanted = "warning: only 11 of 40 calibration images do not exit at 0.26; SAC is calibrated on the 12 least certain"
+    calibrate(threshold=0.29, fewest=19)
+    wanted = "warning: only 18 of 40 calibration images do not exit at 0.29; SAC is calibrated on the 19 least certain"
     assert [line for line in said if line.startswith(wanted)], said
 
 
 def test_enough_survivors_are_told_without_a_warning(calibrate, said):
-    calibrate(threshold=0.26, fewest=11)
-    assert "SAC: calibrated on the 11 of 40 images that do not exit at 0.26" in said
+    calibrate(threshold=0.29, fewest=18)
+    assert "SAC: calibrated on the 18 of 40 images that do not exit at 0.29" in said
 
 
 def test_the_manifest_hears_how_many_images_sac_was_calibrated_on(calibrate):
-    assert calibrate(threshold=0.26, fewest=12).sac_images == {"survivors": 11, "sac_images": 12, "sac_threshold": 0.26}
+    assert calibrate(threshold=0.29, fewest=19).sac_images == {"survivors": 18, "sac_images": 19, "sac_threshold": 0.29}
 
 
 def test_a_second_calibration_measures_nothing(calibrate, forbid):

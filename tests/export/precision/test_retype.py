@@ -73,7 +73,7 @@ def test_an_islands_inputs_are_fp32_too(graphs, stage, kind):
 
 @pytest.mark.parametrize("kind", RETYPED)
 def test_what_decides_is_fp32(graphs, kind):
-    names = ("halve.centred", "class_attention.scores.3", "class_attention.sum", "head.matmul", "head", "confidence")
+    names = ("halve.centred", "class_attention.softmax", "class_attention.sum", "head.sum", "head", "confidence")
     types = types_by_node(graphs["EE", kind])
     assert {name: types[name] for name in names} == dict.fromkeys(names, FP32)
 
@@ -113,7 +113,7 @@ def test_fp16_scales_lose_nothing(graphs):
         {tensor.name.removesuffix(".fp16"): numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         for model in (graphs["EE", "int8"], graphs["EE", "int8fp16"])
     ]
-    names = [name for name in steps[0] if name.endswith(".step")]
+    names = [name for name in steps[1] if name.endswith(".step")]  # the second has no INT8 in attention
     assert names and all((steps[0][name] == steps[1][name].astype(np.float32)).all() for name in names)
 
 

@@ -1,0 +1,127 @@
+"""What a real compiler makes of a graph: TensorRT for RTX, which builds without a GPU, counts its kernels or refuses it.
+
+It is of TensorRT 11's family (strongly typed networks, the same parser and code generator), so what it fuses and refuses is
+what newer TensorRTs do. It is no measurement: nothing runs. docs/graphs.md has what was found this way.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...bundle.errors import SacvitError, UsageError, nearest
+
+TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")  # RTX 20, A100, RTX 30, RTX 40, RTX 50, DGX Spark
+PACKAGES = ("tensorrt-rtx-cu12-libs", "tensorrt-rtx-cu12-bindings")
+LONGEST_BUILD_S = 900
+LONGEST_REASON = 600  # characters
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One graph for one target. kernels: by kind, of one pass. products: by type. refusal: empty where it was built."""
+
+    file: str
+    target: str
+    compiler: str
+    kernels: dict[str, int] = field(default_factory=dict)
+    fused_attentions: int = 0
+    products: dict[str, int] = field(default_factory=dict)
+    plan_bytes: int = 0
+    seconds: float = 0.0
+    refusal: str = ""
+
+    @property
+    def launches(self) -> int:
+        """Kernels of one pass."""
+        return sum(self.kernels.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"launches": self.launches}
+
+
+def read_targets(text: str) -> tuple[str, ...]:
+    """ "sm86,sm89" as names. Raises UsageError for one that is not in TARGETS."""
+    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in TARGETS:
+            raise UsageError(f"no target {name!r}{nearest(name, TARGETS)}; known: {', '.join(TARGETS)}")
+    if not names:
+        raise UsageError(f"name at least one target: {', '.join(TARGETS)}")
+    return names
+
+
+def require_compiler() -> str:
+    """The version of TensorRT for RTX. Raises SacvitError where it is missing, or its two packages do not fit together."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise SacvitError(f"{name} is not installed: pip install 'sacvit[rtx]' (x86_64 Linux, 220 MB)") from None
+    if len(set(found.values())) > 1:
+        versions = " and ".join(f"{name} {version}" for name, version in found.items())
+        raise SacvitError(f"{versions} do not fit together: pip install --upgrade {' '.join(PACKAGES)}")
+    return found[PACKAGES[0]]
+
+
+def compile_all(files: Iterable[Path], targets: Sequence[str], batch: int = 1) -> list[Compiled]:
+    """Every file for every target, `batch` images per pass where a graph leaves that open."""
+    return [compile_one(file, target, batch) for file in files for target in targets]
+
+
+def compile_one(file: Path, target: str, batch: int = 1) -> Compiled:
+    """One build, in a process of its own. Raises SacvitError where that process dies."""
+    # Not -m, which would put the current folder, and whatever lies there, before the library's own path.
+    code = "import sys; sys.path[:1] = []; from sacvit.export.checks.compile_worker import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(file), target, str(batch)]
+    what = f"TensorRT for RTX on {file.name} for {target}"
+    try:
+        done = subprocess.run(  # noqa: S603  # our own interpreter and our own code
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=LONGEST_BUILD_S
+        )
+    except subprocess.TimeoutExpired:
+        raise SacvitError(f"{what} was stopped after {LONGEST_BUILD_S} s") from None
+    if done.returncode < 0:
+        raise SacvitError(f"{what} died of {signal.Signals(-done.returncode).name}; a lack of memory may be the cause")
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise SacvitError(f"{what} failed: {''.join(last)[:LONGEST_REASON] or os.strerror(done.returncode)}")
+    said = json.loads(done.stdout)
+    said["refusal"] = " ".join(said.get("refusal", "").split())[:LONGEST_REASON]
+    return Compiled(file.name, target, **said)
+
+
+def compiled_lines(found: Sequence[Compiled]) -> list[str]:
+    """The builds as a person reads them: a table, and the compiler's reasons for what it refused below it."""
+    if not found:
+        return []
+    built: dict[str, list[str]] = {}  # what was built for a target of a stage, which is all before the first dot
+    for one in found:
+        if not one.refusal:
+            built.setdefault(f"{one.file.partition('.')[0]} {one.target}", []).append(one.file)
+    rows = [
+        ("TensorRT for RTX " + found[0].compiler, "target", "kernels", "fused attentions", "products", "plan", "build")
+    ]
+    reasons: dict[str, int] = {}
+    for one in found:
+        if one.refusal:
+            others = built.get(f"{one.file.partition('.')[0]} {one.target}")
+            cure = f" What is built there: {', '.join(others)}." if others else ""
+            mark = reasons.setdefault(one.refusal + cure, len(reasons) + 1)
+            rows.append((one.file, one.target, f"refused [{mark}]", "", "", "", ""))
+            continue
+        products = ", ".join(f"{count} {kind}" for kind, count in sorted(one.products.items()))
+        size, seconds = f"{one.plan_bytes / 2**20:.1f} MiB", f"{one.seconds:.1f} s"
+        rows.append((one.file, one.target, str(one.launches), str(one.fused_attentions), products, size, seconds))
+    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
+    lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return lines + [f"  [{mark}] {reason}" for reason, mark in reasons.items()]

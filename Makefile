@@ -9,6 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
 CUDA := 12.9 13
+RTX := 1.6.1.120 1.7.1.116
 DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profiles)
 
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
@@ -83,6 +84,12 @@ gpu-bench:
 	@for version in $(CUDA); do \
 	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/cuda/$$version \
 	    cuda-bindings==$$version.* cuda-pathfinder || echo "no cuda-bindings $$version here: their tests are skipped"; \
+	done
+	@# A compiler that builds our graphs without a GPU, 220 MB each.
+	@for version in $(RTX); do \
+	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/tensorrt-rtx/$$version \
+	    tensorrt-rtx-cu12-libs==$$version tensorrt-rtx-cu12-bindings==$$version \
+	    || echo "no TensorRT for RTX $$version here: its tests are skipped"; \
 	done
 	touch $@
 

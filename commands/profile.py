@@ -142,11 +142,13 @@ def tuned_top1(engine: Path, threshold: float) -> dict[str, Any] | None:
 
 
 def estimate(options: argparse.Namespace) -> int:
+    from ..bundle.manifest import MANIFEST_NAME, read_manifest
     from ..model.config import ModelConfig
     from ..model.cost import DERIVED_EXIT_RATE, count_cost
     from ..profiles.estimates.boards import find_board
     from ..profiles.estimates.roofline import estimate as estimate_pair
-    from ..profiles.estimates.roofline import estimate_lines
+    from ..profiles.estimates.roofline import kernels_of
+    from ..profiles.estimates.text import estimate_lines
     from ..runtime.engines.backends import read_record
 
     name, _, mode = options.estimate.partition(":")
@@ -156,8 +158,16 @@ def estimate(options: argparse.Namespace) -> int:
         config = ModelConfig.from_dict(record.config)
     except ConfigError as reason:
         raise EngineError(f"{options.engine[0]} has a damaged sacvit record: {reason}. Export it again") from None
+    folder = options.engine[0].parent
+    compiled = read_manifest(folder).compiled if (folder / MANIFEST_NAME).is_file() else []
     found = estimate_pair(
-        count_cost(config), board, board.mode(mode or None), record.precision, options.batch or 1, DERIVED_EXIT_RATE
+        count_cost(config),
+        board,
+        board.mode(mode or None),
+        record.precision,
+        options.batch or 1,
+        DERIVED_EXIT_RATE,
+        kernels_of(compiled, record.precision),
     )
     print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(estimate_lines(found)))
     return 0

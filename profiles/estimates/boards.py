@@ -1,4 +1,4 @@
-"""What Jetson modules can do at most, in each power mode: the GPU's dense peaks and the memory's bandwidth, from boards.json.
+"""What Jetson modules and graphics cards can do at most: the GPU's dense peaks, launches and memory, from boards.json.
 
 A mode caps clocks (and on some modules the number of SMs), never watts. DLA and 2:4 sparsity are left out: these models use
 neither. A mode whose GPU clock no source states is not in the table. Sources were read in public copies and quotations.
@@ -22,13 +22,18 @@ Count = Annotated[int, Meta(gt=0)]
 
 
 class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Operations per SM and clock, a multiply-add being two: dense tensor cores for INT8 and FP16, CUDA cores for FP32."""
+    """Operations per SM and clock, a multiply-add being two: dense tensor cores for INT8 and FP16, CUDA cores for FP32.
+
+    launch_us: the least that a kernel takes in a replayed CUDA graph, however little it does.
+    """
 
     name: Text
     int8_ops: Count
     fp16_ops: Count
     fp32_ops: Count
     source: Text
+    launch_us: Number
+    launch_source: Text
 
 
 class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +45,7 @@ class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Text
     sms: Count
     gpu_mhz: Number
-    memory_mhz: Number  # LPDDR5 moves two bits per pin and clock
+    memory_mhz: Number  # the memory moves two bits per pin and clock
     bus_bits: Count
     source: Text
     budget_w: Number | None = None

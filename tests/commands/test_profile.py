@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sacvit.bundle.manifest import read_manifest, write_manifest
 from sacvit.bundle.records import encode_record
 from sacvit.commands.profile import main, tuned_top1
 from sacvit.profiles.request import ProfileRequest
@@ -421,3 +422,14 @@ def test_a_plain_vit_in_another_precision_is_refused(plain_bundle, tmp_path, cap
     onnx.save(model, tmp_path / "plain.onnx")
     engines = ["--engine", plain_bundle / "ee.onnx", plain_bundle / "sac.onnx"]
     fails([*engines, "--plain", tmp_path / "plain.onnx"], 2, "precision int8, the chain has fp32", capsys=capsys)
+
+
+def test_an_estimate_takes_the_kernels_that_the_export_counted(bundles, tmp_path, capsys):
+    shutil.copytree(bundles / "bundle", tmp_path / "build")
+    manifest = read_manifest(tmp_path / "build")
+    counts = {"ee": 99, "sac": 91, "plain": 88}
+    manifest.compiled = [{"file": f"{stage}.onnx", "refusal": "", "launches": count} for stage, count in counts.items()]
+    write_manifest(tmp_path / "build", manifest)
+    engines = [str(tmp_path / "build" / name) for name in ("ee.onnx", "sac.onnx")]
+    assert main(["--engine", *engines, "--estimate", "rtx-4090", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kernels"] == {"EE": 99, "SAC": 91, "plain": 88}

@@ -103,7 +103,17 @@ def test_int8_is_twice_as_fast_as_fp16_on_tensor_cores():
 
 MODE = {"name": "MAXN", "sms": 4, "gpu_mhz": 1000, "memory_mhz": 3200, "bus_bits": 64, "source": "a data sheet"}
 TABLE = {
-    "gpus": [{"name": "Ampere", "int8_ops": 4096, "fp16_ops": 2048, "fp32_ops": 256, "source": "a data sheet"}],
+    "gpus": [
+        {
+            "name": "Ampere",
+            "int8_ops": 4096,
+            "fp16_ops": 2048,
+            "fp32_ops": 256,
+            "source": "a data sheet",
+            "launch_us": 0.5,
+            "launch_source": "a log",
+        }
+    ],
     "boards": [{"name": "new", "module": "A New Module", "gpu": "Ampere", "modes": [MODE]}],
 }
 

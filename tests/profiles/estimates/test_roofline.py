@@ -14,19 +14,22 @@ from sacvit.bundle.errors import UsageError
 from sacvit.model.config import preset
 from sacvit.model.cost import ModelCost, StageCost, count_cost
 from sacvit.profiles.estimates.boards import Board, Gpu, Mode, find_board, load_boards
-from sacvit.profiles.estimates.roofline import assumption_lines, estimate, estimate_lines, estimate_stage, pay_off_line
+from sacvit.profiles.estimates.roofline import estimate, estimate_stage, kernels_of
+from sacvit.profiles.estimates.text import assumption_lines, camera_lines, estimate_lines, pay_off_line
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8fp16")
 # 1 SM at 1000 MHz: 8 INT8, 4 FP16, 1 FP32 TOPS; 10 GB/s
 TOY_MODE = Mode("TOY", 1, 1000, 5000 / 8, 64, "made up", 20)
-TOY = Board("toy", "Toy", Gpu("toy", 8000, 4000, 1000, "made up"), (TOY_MODE,), l2_mib=1, l2_source="made up")
+TOY = Board(
+    "toy", "Toy", Gpu("toy", 8000, 4000, 1000, "made up", 5.0, "made up"), (TOY_MODE,), l2_mib=1, l2_source="made up"
+)
 STAGE = StageCost(macs=10**9, weight_bytes=40_000_000, input_bytes=150_000, output_bytes=50_000)
 ALL_MODES = [(board, mode) for board in load_boards().values() for mode in board.modes]
 SPLIT = ModelCost(ee=STAGE, sac=replace(STAGE, macs=2 * 10**9), plain=replace(STAGE, macs=4 * 10**9))
 
 
-def found(precision="fp16", batch=1, exit_rate=0.5, model=SPLIT, board=TOY, mode=None):
-    return estimate(model, board, board.mode(mode), precision, batch, exit_rate)
+def found(precision="fp16", batch=1, exit_rate=0.5, model=SPLIT, board=TOY, mode=None, kernels=None):
+    return estimate(model, board, board.mode(mode), precision, batch, exit_rate, kernels)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +190,9 @@ def test_the_text_is_headed_as_an_estimate_and_ends_with_how_to_measure():
 
 def test_the_text_has_a_row_for_each_stage_the_chain_and_the_plain_vit():
     lines = estimate_lines(found("fp32", exit_rate=0.25))
-    assert "EE                           4.020      2.000     4.020  memory       80.40" in lines
-    assert "chain, 25.0% exit            7.035                                   140.70" in lines
-    assert "plain ViT                    8.000      8.000     4.020  compute     160.00" in lines
+    assert "EE                           4.020      2.000     4.020         -  memory       80.40" in lines
+    assert "chain, 25.0% exit            7.035                                             140.70" in lines
+    assert "plain ViT                    8.000      8.000     4.020         -  compute     160.00" in lines
 
 
 def test_the_text_says_that_energy_is_no_bound_and_which_other_modes_there_are():
@@ -205,7 +208,7 @@ def test_the_text_says_what_the_precision_is_taken_to_run_on(precision):
         "fp32": "our plans are built with TF32 off",
         "fp16": "in FP16 on the tensor cores",
         "int8": "only the linear layers do; the rest is FP32",
-        "int8fp16": "only the linear layers do; attention's products are FP16",
+        "int8fp16": "only the MLPs do; attention is FP16",
     }
     assert wanted[precision] in estimate_lines(found(precision))[estimate_lines(found(precision)).index("Assumed:") + 1]
 
@@ -226,3 +229,63 @@ def test_json_holds_what_the_text_prints():
     }
     assert entries["per_image"]["plain"]["bound_by"] == "compute"
     assert entries["break_even_exit_rate"] == result.pay_off.exit_rate
+
+
+KERNELS = {"EE": 1000, "SAC": 900, "plain": 800}
+
+
+def test_a_pass_takes_as_long_as_its_kernels_need_to_start():
+    result = found(kernels=KERNELS)  # 5 us each
+    assert (result.ee.launch_ms, result.ee.image_ms, result.ee.bound_by) == (5.0, 5.0, "launches")
+    assert found(kernels=KERNELS, batch=10).ee.image_ms == pytest.approx(0.5)  # compute: launches are shared
+
+
+def test_kernels_that_nobody_counted_take_no_time_and_the_text_says_so():
+    assert found().ee.launch_ms == 0
+    assert any("kernels were not counted" in line for line in assumption_lines(found()))
+    assert any("EE 1000, SAC 900, plain 800" in line for line in assumption_lines(found(kernels=KERNELS)))
+
+
+def test_two_stages_that_launch_more_pay_from_several_cameras_on():
+    lines = camera_lines(found(kernels=KERNELS, exit_rate=0.9))
+    gains = [float(text) for text in lines[1].split()[-4:]]
+    assert gains[0] < 1 < gains[1] <= gains[3]
+    assert lines[-1] == "By these bounds two stages pay from 4 cameras on."
+    assert found(kernels=KERNELS, exit_rate=0.9).to_json()["speedup_of_bounds_by_batch"]["1"] == pytest.approx(
+        gains[0], abs=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "verdict"),
+    [
+        (replace(SPLIT, plain=replace(STAGE, weight_bytes=10**9)), "pay with one camera already"),
+        (replace(SPLIT, plain=STAGE), "do not pay with up to 16 cameras"),
+    ],
+)
+def test_the_verdict_on_cameras_follows_the_bounds(model, verdict):
+    assert verdict in camera_lines(found(model=model))[-1]
+
+
+def test_the_fewest_kernels_of_any_gpu_are_taken_and_refusals_are_passed_over():
+    one = {"file": "ee.fp16.onnx", "target": "sm89", "refusal": "", "launches": 99}
+    compiled = [
+        {**one, "target": "sm75", "launches": 112},
+        one,
+        {**one, "target": "sm80", "refusal": "too old", "launches": 0},
+        {**one, "file": "sac.fp16.onnx", "launches": 91},
+        {**one, "file": "plain.fp16.onnx", "launches": 88},
+        {**one, "file": "ee.onnx", "launches": 161},
+    ]
+    assert kernels_of(compiled, "fp16") == {"EE": 99, "SAC": 91, "plain": 88}
+    assert kernels_of(compiled, "fp32") is None and kernels_of(compiled[:4], "fp16") is None
+
+
+@pytest.mark.parametrize(
+    ("board", "tops", "gb_s"),
+    [("rtx-3060", 50.9, 360), ("rtx-4060", 60.46, 272), ("rtx-4090", 330.3, 1008), ("rtx-5090", 419.2, 1792)],
+)
+def test_graphics_cards_have_the_dense_fp16_peak_and_the_bandwidth_that_are_stated(board, tops, gb_s):
+    mode = find_board(board).mode()
+    assert mode.tera_ops(find_board(board).gpu.fp16_ops) == pytest.approx(tops, rel=0.005)
+    assert mode.memory_gb_s == gb_s

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from sacvit.bundle.errors import DeviceError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.serving.description import About
-from sacvit.serving.local import LocalServer
+from sacvit.serving.local import LocalServer, site_of
 from sacvit.serving.options import ServeOptions
 from sacvit.serving.repository import write_repository
 
@@ -25,8 +26,11 @@ BUNDLE = ROOT / "tests" / "runtime" / "bundles" / "bundle"
 
 @pytest.fixture(scope="session")
 def triton() -> Path:
-    if not list(TRITON.glob("lib/python3*/site-packages/pytriton/tritonserver")):
-        pytest.skip("no Triton: make .venv-triton/installed")
+    """Triton's environment, where it is of this Python: its backend loads packages of no other."""
+    try:
+        site_of(TRITON)
+    except DeviceError as reason:
+        pytest.skip(f"{reason}; make .venv-triton/installed brings it for the Python of make test")
     return TRITON
 
 

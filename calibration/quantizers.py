@@ -17,8 +17,8 @@ ATTENTION = (".attn.qkv", ".attn.proj")
 def insert_mlp_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = ()) -> onnx.ModelProto:
     """The same without attention's products, a third of the MACs.
 
-    On a GPU an INT8 product in front of attention costs four kernels per block, one behind it another, and both the fusion
-    with what follows; MLP products cost one each (docs/precision.md has the numbers).
+    On a GPU an INT8 product in front of attention costs three kernels per block, one behind it another, and both the
+    fusion with what follows; MLP products cost one each (docs/precision.md has the numbers).
     """
     attention = [layer.name for layer in weighted_layers(model) if layer.name.endswith(ATTENTION)]
     return insert_qdq(model, ranges, [*left, *attention])

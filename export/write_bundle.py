@@ -16,7 +16,7 @@ from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME, Goldens
 from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Threshold, write_manifest
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
-from ..bundle.precision import FORMS, PRECISIONS, Precision, file_name
+from ..bundle.precision import FORMS, PRECISIONS, Form, Precision, file_name
 from ..bundle.stage_record import STAGES, StageName
 from ..images.class_names import read_class_names
 from ..machine.packages import versions
@@ -116,7 +116,8 @@ class _Made:
     def add_plain(self, report: Report) -> None:
         """The plain ViT of the geometry, in every precision of the pair."""
         checkpoint = self.checkpoint
-        graphs = plain_graphs(plain_of(checkpoint), checkpoint.preprocessing, self.batch, checkpoint.sha256)
+        forms: Sequence[Form] = FORMS if len(self.pairs) > 1 else ("cpu",)
+        graphs = plain_graphs(plain_of(checkpoint), checkpoint.preprocessing, self.batch, checkpoint.sha256, forms)
         self.plains = plain_variants(graphs, self.goldens.images, list(self.pairs))
         report(
             "plain.onnx uses this checkpoint's weights but was never trained as a single-stage model: use it to measure time,"
@@ -180,9 +181,9 @@ def _make(
         f" {config.classes} classes; {config.selection} alpha {config.alpha}, {config.attention} attention:"
         f" {config.targets} target and {config.non_targets} non-target blocks"
     )
-    forms = build_graphs(checkpoint, batch)
-    ee, sac = forms["cpu"]["EE"], forms["cpu"]["SAC"]
     is_typed = any(wanted.wants(row.family) for row in PRECISIONS)
+    forms = build_graphs(checkpoint, batch, FORMS if is_typed else ("cpu",))
+    ee, sac = forms["cpu"]["EE"], forms["cpu"]["SAC"]
     for stage, model in zip(STAGES, (ee, sac), strict=True):
         require_clean(file_name(stage, "fp32"), model)
     checks = check_pair(ee, sac, checkpoint, batch)
@@ -218,14 +219,14 @@ def bundle_names() -> tuple[str, ...]:
     return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)
 
 
-def build_graphs(checkpoint: Checkpoint, batch: int | None) -> Graphs:
-    """The FP32 pair of a checkpoint in both forms, without metadata."""
+def build_graphs(checkpoint: Checkpoint, batch: int | None, forms: Sequence[Form] = FORMS) -> Graphs:
+    """The FP32 pair of a checkpoint in each of these forms, without metadata."""
     weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
     parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
-    return {form: {"EE": build_ee(*parts, form), "SAC": build_sac(*parts, form)} for form in FORMS}
+    return {form: {"EE": build_ee(*parts, form), "SAC": build_sac(*parts, form)} for form in forms}
 
 
 def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The EE and the SAC graph of a checkpoint as ONNX Runtime gets them, without metadata."""
-    pair = build_graphs(checkpoint, batch)["cpu"]
+    pair = build_graphs(checkpoint, batch, ("cpu",))["cpu"]
     return pair["EE"], pair["SAC"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -27,15 +27,19 @@ from .precision.retype import retype
 def export_plain(model: PlainViT, preprocessing: Preprocessing, path: Path) -> None:
     """Writes the network with a symbolic batch. Its record names no partner: it belongs to no pair."""
     with written_whole(path) as partial:
-        partial.write_bytes(plain_graphs(model, preprocessing, None, "")["cpu"].SerializeToString())
+        partial.write_bytes(plain_graphs(model, preprocessing, None, "", ("cpu",))["cpu"].SerializeToString())
 
 
 def plain_graphs(
-    model: PlainViT, preprocessing: Preprocessing, batch: int | None, checkpoint: str
+    model: PlainViT,
+    preprocessing: Preprocessing,
+    batch: int | None,
+    checkpoint: str,
+    forms: Sequence[Form] = FORMS,
 ) -> dict[Form, onnx.ModelProto]:
-    """The FP32 graph in both forms, with its record. checkpoint: the SHA-256 of where the weights come from, or ""."""
+    """The FP32 graph in each of these forms, with its record. checkpoint: the SHA-256 of where the weights come from, or ""."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    graphs = {form: build_plain(model.config, weights, preprocessing, batch, form) for form in FORMS}
+    graphs = {form: build_plain(model.config, weights, preprocessing, batch, form) for form in forms}
     require_clean("plain.onnx", graphs["cpu"])
     own = hashlib.sha256(graphs["cpu"].SerializeToString(deterministic=True)).hexdigest()
     record = StageRecord(

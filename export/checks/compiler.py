@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import SacvitError, UsageError, nearest
+from .table import table_lines
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")  # RTX 20, A100, RTX 30, RTX 40, RTX 50, DGX Spark
 PACKAGES = ("tensorrt-rtx-cu12-libs", "tensorrt-rtx-cu12-bindings")
@@ -94,7 +94,7 @@ def compile_one(file: Path, target: str, batch: int = 1) -> Compiled:
         raise SacvitError(f"{what} died of {signal.Signals(-done.returncode).name}; a lack of memory may be the cause")
     if done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise SacvitError(f"{what} failed: {''.join(last)[:LONGEST_REASON] or os.strerror(done.returncode)}")
+        raise SacvitError(f"{what} failed: {''.join(last)[:LONGEST_REASON] or f'status {done.returncode}'}")
     said = json.loads(done.stdout)
     said["refusal"] = " ".join(said.get("refusal", "").split())[:LONGEST_REASON]
     return Compiled(file.name, target, **said)
@@ -122,6 +122,4 @@ def compiled_lines(found: Sequence[Compiled]) -> list[str]:
         products = ", ".join(f"{count} {kind}" for kind, count in sorted(one.products.items()))
         size, seconds = f"{one.plan_bytes / 2**20:.1f} MiB", f"{one.seconds:.1f} s"
         rows.append((one.file, one.target, str(one.launches), str(one.fused_attentions), products, size, seconds))
-    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
-    lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return lines + [f"  [{mark}] {reason}" for reason, mark in reasons.items()]
+    return table_lines(rows, reasons)

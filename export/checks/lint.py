@@ -14,20 +14,8 @@ from ...calibration.qdq_placement import placement_faults
 ALLOWED_OPERATORS = frozenset(
     [
         *("Cast", "Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose"),
-        *(
-            "Add",
-            "Div",
-            "Erf",
-            "LayerNormalization",
-            "MatMul",
-            "Mul",
-            "ReduceMax",
-            "ReduceSum",
-            "Softmax",
-            "Sub",
-            "TopK",
-        ),
-        "Unsqueeze",
+        *("Add", "Div", "Erf", "LayerNormalization", "MatMul", "Mul", "ReduceMax", "ReduceSum", "Softmax", "Sub"),
+        *("TopK", "Unsqueeze"),
     ]
 )
 QDQ_OPERATORS = frozenset(["QuantizeLinear", "DequantizeLinear"])

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from ...bundle.precision import Precision
 from ...calibration.qdq_placement import placement_faults
 from ..plans.ladder import load_table
+from .table import table_lines
 
 BOUNDARY = (TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT, TensorProto.FLOAT16)
 
@@ -104,6 +105,4 @@ def acceptance_lines(verdicts: Sequence[Verdict]) -> list[str]:
             word = "yes" if all(v.accepted for v in mine) else "no"
             row.append(word + "".join(f" [{mark}]" for mark in marks))
         rows.append(row)
-    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
-    lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return lines + [f"  [{mark}] {reason}" for reason, mark in notes.items()]
+    return table_lines(rows, notes)

@@ -15,7 +15,7 @@ from ...bundle.precision import Form
 from ...model.config import ModelConfig
 from ...model.layers import LAYER_NORM_EPS
 from .builder import Array, GraphBuilder
-from .projections import Weights, attention_weights
+from .projections import AttentionWeights, Weights, attention_weights
 
 
 def linear(g: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
@@ -41,20 +41,12 @@ def mlp(g: GraphBuilder, name: str, x: str, weights: Weights) -> str:
 
 @dataclass(frozen=True)
 class Heads:
-    """Attention's inputs by head: query and value (B, H, N, D/H), key (B, H, D/H, N). proj_bias: of what follows."""
+    """Attention's inputs by head: query and value (B, H, N, D/H), key (B, H, D/H, N), and the weights that made them."""
 
     query: str
     key: str
     value: str
-    proj_bias: Array
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What is read of a network's last block: `count` rows, which `pick` takes out of a (B, N, D)."""
-
-    count: int
-    pick: Callable[[str], str]
+    own: AttentionWeights
 
 
 def attention_heads(
@@ -76,7 +68,7 @@ def attention_heads(
     if own.query_bias is not None:
         bias = own.query_bias.reshape(1, heads, 1, config.head_width)
         query = g.op(f"{name}.attn.q.biased", "Add", query, g.constant(f"{name}.attn.q.bias", bias))
-    return Heads(query, key, value, own.proj_bias)
+    return Heads(query, key, value, own)
 
 
 def block(
@@ -88,9 +80,9 @@ def block(
     config: ModelConfig,
     tokens: int,
     mask: str | None = None,
-    only: Rows | None = None,
+    only: Callable[[str], str] | None = None,
 ) -> str:
-    """The rest of pre-norm block `index` over x (B, N, D): the new x, or the rows of it that `only` picks.
+    """The rest of pre-norm block `index` over x (B, N, D): the new x, or the rows of it that `only` takes out of a (B, N, D).
 
     mask: name of a (1, 1, N, N) additive constant, the same for all heads.
     """
@@ -103,8 +95,8 @@ def block(
     ordered = g.op(f"{name}.attn.ordered", "Transpose", mixed, perm=[0, 2, 1, 3])
     joined = g.reshape(f"{name}.attn.joined", ordered, -1, tokens, config.width)
     if only is not None:
-        joined, x = only.pick(joined), only.pick(x)
-    attended = linear(g, f"{name}.attn.proj", joined, weights[f"{name}.attn.proj.weight"], heads.proj_bias)
+        joined, x = only(joined), only(x)
+    attended = linear(g, f"{name}.attn.proj", joined, weights[f"{name}.attn.proj.weight"], heads.own.proj_bias)
     x = g.op(f"{name}.after_attn", "Add", x, attended)
     return g.op(name, "Add", x, mlp(g, f"{name}.mlp", layer_norm(g, f"{name}.norm2", x, weights), weights))
 

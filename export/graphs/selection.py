@@ -10,12 +10,11 @@ from ...bundle.precision import Form
 from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import Array, GraphBuilder
 from .layers import Heads
-from .projections import Weights, attention_weights
 
 MASKED = -1e4  # exp(-1e4) is 0 in FP32 and FP16, and FP16 can hold it
 
 
-def class_attention(g: GraphBuilder, heads: Sequence[Heads], weights: Weights, config: ModelConfig, form: Form) -> str:
+def class_attention(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig, form: Form) -> str:
     """Global class attention (B, G*G) of the counted blocks, whose attention reads `heads`.
 
     One softmax serves all of them, and it stands beside the main attention: a second reader of that one's softmax would
@@ -29,7 +28,7 @@ def class_attention(g: GraphBuilder, heads: Sequence[Heads], weights: Weights, c
             each.append(g.op(f"class_score.{index}", "MatMul", query, inputs.key))  # (B, H, 1, N)
         scores = g.op("class_score", "Concat", *each, axis=1)
     else:
-        scores = class_scores(g, weights, config)
+        scores = class_scores(g, heads, config)
     rows = g.reshape("class_attention.scores", scores, -1, count, config.ee_tokens)
     softmax = g.op("class_attention.softmax", "Softmax", rows, axis=-1)
     patches = g.slice("class_attention.patches", softmax, 1, config.ee_tokens, 2)
@@ -42,7 +41,7 @@ def class_attention(g: GraphBuilder, heads: Sequence[Heads], weights: Weights, c
     return g.op("class_attention.sum", "ReduceSum", weighted, g.integers(1), keepdims=0)
 
 
-def class_scores(g: GraphBuilder, weights: Weights, config: ModelConfig) -> str:
+def class_scores(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig) -> str:
     """The class token's scores in all n counted blocks (B, n, H, N) in few kernels, from their `blocks.N.norm1`.
 
     With q = y_cls W_q the scores q k^T are (q W_k^T) y^T: four products for all blocks together, and no second reader of
@@ -51,9 +50,7 @@ def class_scores(g: GraphBuilder, weights: Weights, config: ModelConfig) -> str:
     """
     blocks = range(FIRST_ATTENTION_BLOCK, config.depth)
     count, width = len(blocks), config.width
-    qkv = np.stack(
-        [attention_weights(weights, f"blocks.{index}", config, "gpu").qkv for index in blocks]
-    )  # (n, 3 D, D)
+    qkv = np.stack([inputs.own.qkv for inputs in heads])  # (n, 3 D, D)
     ask = g.constant("class_query.weight", qkv[None, :, :width].transpose(0, 1, 3, 2))
     look = g.constant("class_probe.weight", qkv[:, width : 2 * width].reshape(count, config.heads, -1, width))
     each = [g.op(f"class_input.{index}", "Unsqueeze", f"blocks.{index}.norm1", g.integers(1)) for index in blocks]

@@ -13,7 +13,7 @@ from ...bundle.precision import Form
 from ...bundle.preprocess import Preprocessing
 from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import GraphBuilder
-from .layers import Rows, attention_heads, block, classify, layer_norm, mlp
+from .layers import attention_heads, block, classify, layer_norm, mlp
 from .patches import centre, embed_grid, halve, patch_projection
 from .projections import Weights
 from .selection import class_attention, cluster_mask, gather_tokens, regroup, select, strip_table
@@ -36,13 +36,16 @@ def build_ee(
         heads.append(attention_heads(g, index, x, weights, config, tokens, form))
         if index < last:
             x = block(g, index, x, heads[index], weights, config, tokens)
-    attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], weights, config, form)  # (B, G*G)
+    attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], config, form)  # (B, G*G)
     targets, others = select(g, attention, config)
 
     # Of the last block the class token and the targets are read, and no other token.
     one = g.constant("class_token.count", np.array(1, np.int32))
     read = g.op("read_token", "Pad", g.op("target_token", "Add", targets, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
-    only = Rows(1 + config.targets, lambda rows: gather_tokens(g, f"{rows}.read", rows, read, config.width))
+
+    def only(rows: str) -> str:
+        return gather_tokens(g, f"{rows}.read", rows, read, config.width)
+
     x = block(g, last, x, heads[last], weights, config, tokens, only=only)
     normed, logits = classify(g, x, weights, config, form)
     context = g.slice("target_context", normed, 1, 1 + config.targets, 1)
@@ -145,7 +148,10 @@ def blocks_for_class(
         x = block(g, index, x, heads, weights, config, tokens, mask)
     last = config.depth - 1
     heads = attention_heads(g, last, x, weights, config, tokens, form)
-    only = Rows(1, lambda rows: g.slice(f"{rows}.read", rows, place, place + 1, 1))
+
+    def only(rows: str) -> str:
+        return g.slice(f"{rows}.read", rows, place, place + 1, 1)
+
     return block(g, last, x, heads, weights, config, tokens, mask, only)
 
 

@@ -21,7 +21,7 @@ BATCHES = (1, 4, 8, 16)  # images per pass, or cameras that are looked at togeth
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """The three sides of one pass over a batch, in ms: arithmetic, DRAM traffic, launches (0 where nobody counted them)."""
+    """The three sides of one pass over a batch, in ms: arithmetic, DRAM traffic, launches (0 where they were not counted)."""
 
     compute_ms: float
     memory_ms: float

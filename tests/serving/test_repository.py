@@ -212,7 +212,9 @@ if sys.argv[1] == "write":
     repository._copy_engine = dying(repository._copy_engine, int(sys.argv[2]))
 else:
     repository.os.replace = dying(os.replace, int(sys.argv[2]))
-    repository.shutil.rmtree = dying(repository.shutil.rmtree, 1)  # of the working folder, when all are placed
+    # When all are placed. Not shutil.rmtree: Debian's tempfile takes it when it is imported.
+    folder = repository.tempfile.TemporaryDirectory
+    folder.cleanup = dying(folder.cleanup, 1)
 main(sys.argv[3:])
 """
 

@@ -156,34 +156,35 @@ class Pipeline:
             results += self._ranked(self._classify(chunk), top, logits)
         return results[0] if is_single else results
 
-    def _ranked(self, results: list[Result], top: int, logits: bool) -> list[Result]:
-        """The results of the last pass with their most probable classes."""
-        track = self.track(len(results))
+    def _ranked(self, track: Track, top: int, logits: bool) -> list[Result]:
+        """The results of a finished track with their most probable classes."""
         places = _places(track)
         return [
             rank(result, track.logits[image], self.temperature, self.labels, top, logits)
             if result.stage == "EE"
             else rank(result, track.sac_logits[places[image]], 1.0, self.labels, top, logits)
-            for image, result in enumerate(results)
+            for image, result in enumerate(self._answered(track, range(track.count), places))
         ]
 
     def _unwrapped(self, image: Any) -> DeviceBatch | ImageU8:
         return unwrap(image, self.ee.device, self._lanes[0])
 
-    def _classify(self, images: Sequence[Image]) -> list[Result]:
-        slots = self.image_slots(len(images))
+    def _classify(self, images: Sequence[Image]) -> Track:
+        """Takes the images through both stages; the track holds their answers until the next pass."""
+        track = self.track(len(images))
         size = self.preprocessing.image_size
         on_device = [isinstance(image, DeviceImage) for image in images]
         if any(on_device) and not all(on_device):
             raise ImageError("some images of the batch lie on the GPU and some do not: give two batches")
-        for place, (slot, image) in enumerate(zip(slots, images, strict=True)):
+        for place, (slot, image) in enumerate(zip(track.images, images, strict=False)):
             if isinstance(image, DeviceImage):
                 if image.side != size:
                     raise ImageError(f"an image on the GPU must be {size} x {size}, found {image.side} x {image.side}")
-                self.track(len(images)).take(place, image)
+                track.take(place, image)
                 continue
             self.preprocessing.apply(image, slot, bgr=False)
-        return self._run(len(images), all(on_device))
+        self._pass(track, len(images), all(on_device))
+        return track
 
     def reserve(self, count: int) -> None:
         """Lets batches of up to `count` images share one set of buffers: less memory where sizes vary from pass to pass."""
@@ -198,16 +199,16 @@ class Pipeline:
 
     def run(self, count: int) -> list[Result]:
         """Classifies the `count` images that lie in `image_slots(count)`."""
-        return self._run(count, on_device=False)
-
-    def _run(self, count: int, on_device: bool) -> list[Result]:
         track = self.track(count)
+        self._pass(track, count)
+        return self.results(track)
+
+    def _pass(self, track: Track, count: int, on_device: bool = False) -> None:
         track.start(count, on_device)
         track.gate(self.gate)
         track.finish()
         if track.survivors:
             self.gate.learn(track.sac_ms, track.survivors)
-        return self.results(track)
 
     def probe(self) -> None:
         """A pass of SAC over the last batch's first image, for the gate to learn what one takes; nobody sees its answer."""

@@ -15,6 +15,7 @@ from sacvit.bundle.errors import EngineError, ImageError, UsageError
 from sacvit.bundle.manifest import MANIFEST_NAME
 from sacvit.bundle.records import encode_record
 from sacvit.bundle.stage_record import HAND_OFF
+from sacvit.runtime.chain import pipeline as pipeline_module
 from sacvit.runtime.chain.gate import Gate
 from sacvit.runtime.chain.pipeline import MOST_TRACKS, Pipeline
 from sacvit.runtime.engines.options import EngineOptions
@@ -75,6 +76,15 @@ def test_any_number_of_batch_sizes_gives_the_answers_of_single_images(engines, p
     expected = [pipeline(picture).index for picture in pictures]
     for size in (*range(1, 10), *range(9, 0, -1)):
         assert [result.index for result in pipeline(list(pictures[:size]))] == expected[:size]
+
+
+def test_a_call_looks_up_its_buffers_and_its_survivors_once(engines, pictures, monkeypatch):
+    pipeline, seen = Pipeline.load(*engines), []
+    for owner, name in ((Pipeline, "track"), (pipeline_module, "_places")):
+        whole = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, whole=whole, name=name: seen.append(name) or whole(*given))
+    pipeline(pictures[0])
+    assert sorted(seen) == ["_places", "track"]
 
 
 def test_a_survivor_is_answered_by_sac(pipeline, pictures):

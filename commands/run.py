@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
@@ -53,82 +54,101 @@ def run(options: argparse.Namespace) -> int:
             "give either --engine EE SAC or --server URL, and --camera SOURCE: 0 for the first camera, a video, a picture, a"
             f" folder of pictures or rtsp://... For example: {EXAMPLES['sacvit-run']}"
         )
-    threshold = read_options(ThresholdOption, options).threshold
-    from ..runtime.chain.pipeline import CHUNK, Pipeline  # here: --help answers without OpenCV and ONNX Runtime
-
-    if options.server is not None:
-        with closing(open_server(options)) as remote:
-            return run_on(remote, remote.max_batch, "this server takes", options)
-    pipeline = Pipeline.load(options.engine[0], options.engine[1], threshold, options.provider)
-    return run_on(pipeline, pipeline.ee.capacity or CHUNK, "these engines take", options)
-
-
-def run_on(pipeline: Pipeline | RemotePipeline, most: int, who: str, options: argparse.Namespace) -> int:
-    """Sends every frame through a pipeline that takes `most` images per pass; returns the exit code."""
-    from ..runtime.chain.pipeline import Pipeline
-    from ..runtime.loop import run_chain
+    asked = Asked(
+        read_options(ThresholdOption, options),
+        read_options(LoopOptions, options),
+        read_options(OpenOptions, options),
+        read_options(SinkOptions, options),
+        read_options(VideoOptions, options),
+    )
+    require_possible(options, asked)
+    from ..runtime.loop import run_chain  # here: --help answers without OpenCV and ONNX Runtime
     from ..runtime.sinks.opening import open_sinks
     from ..runtime.totals import summary_lines
 
-    if options.fit is not None:
-        pipeline.use_fit(options.fit)
-    if options.batch > most:
-        raise UsageError(f"--batch {options.batch}: {who} at most {most} images per pass")
-    if isinstance(pipeline, Pipeline):
-        use_policy(pipeline, options)
-        tell_about(pipeline, options.threshold)
-    sinks = read_options(SinkOptions, options)
-    keep_inputs(options, sinks)
-    loop = read_options(LoopOptions, options)
-    require_for_all(options, sinks, loop, most)
-    source = open_sources(options.camera, read_options(OpenOptions, options))
-    outcome = run_chain(pipeline, source, open_sinks(sinks, source), loop)
+    with ExitStack() as ends:
+        # A source or an output that cannot be opened is reported before engines are loaded: on a board that takes seconds.
+        with ExitStack() as unused:
+            source = open_sources(options.camera, asked.opening)
+            unused.callback(source.close)
+            sinks = open_sinks(asked.sinks, source)
+            for sink in sinks:
+                unused.callback(sink.close)
+            pipeline = open_server(options, ends) if options.engine is None else load_engines(options, asked)
+            if options.fit is not None:
+                pipeline.use_fit(options.fit)
+            unused.pop_all()
+        outcome = run_chain(pipeline, source, sinks, asked.loop)  # which closes the source and the sinks
     for line in summary_lines(outcome.summary):
         logger.info(line)
     for fault in outcome.faults:
         logger.error(fault)
-    if not outcome.summary["frames"] and sinks.files:
+    if not outcome.summary["frames"] and asked.sinks.files:
         logger.error("no frame came: nothing was saved")
     return EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
 
 
-def open_server(options: argparse.Namespace) -> RemotePipeline:
-    """The server's chain. Raises UsageError for options that only engines of one's own can follow."""
-    for name in ("overlap", "deadline_ms", "hysteresis", "shadow"):
-        if getattr(options, name):
-            raise UsageError(f"--{name.replace('_', '-')} needs engines here: with --server the gate is the server's")
-    if options.provider != "auto":
-        raise UsageError("--provider is for engines here: with --server the server chooses")
+@dataclass(frozen=True)
+class Asked:
+    """What the options ask for beside engines and sources; their numbers lie within bounds."""
+
+    threshold: ThresholdOption
+    loop: LoopOptions
+    opening: OpenOptions
+    sinks: SinkOptions
+    video: VideoOptions
+
+
+def require_possible(options: argparse.Namespace, asked: Asked) -> None:
+    """Raises UsageError for options that cannot be meant together, before anything is opened."""
+    if options.server is not None:
+        for name in ("overlap", "deadline_ms", "hysteresis", "shadow"):
+            if getattr(options, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} needs engines here: with --server the gate is the server's"
+                )
+        if options.provider != "auto":
+            raise UsageError("--provider is for engines here: with --server the server chooses")
+    if asked.video.deadline_ms is not None and asked.loop.overlap:
+        raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
+    if len(options.camera) > 1 and asked.loop.batch != 1:
+        raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
+    if len(options.camera) > 1 and asked.sinks.save is not None:
+        raise UsageError("--save: with several cameras, run one sacvit-run --save for each")
+    keep_inputs(options, asked.sinks)
+
+
+def load_engines(options: argparse.Namespace, asked: Asked) -> Pipeline:
+    """The chain of --engine, with a gate for video where an option asks for one."""
+    from ..runtime.chain.live_gate import LiveGate
+    from ..runtime.chain.pipeline import CHUNK, Pipeline
+
+    pipeline = Pipeline.load(options.engine[0], options.engine[1], asked.threshold.threshold, options.provider)
+    require_room(options, pipeline.ee.capacity or CHUNK, "these engines take")
+    if asked.video:
+        pipeline.gate = LiveGate(pipeline.threshold, video=asked.video)
+    tell_about(pipeline, options.threshold)
+    return pipeline
+
+
+def open_server(options: argparse.Namespace, ends: ExitStack) -> RemotePipeline:
+    """The chain of --server. ends: closes the connection."""
     from ..serving.client import RemotePipeline
 
     pipeline = RemotePipeline(options.server, options.threshold)
+    ends.callback(pipeline.close)
+    require_room(options, pipeline.max_batch, "this server takes")
     whose = "the server's" if options.threshold is None else "asked for"
     logger.info("threshold %g (%s), %s", pipeline.threshold, whose, options.server)
     return pipeline
 
 
-def use_policy(pipeline: Pipeline, options: argparse.Namespace) -> None:
-    """A gate for video where an option asks for one. Raises UsageError for options that cannot be."""
-    video = read_options(VideoOptions, options)
-    if not video:
-        return
-    if video.deadline_ms is not None and options.overlap:
-        raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
-    from ..runtime.chain.live_gate import LiveGate
-
-    pipeline.gate = LiveGate(pipeline.threshold, video=video)
-
-
-def require_for_all(options: argparse.Namespace, sinks: SinkOptions, loop: LoopOptions, most: int) -> None:
-    """Raises UsageError for what several cameras cannot do."""
-    if len(options.camera) == 1:
-        return
+def require_room(options: argparse.Namespace, most: int, who: str) -> None:
+    """Raises UsageError for more images than `most`, which a pass of the chain takes."""
+    if options.batch > most:
+        raise UsageError(f"--batch {options.batch}: {who} at most {most} images per pass")
     if len(options.camera) > most:
-        raise UsageError(f"{len(options.camera)} cameras: a pass takes at most {most} images")
-    if loop.batch != 1:
-        raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
-    if sinks.save is not None:
-        raise UsageError("--save: with several cameras, run one sacvit-run --save for each")
+        raise UsageError(f"{len(options.camera)} cameras: {who} at most {most} images per pass")
 
 
 def check_camera(spec: str, how: OpenOptions) -> int:

@@ -125,7 +125,7 @@ def test_a_video_cut_short_is_done_as_far_as_it_goes(engines, video, tmp_path, c
         (["--camera", "x", "--threshold", "1.5"], 2, "--threshold must be at least 0 and at most 1, found 1.5"),
         (["--camera", "x", "--batch", "0"], 2, "--batch must be at least 1, found 0"),
         (["--camera", "x", "--num-frames", "-1"], 2, "--num-frames must be at least 1, found -1"),
-        (["--camera", "x", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images per pass"),
+        (["--camera", "0", "--batch", "65"], 2, "--batch 65: these engines take at most 64 images per pass"),
         ([], 2, "--engine EE SAC or --server URL, and --camera SOURCE"),
         (["--camera", "missing.mp4"], 1, "no such file, folder or pattern"),
         (["--camera", "97"], 5, "/dev/video97 gives no picture. /dev/video97 does not exist"),
@@ -138,6 +138,36 @@ def test_a_mistake_is_one_message_and_its_exit_code(engines, capsys, words, code
     assert run(engines, *words) == code
     err = capsys.readouterr().err
     assert message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--camera", "0", "--batch", "0"], 2, "--batch must be at least 1"),
+        (["--camera", "0", "--hysteresis", "11"], 2, "--hysteresis must be at least 0 and at most 10"),
+        (["--camera", "0", "--deadline-ms", "0"], 2, "--deadline-ms must be above 0"),
+        (["--camera", "0", "--deadline-ms", "5", "--overlap"], 2, "--deadline-ms and --overlap"),
+        (["--camera", "0", "--open-timeout-s", "0"], 2, "--open-timeout-s must be above 0"),
+        (["--camera", "0", "--camera", "1", "--batch", "2"], 2, "--batch: with several cameras"),
+        (["--camera", "missing.mp4"], 1, "no such file, folder or pattern"),
+        (["--camera", "0", "--save", "missing/out.mp4"], 1, "the folder missing does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_are_checked_before_engines_are_loaded(capsys, words, code, message):
+    assert main(["--engine", "no-ee.onnx", "no-sac.onnx", *words]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_sinks_are_closed_when_engines_do_not_load(picture_folder, monkeypatch):
+    closed = []
+
+    def close(table):
+        closed.append(table)
+
+    monkeypatch.setattr("sacvit.runtime.sinks.lines.Table.close", close)
+    assert main(["--engine", "no-ee.onnx", "no-sac.onnx", "--camera", str(picture_folder)]) == 4
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ..runtime.options import LoopOptions, SinkOptions, ThresholdOption, VideoOp
 from ..runtime.sources.frame import OpenOptions
 from ..runtime.sources.opening import describe_kinds, open_sources
 from .frame import new_parser, run_command
-from .hints import EXAMPLES
+from .hints import EXAMPLES, require_effect
 from .options import add_options, read_options
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     if options.check_camera is not None:
+        require_effect(build_parser(), options, "--check-camera", ("open_timeout_s", "stall_timeout_s"))
         return check_camera(options.check_camera, read_options(OpenOptions, options))
     if (options.engine is None) == (options.server is None) or options.camera is None:
         raise UsageError(

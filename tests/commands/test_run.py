@@ -195,6 +195,16 @@ def test_check_camera_prints_the_cure(capsys):
     assert "FAULT /dev/video97 does not exist" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["--camera", "0"], ["--json"]])
+def test_check_camera_refuses_options_that_have_no_effect_on_it(video, capsys, words):
+    assert main(["--check-camera", str(video), *words]) == 2
+    assert f"{words[0]} has no effect with --check-camera" in capsys.readouterr().err
+
+
+def test_check_camera_takes_the_time_limits(video):
+    assert main(["--check-camera", str(video), "--open-timeout-s", "3", "--stall-timeout-s", "2"]) == 0
+
+
 def test_check_camera_of_a_file_is_fine(video, capsys):
     assert main(["--check-camera", str(video)]) == 0
     assert capsys.readouterr().out.startswith("ok ")

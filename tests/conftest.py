@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loaded_once import load_graphs_once
 from one_thread import compute_on_one_thread
 from warm_starts import *  # noqa: F403
 
@@ -33,6 +34,7 @@ atexit.register(shutil.rmtree, OWN_CACHE, ignore_errors=True)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and OpenBLAS, here and in what a test starts
 compute_on_one_thread()
+load_graphs_once()
 
 
 def choose_examples() -> None:

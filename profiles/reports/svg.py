@@ -27,6 +27,7 @@ METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # none: the sam
 def render(label: str, draw: Callable[[Axes], None], height: float, sizes: Sequence[str] = BOTH) -> str:
     """A figure in each of these sizes, as SVG; the legend stands above it."""
     from matplotlib import style
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     made = []
@@ -36,12 +37,17 @@ def render(label: str, draw: Callable[[Axes], None], height: float, sizes: Seque
         with style.context(["default", MATPLOTLIB | {"font.size": points}]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has more letters
             figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+            FigureCanvasSVG(figure)  # texts are measured as they are written
             axes = figure.add_subplot()
             draw(axes)
             handles, names = axes.get_legend_handles_labels()
             if len(names) > 1 or any(":" in name for name in names):
                 columns = max(1, min(len(names), letters // (max(map(len, names)) + 6)))
                 figure.legend(handles, names, loc="outside upper left", ncols=columns)
+            layout = figure.get_layout_engine()
+            assert layout is not None
+            layout.execute(figure)
+            figure.set_layout_engine(None)  # with an engine savefig draws everything twice, to lay it out first
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", metadata=METADATA)
         made.append(_inlined(buffer.getvalue(), label, size))

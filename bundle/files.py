@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,21 @@ def cache_folder(name: str) -> Path:
     """$XDG_CACHE_HOME/sacvit/NAME, or the same below ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "sacvit" / name
+
+
+def require_folder(folder: Path, option: str) -> None:
+    """Makes the folder where it is missing. Raises UsageError for a file, SacvitError for a folder that cannot be written.
+
+    Call it before the work whose results go there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder} is a file; give a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as reason:
+        raise SacvitError(f"{option} {folder} cannot be written: {reason.strerror or reason}") from None
 
 
 def require_writable(path: Path, option: str, suffix: str) -> None:

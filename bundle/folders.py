@@ -22,7 +22,7 @@ from typing import Annotated
 import msgspec
 
 from .errors import EngineError, SacvitError, UsageError
-from .files import remove_abandoned, sync
+from .files import remove_abandoned, require_folder, sync
 from .records import read_record, write_record
 
 WORK_PREFIX = ".sacvit-"  # of a working folder
@@ -42,16 +42,9 @@ def locked_folder(folder: Path, option: str = "--out", room_bytes: int = LEAST_R
     write, no room. option: names the folder in messages. Raises UsageError for a file and for a folder that another command
     holds, SacvitError for the rest. A folder that was made here and stayed empty is removed again.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{option} {folder} is a file; give a folder")
     is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        free = shutil.disk_usage(folder).free
-    except OSError as reason:
-        raise SacvitError(f"{option} {folder} cannot be written: {reason.strerror or reason}") from None
+    require_folder(folder, option)
+    free = shutil.disk_usage(folder).free
     if free < room_bytes:
         raise SacvitError(
             f"{option} {folder} has {free // MIB} MiB left; about {-(-room_bytes // MIB)} MiB are needed."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 import onnx
 
 from ..bundle.errors import ConfigError
-from ..bundle.files import sha256_of
+from ..bundle.files import require_folder, sha256_of
 from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME, Goldens
 from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Threshold, write_manifest
@@ -28,7 +29,8 @@ from .checks.lint import require_clean
 from .checks.parity import Check, check_images, check_pair, require_held
 from .checks.tensorrt_support import Verdict, accept, acceptance_lines
 from .graphs.stages import build_ee, build_sac
-from .precision.options import Graphs, Report, Variants
+from .precision.image_sets import open_both
+from .precision.options import Graphs, Report, Variants, default_cache
 from .precision.request import PrecisionOptions
 from .precision.variants import make_variants
 from .stamp import choose_threshold, hand_off, stamp
@@ -81,6 +83,8 @@ def export(
         raise ConfigError(f"--batch must lie in 1 .. {MAX_BATCH}, found {batch}")
     wanted = precision or PrecisionOptions()
     wanted.require_sound()
+    if wanted.sensitivity is not None:
+        importlib.import_module("matplotlib.figure")  # draws the plot when all else is done
     if compile_for:
         require_compiler()
     checkpoint = load_checkpoint(ckpt, **switches)
@@ -182,6 +186,12 @@ def _make(
         f" {config.targets} target and {config.non_targets} non-target blocks"
     )
     is_typed = any(wanted.wants(row.family) for row in PRECISIONS)
+    images = None
+    if is_typed:  # before the graphs are written and checked: a path or a label of the images may be wrong
+        cache = wanted.calib_cache or default_cache()
+        if not any(cache.glob("*.json")):  # one that cannot be written may hold all that is needed
+            require_folder(cache, "--calib-cache")
+        images = open_both(checkpoint, labels, wanted, report)
     forms = build_graphs(checkpoint, batch, FORMS if is_typed else ("cpu",))
     ee, sac = forms["cpu"]["EE"], forms["cpu"]["SAC"]
     for stage, model in zip(STAGES, (ee, sac), strict=True):
@@ -195,8 +205,8 @@ def _make(
     require_held(checks)
     pairs: dict[Precision, tuple[onnx.ModelProto, onnx.ModelProto]] = {"fp32": (ee, sac)}
     variants = None
-    if is_typed:
-        variants = make_variants(forms, checkpoint, labels, threshold.value, wanted, report)
+    if images is not None:
+        variants = make_variants(forms, *images, threshold.value, wanted, report)
         pairs |= {variant.precision: (variant.ee, variant.sac) for variant in variants.made}
     verdicts = [
         verdict

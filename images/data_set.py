@@ -68,18 +68,23 @@ class Layout:
 
 def open_data_set(path: Path, option: str, classes: int, names: Sequence[str] | None) -> DataSet:
     """The images at a path. Raises ImageError if there are none, and if labels do not fit the model."""
-    if not path.exists():
-        raise ImageError(f"{option} {path} does not exist; give {describe_layouts()}")
-    layout = next((layout for layout in LAYOUTS if layout.matches(path)), None)
-    if layout is None:
-        raise ImageError(f"{option} {path} is none of: {describe_layouts()}")
-    found = layout.open(Request(path, option, classes, names))
+    found = layout_of(path, option).open(Request(path, option, classes, names))
     if not len(found):
         raise ImageError(f"{option} {path} holds no images; expected {describe_layouts()}")
     if found.labels is not None and (found.labels.min() < 0 or found.labels.max() >= classes):
         low, high = found.labels.min(), found.labels.max()
         raise ImageError(f"{option} {path}: labels go from {low} to {high}, the model has {classes} classes from 0 on")
     return found
+
+
+def layout_of(path: Path, option: str) -> Layout:
+    """The layout of what lies at a path. Raises ImageError where nothing lies there, or nothing that can be read."""
+    if not path.exists():
+        raise ImageError(f"{option} {path} does not exist; give {describe_layouts()}")
+    layout = next((layout for layout in LAYOUTS if layout.matches(path)), None)
+    if layout is None:
+        raise ImageError(f"{option} {path} is none of: {describe_layouts()}")
+    return layout
 
 
 def describe_layouts() -> str:

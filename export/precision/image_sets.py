@@ -11,6 +11,7 @@ from ...bundle.precision import PRECISIONS, STRANGERS_LOGIT_ERROR
 from ...bundle.preprocess import ImageU8
 from ...images.builtin import builtin_photographs
 from ...images.calibration_set import ImageSet, open_images
+from ...images.data_set import layout_of
 from ...model.checkpoint import Checkpoint
 from ..checks.parity import check_images
 from .calibration_images import find_images
@@ -28,6 +29,9 @@ def open_both(
 ) -> tuple[ImageSet, ImageSet]:
     """The images to calibrate on and those to judge on, which may be the same."""
     config = checkpoint.config
+    for path, flag in ((options.calib, "--calib"), (options.evaluation, "--eval")):
+        if path is not None:
+            layout_of(path, flag)  # both, before every image of one of them is read
 
     def opened(path: Path, count: int | None, flag: str) -> ImageSet:
         with progress(None, f"reading {flag}") as bar:

@@ -11,11 +11,10 @@ from ...calibration.guards import Guard, judge
 from ...calibration.onnx_session import Pair, Session
 from ...calibration.threshold import lowest_for_top1, match_exit_rate
 from ...images.calibration_set import ImageSet
-from ...model.checkpoint import Checkpoint
 from ..checks.goldens import sample_images
 from ..checks.lint import require_clean
 from .cascade import Cascade, progress
-from .image_sets import SYNTHETIC, describe_images, open_both
+from .image_sets import SYNTHETIC, describe_images
 from .leave_out import complain, measure_both, measure_stage
 from .options import STAGES, Graphs, Models, Report, Stage, Variant, Variants
 from .request import PrecisionOptions
@@ -25,17 +24,16 @@ from .rounding import rounded_like_fp16
 
 def make_variants(
     graphs: Graphs,
-    checkpoint: Checkpoint,
-    labels: list[str] | None,
+    images: ImageSet,
+    evaluation: ImageSet,
     threshold: float,
     options: PrecisionOptions,
     report: Report,
 ) -> Variants:
-    """Every variant of an FP32 pair that the options ask for, judged.
+    """Every variant of an FP32 pair that the options ask for, measured on `images` and judged on `evaluation`.
 
     Raises GuardError when one does not decide as FP32 does.
     """
-    images, evaluation = open_both(checkpoint, labels, options, report)
     return _Maker(Cascade(graphs, images, threshold, options, report), evaluation).make()
 
 

@@ -121,6 +121,27 @@ def test_a_mistake_is_one_message_and_its_exit_code(tiny_checkpoint, tmp_path, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--int8", "--calib", "missing"], 1, "--calib missing does not exist"),
+        (["--int8", "--eval", "missing"], 1, "--eval missing does not exist"),
+        (["--fp16", "--calib", __file__], 1, f"--calib {__file__} is none of"),
+        (["--fp16", "--min-top1"], 2, "--min-top1 needs labels"),
+        (["--fp16", "--calib-cache", __file__], 2, f"--calib-cache {__file__} is a file"),
+        (["--int8", "--sensitivity", "s.csv"], 1, "needs matplotlib"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_images_and_packages_are_looked_for_before_a_graph_is_built(
+    tiny_checkpoint, tmp_path, capsys, monkeypatch, words, code, message
+):
+    monkeypatch.setattr(export_module, "build_graphs", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run(tiny_checkpoint, tmp_path, *words) == code
+    assert message in capsys.readouterr().err
+
+
 def test_a_missing_checkpoint_is_told(tmp_path, capsys):
     assert run(tmp_path / "no.pth", tmp_path) == 1
     assert "no.pth does not exist" in capsys.readouterr().err

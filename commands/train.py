@@ -60,7 +60,7 @@ def recipe_table() -> str:
 
 def train_command(options: argparse.Namespace) -> int:
     from ..bundle.preprocess import Preprocessing  # here: --help answers without torch
-    from ..training.train import open_data, train
+    from ..training.train import open_data, require_possible, train
     from ..training.workers import join_workers
 
     run = read_options(RunOptions, options)
@@ -69,10 +69,11 @@ def train_command(options: argparse.Namespace) -> int:
     given = {name: value for name in (*switches, *GEOMETRY) if (value := getattr(options, name)) is not None}
     config = preset(options.preset, **given)
     preprocessing = Preprocessing(config.image_size, crop_ratio=options.crop_ratio)
-    data = open_data(options.data, preprocessing)
-    if options.classes is None:
-        config = replace(config, classes=len(data[0].classes))
     with join_workers(options.device) as workers:
+        require_possible(recipe, run, workers)
+        data = open_data(options.data, preprocessing)
+        if options.classes is None:
+            config = replace(config, classes=len(data[0].classes))
         train(data, config, preprocessing, recipe, run, workers)
     if workers.is_first:
         print(run.model_path)

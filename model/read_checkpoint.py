@@ -52,6 +52,12 @@ def read_content(path: Path) -> Any:
     return beside | (content if has_wrapper else {"model": content})
 
 
+def require_files(path: Path) -> None:
+    """Raises CheckpointError where a file of a checkpoint is missing. Reads no weights."""
+    for file in files_of(path):
+        _require_file(file)
+
+
 def join_pieces(index: Path, pieces: list[Path]) -> dict[str, Any]:
     """The tensors of all pieces under 'model'."""
     tensors: dict[str, Any] = {}
@@ -65,9 +71,13 @@ def join_pieces(index: Path, pieces: list[Path]) -> dict[str, Any]:
     return {"model": tensors}
 
 
-def read_file(path: Path) -> Any:
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; expected the .pth or .safetensors file of a trained model")
+
+
+def read_file(path: Path) -> Any:
+    _require_file(path)
     size = path.stat().st_size
     if is_safetensors(path):
         return read_safetensors(path)

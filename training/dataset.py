@@ -138,12 +138,7 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
     """The split that lies in `folder`. Raises ImageError when it holds no known layout, or one that does not fit."""
     if (folder / "images.npy").is_file():
         return _open_arrays(folder, preprocessing)
-    if not folder.is_dir():
-        what = "is missing" if folder.parent.is_dir() else f"is missing: {folder.parent} is no folder"
-        raise ImageError(
-            f"{folder} {what}. A data folder has train/ and val/, with arrays, .tar shards or class folders inside, as"
-            f" DIR/train/CLASS/1.jpg and DIR/val/CLASS/2.jpg"
-        )
+    require_split(folder)
     if shards_at(folder):
         shards, numbers = open_shards(folder)
         classes = _class_names(folder, int(numbers.max()) + 1)
@@ -161,6 +156,16 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
     numbers = np.array(labels, np.int64)
     _require_pictures(folder, names, numbers)
     return Split(numbers, names, None, Files(paths), preprocessing)
+
+
+def require_split(folder: Path) -> None:
+    """Raises ImageError where there is no such folder."""
+    if not folder.is_dir():
+        what = "is missing" if folder.parent.is_dir() else f"is missing: {folder.parent} is no folder"
+        raise ImageError(
+            f"{folder} {what}. A data folder has train/ and val/, with arrays, .tar shards or class folders inside, as"
+            f" DIR/train/CLASS/1.jpg and DIR/val/CLASS/2.jpg"
+        )
 
 
 def _require_pictures(folder: Path, classes: list[str], labels: Labels) -> None:

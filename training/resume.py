@@ -44,8 +44,7 @@ class State:
 
     def restore(self, path: Path) -> Place:
         """Puts all back where last.pth left it. Raises CheckpointError for another run's file."""
-        if not path.is_file():
-            raise CheckpointError(f"{path} does not exist: there is nothing to resume. Run without --resume")
+        require_run(path)
         state = read_state_dict(path, "raw")
         for key, value in self.run.items():
             if state.entries.get(key) != value:
@@ -59,6 +58,12 @@ class State:
             return Place(int(state.entries["epoch"]), int(state.entries["step"]), float(state.entries["total"]))
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as reason:
             raise CheckpointError(f"{path} is no state to resume from: {reason}. Run without --resume") from None
+
+
+def require_run(last: Path) -> None:
+    """Raises CheckpointError where there is no last.pth to resume from."""
+    if not last.is_file():
+        raise CheckpointError(f"{last} does not exist: there is nothing to resume. Run without --resume")
 
 
 def require_no_run(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -13,21 +14,23 @@ import torch
 from torch import nn
 
 from ..bundle.errors import ConfigError
+from ..bundle.files import require_folder
 from ..bundle.preprocess import Preprocessing
 from ..model.checkpoint import start_from
 from ..model.config import ModelConfig
 from ..model.network import PlainViT, TwoStageViT
+from ..model.read_checkpoint import require_files
 from ..model.write_checkpoint import save_checkpoint
 from ..profiles.tuning.curve import judge_at
 from .augment import Augmentation, Mixing
 from .batches import Batches
 from .calibration_set import write_calibration_set
-from .dataset import Split, open_split
+from .dataset import Split, open_split, require_split
 from .evaluate import answer, fit_threshold, is_above_chance, plain_accuracy
 from .log import Log
 from .loss import decay_groups
 from .recipe import Recipe
-from .resume import Place, State, forget_halves, require_no_run
+from .resume import Place, State, forget_halves, require_no_run, require_run
 from .run_options import RunOptions
 from .trainer import Trainer
 from .workers import Workers
@@ -49,7 +52,7 @@ def train(
     data: a folder with train/ and val/, see `dataset`, or what `open_data` made of it. workers: of the processes that
     share each batch; the first one judges and writes, and the others return {}.
     """
-    workers.require_shares(recipe.batch, recipe.accumulate, recipe.mixes_pairs)
+    require_possible(recipe, options, workers)
     training, validation = open_data(data, preprocessing) if isinstance(data, Path) else data
     if len(training.classes) != config.classes:
         raise ConfigError(
@@ -58,9 +61,6 @@ def train(
     model = first_model(config, preprocessing, recipe, options).to(workers.device)
     batches = new_batches(training, recipe)
     state = new_state(model, recipe, options, training)
-    options.out.mkdir(parents=True, exist_ok=True)
-    if not options.resume:
-        require_no_run(options.out)
     last = options.out / "last.pth"
     place = state.restore(last) if options.resume else Place()
     workers.require_same(state.run | {"place": asdict(place)})  # before the first one writes what the others look for
@@ -99,9 +99,27 @@ def train(
     return metrics
 
 
+def require_possible(recipe: Recipe, options: RunOptions, workers: Workers) -> None:
+    """Raises for what would end a run after its images are listed, which takes minutes for ImageNet, or at its very end."""
+    workers.require_shares(recipe.batch, recipe.accumulate, recipe.mixes_pairs)
+    if options.resume:
+        require_run(options.out / "last.pth")
+    else:
+        require_no_run(options.out)
+        if options.start is not None:
+            require_files(options.start)
+    require_folder(options.out, "--out")
+    if options.format == "safetensors":
+        importlib.import_module("safetensors.torch")
+    if options.tensorboard and workers.is_first:
+        importlib.import_module("torch.utils.tensorboard")
+
+
 def open_data(data: Path, preprocessing: Preprocessing) -> tuple[Split, Split]:
     """train/ and val/. Raises ConfigError when their classes differ."""
     logger.info("listing the images in %s", data)  # of ImageNet in shards, for a minute and a half
+    for name in ("train", "val"):
+        require_split(data / name)
     training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
     if validation.classes != training.classes:
         apart = sorted(set(training.classes) ^ set(validation.classes)) or "the same names in another order"

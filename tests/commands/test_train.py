@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sacvit.bundle.errors import ImageError
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.commands.train import build_parser, main
 from sacvit.model.checkpoint import load_checkpoint
@@ -105,6 +106,39 @@ def test_a_user_s_mistake_gives_its_exit_code_and_one_message(
     found = outcome("--data", data, "--out", tmp_path / "out", *SMALL, *options)
     *_, last = capsys.readouterr().err.splitlines()
     assert found == code and last.startswith("sacvit-train: ") and message in last
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--resume"], 1, "there is nothing to resume"),
+        (["--start", "gone.pth"], 1, "gone.pth does not exist"),
+        (["--out", __file__], 2, f"--out {__file__} is a file"),
+        (["--device", "cuda"], 5, "--device cuda: torch finds no GPU here"),
+        (["--batch", "3", "--mixup", "1"], 2, "mixup and cutmix take pairs"),
+        (["--format", "safetensors"], 1, "this needs safetensors"),
+        (["--tensorboard"], 1, "this needs tensorboard"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_what_can_be_known_is_checked_before_images_are_listed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str],
+    code: int, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(train_module, "open_split", None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name in ("safetensors.torch", "tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    assert outcome("--data", data, "--out", tmp_path / "out", *SMALL, *options) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_val_is_reported_before_train_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train").mkdir()
+    monkeypatch.setattr(train_module, "open_split", None)
+    with pytest.raises(ImageError, match="val is missing"):
+        train_module.open_data(tmp_path, Preprocessing(32))
 
 
 def test_a_missing_start_is_told_by_the_option_that_named_it(

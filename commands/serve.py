@@ -29,16 +29,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def serve(options: argparse.Namespace) -> int:
+    from ..bundle.folders import locked_folder
     from ..runtime.chain.pipeline import Pipeline
-    from ..serving.repository import write_repository
+    from ..serving.repository import require_free, write_repository
 
     how, threshold = read_options(ServeOptions, options), read_options(ThresholdOption, options).threshold
     ee, sac = options.engine
     if ee.suffix == ".plan" and how.device == "cpu":
         raise UsageError("--device cpu: plans run on a GPU; give the .onnx files")
-    pipeline = Pipeline.load(ee, sac, threshold, "auto" if ee.suffix == ".plan" else "cpu")
-    for folder in write_repository(pipeline, options.out, how):
-        print(folder)
+    with locked_folder(options.out):
+        require_free(options.out)  # before engines are loaded
+        pipeline = Pipeline.load(ee, sac, threshold, "auto" if ee.suffix == ".plan" else "cpu")
+        for folder in write_repository(pipeline, options.out, how):
+            print(folder)
     logger.info("Serve it: tritonserver --model-repository %s (docs/serving.md)", options.out)
     return 0
 

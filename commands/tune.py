@@ -54,7 +54,10 @@ def tune_command(options: argparse.Namespace) -> int:
 
 def tune_into(options: argparse.Namespace) -> int:
     """The run, into an output folder that no other command writes to."""
+    from ..bundle.files import require_folder
     from ..bundle.stored_gate import own_manifest
+    from ..images.class_names import read_class_names
+    from ..images.data_set import layout_of
     from ..machine.progress import Progress
     from ..profiles.reports.tune_text import summary_lines
     from ..profiles.tuning.rules import rule_of
@@ -62,12 +65,18 @@ def tune_into(options: argparse.Namespace) -> int:
     from ..runtime.chain.pipeline import CHUNK, Pipeline
 
     request = read_options(TuneRequest, options)
+    for path, option in ((request.data, "--data"), (request.report_data, "--report-data")):
+        if path is not None:
+            layout_of(path, option)  # before engines are loaded
+    if request.labels is not None:
+        read_class_names(request.labels, "--labels")
     pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
     if request.batch > most:
         raise UsageError(f"--batch {request.batch}: these engines take 1 to {most} images per pass")
     if rule_of(request) is not None:
         own_manifest(request.engine[0], pipeline.ee.record)  # before minutes of work
+        require_folder(request.engine[0].parent, "--engine")
     with Progress("answer", unit="image") as progress:
         found = tune(pipeline, request, options.out, progress=progress.reach, report=logger.info)
     found.result.update(

@@ -53,7 +53,7 @@ def write_repository(pipeline: Pipeline, out: Path, options: ServeOptions) -> li
     about = about_of(pipeline, serving)
     engines_bytes = sum(stage.path.stat().st_size for stage in (pipeline.ee, pipeline.sac))
     with locked_folder(out, room_bytes=engines_bytes + LEAST_ROOM_BYTES):
-        _require_free(out)
+        require_free(out)
         try:
             with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=out) as work:  # inside: `out` may be a mount point
                 _write_gate(Path(work) / GATE_MODEL, pipeline, about, serving)
@@ -74,7 +74,7 @@ def _settled(options: ServeOptions, pipeline: Pipeline) -> ServeOptions:
     return replace(options, device=options.device or ("gpu" if on_gpu else "cpu"), max_batch=max_batch)
 
 
-def _require_free(out: Path) -> None:
+def require_free(out: Path) -> None:
     """Raises UsageError where a model of ours is there. The gate is placed last: without it, the others are a rest."""
     there = [name for name in MODELS if (out / name).exists()]
     if GATE_MODEL in there:

@@ -53,11 +53,11 @@ def build(folder: str | Path, out: str | Path | None = None, request: BuildReque
     source, request = Path(folder), request or BuildRequest()
     if not (source / MANIFEST_NAME).is_file():
         raise EngineError(no_bundle(source))
+    request.require_sound()
     manifest = read_manifest(source)
     exported = manifest.precisions()
     family = choose_precision(request.family, exported)
     read_goldens(source)
-    request.require_sound()
     sizes = choose_batches(request.batches, manifest.batch)
     with locked_folder(Path(out or source)) as home, replaced_files(home, PLAN_NAMES) as work:
         machine = find_machine(work)

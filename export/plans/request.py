@@ -68,6 +68,8 @@ class BuildRequest:
             raise UsageError(f"--workspace-mib must be at least 1, found {self.workspace_mib}")
         if sizes is not None and (not sizes or not all(1 <= size <= MOST_BATCH for size in sizes)):
             raise UsageError(f"--batch takes sizes in 1 .. {MOST_BATCH}, found {', '.join(map(str, sizes)) or 'none'}")
+        if self.timing_cache is not None and self.timing_cache.is_dir():
+            raise UsageError(f"--timing-cache {self.timing_cache} is a folder; give a file's name")
 
     @property
     def sizes(self) -> tuple[int, ...]:

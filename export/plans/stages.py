@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...bundle.errors import DeviceError, EngineError, GuardError, SacvitError
-from ...bundle.files import cache_folder, sha256_of
+from ...bundle.files import cache_folder, require_folder, sha256_of
 from ...bundle.goldens import GOLDENS_NAME
 from ...bundle.manifest import Manifest, require_exported
 from ...bundle.plan_record import Gpu, PlanRecord
@@ -60,7 +60,7 @@ class StageBuilder:
         self.report = request.report
         self.timing_cache = request.timing_cache or default_timing_cache(machine)
         self.behind: list[Precision] = []  # what the stages before compute in
-        self.timing_cache.parent.mkdir(parents=True, exist_ok=True)
+        require_folder(self.timing_cache.parent, "--timing-cache")
 
     def settle(self, stage: Stage, rungs: list[Rung]) -> Outcome:
         """The first rung whose plan passes its check; of the two typings the faster one where both are to be compared."""

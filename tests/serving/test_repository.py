@@ -145,6 +145,15 @@ def test_a_model_that_is_there_is_not_touched(python_repository: Path, pipeline:
         write_repository(pipeline, python_repository, ServeOptions())
 
 
+def test_a_repository_that_cannot_be_written_is_reported_before_engines_are_loaded(
+    engines: Any, python_repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Pipeline, "load", None)
+    for out, message in ((python_repository, "sacvit exists"), (Path(__file__), "is a file; give a folder")):
+        assert main(["--engine", *engines, "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_full_disk_leaves_nothing_half(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool

@@ -281,6 +281,8 @@ def test_what_was_tried_is_told_line_by_line(here, tmp_path):
         ({"batches": ()}, "found none"),
         ({"builder_optimization_level": 6}, r"--builder-optimization-level must lie in 0 \.\. 5, found 6"),
         ({"workspace_mib": 0}, "--workspace-mib must be at least 1, found 0"),
+        ({"timing_cache": BUNDLE}, "--timing-cache .* is a folder; give a file's name"),
+        ({"timing_cache": Path(__file__) / "a"}, "--timing-cache .*test_build.py is a file; give a folder"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(here, tmp_path, options, reason):

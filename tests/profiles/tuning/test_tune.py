@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -287,6 +288,23 @@ def no_work(monkeypatch):
         pytest.fail("a picture was answered before the fault was told")
 
     monkeypatch.setattr(module, "collect", answered)
+
+
+@pytest.mark.parametrize("option", ["--data", "--report-data", "--labels"])
+def test_a_missing_path_is_reported_before_engines_are_loaded(option, command, monkeypatch, capsys):
+    monkeypatch.setattr(Pipeline, "load", None)
+    code = 2 if option == "--labels" else 1
+    fails([*command, option, "missing"], code, f"{option} missing", capsys=capsys)
+
+
+def test_a_manifest_that_cannot_be_written_is_reported_before_the_work(command, bundle, no_work, monkeypatch, capsys):
+    def full(dir):  # noqa: A002  # of tempfile
+        if dir == bundle:
+            raise OSError(30, "Read-only file system")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    fails([*command, "--point", "fast"], 1, f"{bundle} cannot be written: Read-only file system", capsys=capsys)
 
 
 def test_the_table_has_every_point_and_both_ends(command, capsys):

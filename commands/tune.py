@@ -60,6 +60,7 @@ def tune_into(options: argparse.Namespace) -> int:
     from ..images.data_set import layout_of
     from ..machine.progress import Progress
     from ..profiles.reports.tune_text import summary_lines
+    from ..profiles.timing.plain import require_plain
     from ..profiles.tuning.rules import rule_of
     from ..profiles.tuning.tune import tune
     from ..runtime.chain.pipeline import CHUNK, Pipeline
@@ -70,6 +71,8 @@ def tune_into(options: argparse.Namespace) -> int:
             layout_of(path, option)  # before engines are loaded
     if request.labels is not None:
         read_class_names(request.labels, "--labels")
+    if request.plain is not None:
+        require_plain(request.plain)
     pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
     if request.batch > most:

@@ -47,6 +47,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.save_steps < 1:
             raise ConfigError(f"--save-steps {self.save_steps}: give 1 or more")
+        if self.weights is not None and self.start is None:
+            raise ConfigError(
+                "--weights chooses among the weights of --start FILE; give that too, or leave --weights out"
+            )
 
     @property
     def model_path(self) -> Path:

@@ -10,9 +10,15 @@ from ...bundle.errors import EngineError
 from ...bundle.preprocess import ImageU8
 from ...runtime.engines.backends import load_stage
 from ...runtime.engines.buffers import Array, TensorSpec
-from ...runtime.engines.given_paths import no_plain
+from ...runtime.engines.given_paths import no_engine, no_plain
 from ...runtime.engines.options import EngineOptions, Provider
 from ...runtime.engines.stage import Binding, Stage
+
+
+def require_plain(path: Path) -> None:
+    """Raises EngineError where there is no such file."""
+    if not path.is_file():
+        raise EngineError(no_plain(path) if path.is_dir() else no_engine(path))
 
 
 class Plain:
@@ -22,8 +28,7 @@ class Plain:
     """
 
     def __init__(self, path: Path, batch: int, provider: Provider = "auto") -> None:
-        if path.is_dir():
-            raise EngineError(no_plain(path))
+        require_plain(path)
         self.stage: Stage = load_stage(path, EngineOptions(provider))
         if self.stage.record.stage != "plain":
             raise EngineError(

@@ -17,7 +17,7 @@ from ...runtime.chain.track import places_for
 from ..request import ProfileRequest
 from .contenders import ALWAYS, NEVER, Chain, Contender, PlainViT
 from .inputs import Images, load_images
-from .plain import Plain
+from .plain import Plain, require_plain
 from .scenarios import SCENARIOS
 
 DURATION_S = 30.0
@@ -103,6 +103,8 @@ class Subject:
 
 def open_subject(request: ProfileRequest) -> Subject:
     """Loads engines and images. Raises EngineError for engines that do not fit, UsageError for options that do not."""
+    if request.plain is not None:
+        require_plain(request.plain)  # before engines are loaded
     pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
     scenario = None if request.scenario is None else SCENARIOS[request.scenario]

@@ -86,6 +86,7 @@ def test_four_sevenths_of_the_epochs_are_unclustered_by_default(data: Path, monk
         (["--epochs", "0"], 2, "epochs and batch must be at least 1"),
         (["--save-steps", "0"], 2, "--save-steps 0: give 1 or more"),
         (["--recipe", "finetune"], 2, "--start FILE"),
+        (["--weights", "ema"], 2, "--weights chooses among the weights of --start FILE"),
         (["--curriculum", "0.5"], 2, "a curriculum needs difficulty.npy"),
         (["--erase", "1.5"], 2, "colour jitter and erase must lie in [0, 1], found 0.0 and 1.5"),
         (["--mixup", "-1"], 2, "mixup and cutmix must be at least 0, found -1.0 and 0.0"),

@@ -290,11 +290,18 @@ def no_work(monkeypatch):
     monkeypatch.setattr(module, "collect", answered)
 
 
-@pytest.mark.parametrize("option", ["--data", "--report-data", "--labels"])
-def test_a_missing_path_is_reported_before_engines_are_loaded(option, command, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("option", "code", "message"),
+    [
+        ("--data", 1, "--data missing does not exist"),
+        ("--report-data", 1, "--report-data missing does not exist"),
+        ("--labels", 2, "--labels missing is not readable"),
+        ("--plain", 4, "missing does not exist. Make it: sacvit-export"),
+    ],
+)
+def test_a_missing_path_is_reported_before_engines_are_loaded(option, code, message, command, monkeypatch, capsys):
     monkeypatch.setattr(Pipeline, "load", None)
-    code = 2 if option == "--labels" else 1
-    fails([*command, option, "missing"], code, f"{option} missing", capsys=capsys)
+    fails([*command, option, "missing"], code, message, capsys=capsys)
 
 
 def test_a_manifest_that_cannot_be_written_is_reported_before_the_work(command, bundle, no_work, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+import os
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -158,6 +159,10 @@ def new_batches(training: Split, recipe: Recipe) -> Batches:
 
 
 def new_state(model: TwoStageViT | PlainViT, recipe: Recipe, options: RunOptions, training: Split) -> State:
+    # The first optimizer imports torch's compiler, which makes a folder for its cache in TMPDIR unless it is given one.
+    os.environ.setdefault(
+        "TORCHINDUCTOR_CACHE_DIR", str(options.out.resolve())
+    )  # nothing is compiled, and nothing written
     optimizer = torch.optim.AdamW(decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
     kept = copy.deepcopy(model) if recipe.average else model  # what is judged and written
     run = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -400,6 +401,20 @@ def test_what_kills_left_half_written_is_removed(data: Path, tmp_path: Path) -> 
         "model.calib.tar",
         "model.pth",
     ]
+
+
+def test_torchs_compiler_makes_no_folder_among_temporary_files(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # what the import of the compiler calls
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    interrupted_after(0, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", CONFIG, RULE, RECIPE)
+    assert Path(cache_dir()) == tmp_path / "run" and list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_gradients_that_are_no_numbers_spoil_no_saved_weights(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import html
 import json
 import logging
 import os
@@ -116,14 +117,29 @@ def keep_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def page() -> None:
-    """Asked for by a test of a page, where `pages_where_asked` is in use."""
+def figures_as_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's figures are empty SVGs with their labels: for tests of what stands around them. A page's take 1 to 3 s."""
+
+    def render(label: str, *_: object, **__: object) -> str:
+        return f'<svg class="narrow" role="img" aria-label="{html.escape(label)}"></svg>'
+
+    monkeypatch.setattr("sacvit.profiles.reports.figures.render", render)
+
+
+@pytest.fixture
+def page(figures_as_labels: None) -> None:
+    """Asked for by a test of a page's text, where `pages_where_asked` is in use."""
+
+
+@pytest.fixture
+def drawn_page() -> None:
+    """Asked for by a test of a page and its figures, where `pages_where_asked` is in use."""
 
 
 @pytest.fixture
 def pages_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The figures of a page take 1 to 3 s: a test that does not ask for `page` runs as where its packages are missing."""
-    if "page" not in request.fixturenames:
+    """A test that asks for neither `page` nor `drawn_page` runs as where the packages of a page are missing."""
+    if not {"page", "drawn_page"} & set(request.fixturenames):
         monkeypatch.setitem(sys.modules, "jinja2", None)
 
 

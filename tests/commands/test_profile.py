@@ -257,7 +257,7 @@ def test_top1_is_what_was_tuned_for_the_threshold_that_is_measured(threshold, va
     assert (found and found["value"]) == value
 
 
-def test_names_from_outside_cannot_become_markup(page, engines, plain_bundle, tmp_path, images):
+def test_names_from_outside_cannot_become_markup(drawn_page, engines, plain_bundle, tmp_path, images):
     import cv2
 
     shutil.copytree(plain_bundle, tmp_path / "b")

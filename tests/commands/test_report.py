@@ -25,17 +25,29 @@ BUNDLE = ROOT / "runtime" / "bundles" / "typed"
 
 
 @pytest.fixture(scope="module")
-def run(plain_bundle, tmp_path_factory):
+def no_pages():
+    """A function that calls a command as where the packages of its page are missing."""
+
+    def call(command, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "jinja2", None)
+            assert command.main([str(argument) for argument in arguments]) == 0
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def run(no_pages, plain_bundle, tmp_path_factory):
     """A folder of sacvit-profile --out: a chain and its plain ViT."""
     folder = tmp_path_factory.mktemp("run") / "out"
     engines = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--power", "none"]
     plain = ["--plain", str(plain_bundle / "plain.onnx"), "--threshold", "0.2,0.4"]
-    assert profile.main([*engines, *plain, "--iterations", "20", "--warmup-ms", "1", "--out", str(folder)]) == 0
+    no_pages(profile, *engines, *plain, "--iterations", "20", "--warmup-ms", "1", "--out", folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
+def tuned(no_pages, tmp_path_factory):
     """A folder of sacvit-tune --out."""
     home = tmp_path_factory.mktemp("tuned")
     shutil.copytree(BUNDLE, home / "bundle")
@@ -45,7 +57,7 @@ def tuned(tmp_path_factory):
         picture = np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8)
         assert cv2.imwrite(str(folder / f"{index}.png"), cv2.resize(picture, (32, 32)))
     engines = ["--engine", str(home / "bundle" / "ee.onnx"), str(home / "bundle" / "sac.onnx"), "--provider", "cpu"]
-    assert tune.main([*engines, "--data", str(home / "photos"), "--out", str(home / "out")]) == 0
+    no_pages(tune, *engines, "--data", home / "photos", "--out", home / "out")
     return home / "out"
 
 
@@ -65,7 +77,6 @@ def fails(arguments, code, *words, capsys):
 
 def test_a_profile_becomes_a_page_in_its_folder_and_a_summary(run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
-    (folder / "report.html").unlink()
     assert main([str(folder)]) == 0
     told = capsys.readouterr()
     assert "=== sacvit ===" in told.out and f"written: {folder / 'report.html'}" in told.err
@@ -115,19 +126,22 @@ def test_json_is_the_samples_and_no_page(here, capsys):
 def test_text_needs_neither_matplotlib_nor_jinja2_and_a_page_says_how_to_get_them(run, tuned, tmp_path):
     """In a process of its own, as on a device."""
     blocked = "import sys\nfor name in ('matplotlib', 'jinja2'): sys.modules[name] = None\n"
-    code = f"{blocked}from sacvit.commands.report import main\nsys.exit(main(sys.argv[1:]))"
-
-    def call(*arguments):
-        words = [str(argument) for argument in arguments]
-        return subprocess.run(
-            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path
-        )
-
-    for given in ([run], [tuned], [run, run], [tuned, tuned], [LOG]):
-        done = call("--text", *given)
-        assert done.returncode == 0 and done.stdout, done.stderr
-    done = call(run)
-    assert done.returncode == 1 and "pip install 'sacvit[report]'" in done.stderr and "=== sacvit ===" in done.stdout
+    code = (
+        f"{blocked}import json\nfrom sacvit.commands.report import main\n"
+        "for words in json.loads(sys.argv[1]):\n    print('\\f')\n    print(main(words))"
+    )
+    calls = [["--text", *given] for given in ([run], [tuned], [run, run], [tuned, tuned], [LOG])] + [[run]]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(calls, default=str)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    told = [text.split() for text in done.stdout.split("\f")[1:]]
+    assert [words[-1] for words in told] == [*"000001"], done.stderr
+    assert all(len(words) > 20 for words in told)
+    assert "pip install 'sacvit[report]'" in done.stderr
 
 
 def test_words_of_others_cannot_steer_the_terminal(run, here, capsys):

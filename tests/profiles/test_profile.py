@@ -125,13 +125,13 @@ def test_an_interruption_restores_the_mode(request_, modes, tmp_path, monkeypatc
     assert modes.mode == 2
 
 
-@pytest.mark.usefixtures("report_packages")
+@pytest.mark.usefixtures("report_packages", "figures_as_labels")
 def test_the_pages_of_a_sweep_have_a_part_for_every_mode(request_, modes, tmp_path):
     text = page_of(profiled(replace(request_, power_modes=[0, 2, 1]), tmp_path, modes=modes))
     assert text.index("Power mode 0 (15W)") < text.index("Power mode 2 (MAXN)") < text.index("needs a reboot")
 
 
-@pytest.mark.usefixtures("report_packages")
+@pytest.mark.usefixtures("report_packages", "figures_as_labels")
 def test_over_current_during_the_run_invalidates_it_visibly(request_, tmp_path, monkeypatch):
     counts = iter(range(5, 100))
     monkeypatch.setattr(watcher, "read_state", lambda own_pids=(): MachineState(over_current={"oc3": next(counts)}))

@@ -58,6 +58,7 @@ def test_the_head_is_a_slide_s(page):
     assert found["Top-1"] == "not known; sacvit-tune measures it"
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_top1_is_shown_where_it_was_tuned_and_a_model_of_impossible_geometry_is_not_counted(powered):
     known = {"value": 0.9448, "threshold": 0.5, "data": "val"}
 
@@ -89,6 +90,7 @@ def test_the_first_sentence_says_whether_the_second_stage_earns_its_cost(page):
     assert '<p class="verdict">The second stage earns its cost in time on these images' in page
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_an_energy_that_is_smaller_than_its_error_is_not_measurable(powered):
     def blur(content):
         for contender in content["modes"][0]["contenders"].values():
@@ -103,6 +105,7 @@ def test_an_energy_that_is_smaller_than_its_error_is_not_measurable(powered):
     assert any("total, gross" in line and "not measurable" in line for line in compare_lines(result, result))
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_a_profile_without_its_samples_says_what_is_not_shown(powered, tmp_path):
     (powered / "profile.json").rename(tmp_path / "profile.json")
     page = page_of(tmp_path)

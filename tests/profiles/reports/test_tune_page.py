@@ -55,6 +55,7 @@ def test_the_page_has_the_trade_off_the_gate_and_a_slide_s_head(tuned):
     assert re.search(r'<p class="verdict">.*second stage', page)
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_images_per_second_are_in_the_table_and_follow_from_the_batch(tuned):
     result = read_tune(changed(tuned, lambda content: content.update(batch=4)))
     mean_ms = result["points"]["fast"]["report"]["mean_ms"]
@@ -62,6 +63,7 @@ def test_images_per_second_are_in_the_table_and_follow_from_the_batch(tuned):
     assert any(f"{4000 / mean_ms:.4g}" in line for line in summary_lines(result) if line.startswith("fast "))
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 @pytest.mark.parametrize(("mj", "is_shown"), [(None, False), (3.21, True)])
 def test_the_table_has_a_column_of_energy_where_some_was_measured(tuned, mj, is_shown):
     changed(tuned, lambda content: content["always"]["EE"].update(mj=mj))
@@ -78,6 +80,7 @@ def test_points_of_one_threshold_are_one_point_of_the_figure(tuned, monkeypatch)
     assert point.name.startswith(f"{', '.join(read_tune(tuned)['points'])}: threshold 0.5")
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_wrong_exits_are_shown_with_label_answers_and_confidence(tuned):
     page, result = page_of(tuned), read_tune(tuned)
     first = result["exited_wrong"]["images"][0]
@@ -85,6 +88,7 @@ def test_wrong_exits_are_shown_with_label_answers_and_confidence(tuned):
     assert f"label <b>{first['label']}</b>" in page and f"EE {first['ee']} ({first['confidence']:.2f})" in page
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_a_picture_is_dark_outside_of_its_target_blocks(tuned):
     with np.load(tuned / "thumbnails.npz") as content:
         arrays = {name: content[name] for name in content.files}
@@ -96,6 +100,7 @@ def test_a_picture_is_dark_outside_of_its_target_blocks(tuned):
     assert picture[10, 10].mean() == pytest.approx(200, abs=4) and picture[80, 80].mean() < 100
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_without_thumbnails_the_images_are_named(tuned):
     (tuned / "thumbnails.npz").unlink()
     page = page_of(tuned)

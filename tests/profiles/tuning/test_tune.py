@@ -420,7 +420,7 @@ def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, cap
 
 
 @pytest.mark.usefixtures("report_packages")
-def test_what_others_named_cannot_become_markup_or_steer_the_terminal(page, bundle, photos, tmp_path, capsys):
+def test_what_others_named_cannot_become_markup_or_steer_the_terminal(drawn_page, bundle, photos, tmp_path, capsys):
     evil = tmp_path / "<b>\x1b[31m"
     shutil.copytree(photos, evil)
     command = ["--engine", str(bundle / "ee.onnx"), str(bundle / "sac.onnx"), "--data", str(evil)]
@@ -527,7 +527,7 @@ def plain_command(plain_bundle, tmp_path, images):
 
 @pytest.mark.usefixtures("report_packages")
 def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(
-    page, plain_command, plain_bundle, tmp_path, capsys
+    drawn_page, plain_command, plain_bundle, tmp_path, capsys
 ):
     assert main([*plain_command, "--plain", str(plain_bundle / "plain.onnx")]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plain ViT  ")]
@@ -539,7 +539,7 @@ def test_a_plain_vit_with_borrowed_weights_has_a_time_and_no_accuracy(
     assert not re.search(r"plain ViT: [0-9.]+ %", page)  # the point in the figure
 
 
-def test_a_plain_vit_that_was_trained_as_one_is_a_point(page, plain_command, tiny_checkpoint, tmp_path, capsys):
+def test_a_plain_vit_that_was_trained_as_one_is_a_point(drawn_page, plain_command, tiny_checkpoint, tmp_path, capsys):
     from sacvit.export.write_plain import export_plain, plain_of
     from sacvit.model.checkpoint import load_checkpoint
 

@@ -155,7 +155,7 @@ def main() -> None:
             report["results"].append(result)
             per_image, speedup = result["ms_per_image"], result["speedup"]
             print(
-                f"batch {batch:2}: plain {per_image['plain']:.2f} ms, chain {per_image['chain']:.2f} ms an image at exit"
+                f"batch {batch:2}: plain {per_image['plain']:.2f} ms, chain {per_image['chain']:.2f} ms per image at exit"
                 f" rate {result['exit_rate']:.3f}: {speedup['median']:.2f}x ({speedup['min']:.2f} to {speedup['max']:.2f}"
                 f" over {options.rounds} rounds; FLOPs {limit:.2f}x); overhead {result['overhead_over_bare_sessions']:.1%}"
                 f" over bare sessions, {result['overhead_outside_the_passes']:.2%} outside the passes"

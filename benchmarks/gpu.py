@@ -211,8 +211,8 @@ def main() -> None:
             spread = run["speedup"]["chain over plain"]
             tell(
                 f"{precision}, batch {run['batch']}: chain {spread['median']}x over plain ({spread['min']} to"
-                f" {spread['max']}), {run['ms_per_image']['chain']} ms an image, host"
-                f" {run['host_overhead_us_per_frame']} us a frame"
+                f" {spread['max']}), {run['ms_per_image']['chain']} ms per image, host"
+                f" {run['host_overhead_us_per_frame']} us per frame"
             )
     tell(f"written: {out}")
 

@@ -161,7 +161,7 @@ def main() -> None:
             report["results"].append(result)
             per_image, speedup = result["ms_per_image"], result["speedup"]
             print(
-                f"batch {batch:2}: FP32 {per_image['fp32']:.2f} ms, INT8 {per_image['int8']:.2f} ms an image:"
+                f"batch {batch:2}: FP32 {per_image['fp32']:.2f} ms, INT8 {per_image['int8']:.2f} ms per image:"
                 f" {speedup['median']:.2f}x ({speedup['min']:.2f} to {speedup['max']:.2f} over {options.rounds} rounds)"
             )
     if options.json:

@@ -3,7 +3,7 @@
     python benchmarks/loader.py --json loader.json
 
 Photograph-sized JPEGs (500 x 375) of noise over smooth shapes, as class folders and as tar shards, with random crops and with
-the paper's whole recipe. Alternating: images/s of reading alone, with one thread and with one a core. Then short runs of
+the paper's whole recipe. Alternating: images/s of reading alone, with one thread and with one per core. Then short runs of
 sacvit-train, whose metrics tell the pace of loader and step when both share the cores.
 """
 
@@ -66,7 +66,7 @@ def write_data(folder: Path, count: int) -> float:
 
 
 def reading_pace(split: Split, augmentation: Augmentation, mixing: Mixing, steps: range) -> float:
-    """Images a second of reading alone, in batches of 64."""
+    """Images per second of reading alone, in batches of 64."""
     batches = Batches(split, 64, augmentation=augmentation, mixing=mixing)
     batches.read(steps[0])
     began = time.monotonic()

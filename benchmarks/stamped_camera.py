@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT = 640, 360
-BITS, CELL = 44, 16  # milliseconds since 1970 as black and white squares: 44 bits, 40 a row
+BITS, CELL = 44, 16  # milliseconds since 1970 as black and white squares: 44 bits, 40 per row
 PER_ROW = WIDTH // CELL
 
 

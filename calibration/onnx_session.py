@@ -14,7 +14,7 @@ from ..bundle.stage_record import HAND_OFF
 from ..machine.cpu import cpu_settings
 
 Arrays = dict[str, npt.NDArray[Any]]
-CHUNK = 8  # images a pass
+CHUNK = 8  # images per pass
 
 
 class Session:

@@ -2,7 +2,7 @@
 
 Weighted are the patch embedding, qkv, proj, fc1, fc2 and the reuse MLP. Not the head, not the attention products, and
 never a residual add, a norm, a softmax or a GELU: a ViT dies of it (docs/precision.md). Symmetric int8, one scale for an
-activation, one a column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes.
+activation, one per column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _scale_faults(node: onnx.NodeProto, constants: Mapping[str, TensorProto]) ->
             yield f"{node.name}: an activation has one scale, found {scale.size}"
     elif _axis(node) != WEIGHT_AXIS or scale.shape != (constants[data].dims[WEIGHT_AXIS],):
         yield (
-            f"{node.name}: a weight (K, N) has one scale a column, axis {WEIGHT_AXIS}; found {scale.shape} on axis"
+            f"{node.name}: a weight (K, N) has one scale per column, axis {WEIGHT_AXIS}; found {scale.shape} on axis"
             f" {_axis(node)}"
         )
 

@@ -1,6 +1,6 @@
 """Ranges that were measured once, in files that say exactly what they were measured on.
 
-One JSON file an observation, named after a hash of its key. The key is inside too and must be the one asked for: another
+One JSON file per observation, named after a hash of its key. The key is inside too and must be the one asked for: another
 graph, other images, another count or another version of this code never meet the same file, and a file that was renamed
 or copied over another is refused.
 """

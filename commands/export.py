@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--attention", choices=("clustered", "global"), help="clustered: SAC-ViT; global: CF-ViT, LF-ViT"
     )
     parser.add_argument("--downsample", choices=("bilinear", "area"), help="bilinear: the public weights")
-    parser.add_argument("--labels", type=Path, help="text file with one class name a line")
+    parser.add_argument("--labels", type=Path, help="text file with one class name per line")
     parser.add_argument(
         "--threshold", type=float, help="the gate's eta in [0, 1] (default: the checkpoint's, else 0.7)"
     )

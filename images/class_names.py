@@ -31,7 +31,7 @@ class UnknownClassesError(ImageError):
 
 
 def read_class_names(path: Path, option: str = "", classes: int | None = None) -> list[str]:
-    """The class names in a text file, one a line: UTF-8, or UTF-16 with its mark; blank lines at the end are dropped.
+    """The class names in a text file, one per line: UTF-8, or UTF-16 with its mark; blank lines at the end are dropped.
 
     option: the flag that named the file, for messages. Raises UsageError for what is no such text, for a blank line between
     names, and unless there are as many names as `classes`.
@@ -45,14 +45,16 @@ def read_class_names(path: Path, option: str = "", classes: int | None = None) -
         # Not splitlines: a name may hold a character that Unicode takes for the end of a line.
         names = [line.strip() for line in decode_text(content).replace("\r\n", "\n").split("\n")]
     except UnicodeDecodeError as reason:
-        raise UsageError(f"{where} is no UTF-8 text ({reason}). Save it as UTF-8, one class name a line") from None
+        raise UsageError(f"{where} is no UTF-8 text ({reason}). Save it as UTF-8, one class name per line") from None
     while names and not names[-1]:
         names.pop()
     if "" in names:
         number = names.index("") + 1
-        raise UsageError(f"{where}, line {number} is blank: one class name a line, in the model's order, without gaps")
+        raise UsageError(
+            f"{where}, line {number} is blank: one class name per line, in the model's order, without gaps"
+        )
     if classes is not None and len(names) != classes:
-        raise UsageError(f"{where} has {len(names)} names, the model has {classes} classes: one name a line")
+        raise UsageError(f"{where} has {len(names)} names, the model has {classes} classes: one name per line")
     return names
 
 

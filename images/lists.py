@@ -1,8 +1,8 @@
 """Lists of pictures: a CSV of path and label, or a text file with a picture per line.
 
-LIST.csv    path,label a row, with or without a header, separated by commas, semicolons or tabs; columns beside the two are
+LIST.csv    path,label per row, with or without a header, separated by commas, semicolons or tabs; columns beside the two are
             passed over if a header names these; a row `sep=;`, as Excel reads it, names the separator
-LIST.txt    a path a line; a label may follow, after a tab, or after a blank if it is a number
+LIST.txt    one path per line; a label may follow, after a tab, or after a blank if it is a number
 
 Paths start from the list's own folder and stay below it.
 """

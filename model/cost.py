@@ -33,7 +33,7 @@ class ModelCost:
     plain: StageCost
 
     def chain_macs(self, exit_rate: float) -> float:
-        """Mean MACs an image when this share of the images (in [0, 1]) leaves after the EE stage."""
+        """Mean MACs per image when this share of the images (in [0, 1]) leaves after the EE stage."""
         return self.ee.macs + (1 - exit_rate) * self.sac.macs
 
     def speedup_limit(self, exit_rate: float) -> float:

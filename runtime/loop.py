@@ -138,7 +138,7 @@ class Watch:
         self.alarms: list[str] = []
 
     def observe(self, stream: int, result: Result) -> None:
-        """One frame; of a camera one a second counts, since its neighbours look the same."""
+        """One frame; of a camera one per second counts, since its neighbours look the same."""
         alarm = None if result.agreed is None else self.agreement.observe(result.agreed)
         now = self._clock()
         if now - self._last.get(stream, -1e9) >= self._every_s:

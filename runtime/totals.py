@@ -9,7 +9,7 @@ from typing import Any
 from .chain.result import Result
 from .percentiles import summarise
 
-KEPT_FRAMES = 100_000  # an hour at 30 frames a second; 16 MB
+KEPT_FRAMES = 100_000  # an hour at 30 frames per second; 16 MB
 
 
 def recent() -> deque[float]:

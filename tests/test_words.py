@@ -21,10 +21,16 @@ BANNED = {  # the first cell of its row in the glossary: what is looked for
     "nobody": r"\bnobody\b",
     "an image, a second (after a number)": rf"\b(?:{UNITS}) an? (?:image|second|frame|pass|picture|class|epoch|step|request)\b",
 }
+# The last of them, also where code is explained. "How many images a pass may take" is another sentence.
+RATE = (
+    r"(?<!how many )\b(?:ms|mJ|us|[kMG]i?B|bytes|microseconds|milliseconds|lines?|images|frames|pictures|passes|MACs|energy|one"
+    r"|thread|column|scale|\d+) an? (?:image|second|frame|pass|picture|class|epoch|step|request|row|line|core|column|file)\b"
+)
 PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
 ]
+SOURCES = [path for name in ("tests", "benchmarks", "examples") for path in sorted((ROOT / name).rglob("*.py"))]
 MODULES = [path for init in ROOT.glob("*/__init__.py") for path in sorted(init.parent.rglob("*.py"))]
 
 
@@ -67,6 +73,17 @@ def test_readme_and_pages_use_the_terms_of_the_glossary() -> None:
 def test_help_texts_and_messages_use_the_terms_of_the_glossary() -> None:
     found = {str(path.relative_to(ROOT)): faults(sentences_of_module(path.read_text())) for path in MODULES}
     assert not {name: lines for name, lines in found.items() if lines}
+
+
+def test_docstrings_and_comments_write_rates_with_per() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in (*MODULES, *SOURCES)
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(RATE, line, re.I)
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("term", BANNED)

@@ -50,7 +50,7 @@ class Loader:
                     future.cancel()
 
     def pace(self, duration_s: float, processes: int) -> dict[str, float]:
-        """Images a second of all processes: in all, of reading by itself, of training without the waits; and the share of
+        """Images per second of all processes: in all, of reading by itself, of training without the waits; and the share of
         the time that this process waited."""
         images, trained_s = self.images * processes, max(duration_s - self.waited_s, 1e-9)
         return {

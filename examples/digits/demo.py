@@ -66,7 +66,7 @@ def main() -> None:
     for name, what in (
         ("annotated.mp4", "the clip with every decision drawn on it"),
         ("sheet.png", "exits, and SAC frames with the blocks that the fine pass looked at"),
-        ("frames.jsonl", "one line a frame, for programs"),
+        ("frames.jsonl", "one line per frame, for programs"),
         ("profile/report.html", "time by path and stage, power where it can be read, break-even"),
         ("build/", "the ONNX graphs and their manifest"),
     ):

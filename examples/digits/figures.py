@@ -139,7 +139,7 @@ def draw_stages(numbers: dict[str, Any], path: Path) -> None:
     names, colours = [bar[0] for bar in bars], [bar[3] for bar in bars]
     for axes, values, title, form in (
         (left, [100 * bar[1] for bar in bars], "top-1 on unseen scenes, %", "{:.1f}"),
-        (right, [bar[2] for bar in bars], "milliseconds an image, batch 1", "{:.2f}"),
+        (right, [bar[2] for bar in bars], "milliseconds per image, batch 1", "{:.2f}"),
     ):
         drawn = axes.bar(names, values, color=colours, width=0.62)
         axes.bar_label(drawn, [form.format(value) for value in values], padding=2)
@@ -187,7 +187,7 @@ def draw_tradeoff(numbers: dict[str, Any], path: Path) -> None:
             place = (row["images_per_s"], 100 * row["top1"])
             weight = "bold" if row["eta"] == stored else "normal"
             axes.annotate(text, place, (7, 6), textcoords="offset points", fontsize=8, weight=weight)
-    axes.set_xlabel("images a second, batch 1, 2 cores, ONNX Runtime")
+    axes.set_xlabel("images per second, batch 1, 2 cores, ONNX Runtime")
     axes.set_ylabel("top-1 on unseen scenes, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.16, y=0.1)

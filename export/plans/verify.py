@@ -28,7 +28,7 @@ WARM_UP_PASSES = 10
 @dataclass(frozen=True)
 class Verdict:
     """What the check of a plan found. `latency_ms`: median time of a pass on the GPU, from its launch on and with its
-    copies, by images a pass.
+    copies, by images per pass.
     """
 
     guards: list[Guard]
@@ -75,7 +75,7 @@ def verify(
         found = runner.answers(goldens, places, with_sac=sac is not None)
         comparison = _compare(goldens, found, sac is not None)
         guards += [
-            replace(guard, name=f"{guard.name}, {places} a pass")
+            replace(guard, name=f"{guard.name}, {places} per pass")
             for guard in judge(comparison, threshold, ee_stage.record.threshold, limits)
             if (guard.stage == "EE") == check_ee
         ]

@@ -33,7 +33,7 @@ from .request import PrecisionOptions
 FEWEST_SURVIVORS = 64  # images that SAC is calibrated on at least
 # To see which of the GPU form's own tensors are too large for FP16: the limit, 512, leaves a factor of 128 to what FP16 holds.
 GPU_IMAGES = 64
-OBSERVED = 2  # images a pass while every tensor is an output: DeiT-S's SAC has 130 MB of them an image
+OBSERVED = 2  # images per pass while every tensor is an output: DeiT-S's SAC has 130 MB of them per image
 
 
 class Cascade:

@@ -81,7 +81,7 @@ class Estimate:
 
     @property
     def rows(self) -> dict[str, tuple[float, StageEstimate | None]]:
-        """ms an image of each stage and of the chain, which is no stage."""
+        """ms per image of each stage and of the chain, which is no stage."""
         return {
             "EE": (self.ee.image_ms, self.ee),
             "SAC": (self.sac.image_ms, self.sac),

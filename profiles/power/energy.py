@@ -165,12 +165,12 @@ def idle_of(windows: Sequence[PowerWindow]) -> Idle | None:
 
 
 def gross_mj(windows: Sequence[Spent], rail: str) -> Amount | None:
-    """Energy an image, idle power included; None when a window has none."""
+    """Energy per image, idle power included; None when a window has none."""
     return _per_image(windows, rail, above_idle=False)
 
 
 def dynamic_mj(windows: Sequence[Spent], rail: str) -> Amount | None:
-    """Energy an image above what idling would have drawn in the same time; None where it was not measured in every session."""
+    """Energy per image above what idling would have drawn in the same time; None where it was not measured in every session."""
     return _per_image(windows, rail, above_idle=True)
 
 

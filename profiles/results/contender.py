@@ -99,7 +99,7 @@ def pooled(store: Store, lines: Sequence[dict[str, Any]]) -> dict[str, npt.NDArr
 
 
 def _energy(spent: Sequence[Spent]) -> dict[str, Any]:
-    """By rail: gross and above idle, mJ an image; or null, and why."""
+    """By rail: gross and above idle, mJ per image; or null, and why."""
     reason = next((one.power.reason for one in spent if one.power.reason is not None), None)
     if reason is not None:
         return {"mj_per_image": None, "reason": reason}

@@ -28,7 +28,7 @@ class Record:
     confidence: list[float] = field(default_factory=list)  # of each image
 
     def arrays(self) -> dict[str, npt.NDArray[np.float64]]:
-        """By name: `begin_s`, a column a stage, their sum `total`, `survivors`, and `confidence` of each image."""
+        """By name: `begin_s`, a column per stage, their sum `total`, `survivors`, and `confidence` of each image."""
         columns = np.array(self.stages_ms, dtype=np.float64).reshape(len(self.stages_ms), len(STAGES))
         named = {name: columns[:, index] for index, name in enumerate(STAGES)}
         return {

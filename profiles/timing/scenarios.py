@@ -17,7 +17,7 @@ NOT_MLPERF = "not a result of MLPerf: only its way to load the system"
 
 @dataclass(frozen=True)
 class Scenario:
-    """single-stream: one image a query, the next when the last is answered; offline: all images at hand, largest batch.
+    """single-stream: one image per query, the next when the last is answered; offline: all images at hand, largest batch.
 
     duration_s and images: the least that the rules ask for.
     """

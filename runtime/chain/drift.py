@@ -17,7 +17,7 @@ class Drift:
 
     A shift by SHIFT is noticed about ALARM / KL observations later, KL being the divergence of the two rates: 480 from 0.75 to
     0.65; within four times as many where the normal rate was learnt a point off. Observations must not hang on each other: of
-    video, take one a second.
+    video, take one per second.
     """
 
     name: str

@@ -76,7 +76,7 @@ class Pipeline:
         What sacvit-tune stored in the manifest beside them goes before what the export did; its temperature holds for a given
         threshold too.
         provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX Runtime on a CPU;
-        0 takes a thread a core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
+        0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
         are no pair; UsageError for a wrong threshold.
         """
         if threshold is not None:

@@ -1,4 +1,4 @@
-"""A line a frame on stdout: a table for people, JSON for machines."""
+"""One line per frame on stdout: a table for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Table:
 
 
 class JsonLines:
-    """One object a frame. Times are milliseconds; `sac_ms` is null for an exit."""
+    """One object per frame. Times are milliseconds; `sac_ms` is null for an exit."""
 
     def write(self, answer: Answer) -> None:
         result = answer.result

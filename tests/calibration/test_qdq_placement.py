@@ -348,7 +348,7 @@ def test_a_weight_s_scale_along_the_wrong_axis_is_a_fault(planted: Any, axis: in
             attribute.i = axis
 
     (fault,) = planted(plant)
-    assert fault == f"{WEIGHT}.quantized: a weight (K, N) has one scale a column, axis 1; found (64,) on axis {axis}"
+    assert fault == f"{WEIGHT}.quantized: a weight (K, N) has one scale per column, axis 1; found (64,) on axis {axis}"
 
 
 @pytest.mark.parametrize("shape", [(32,), (63,), (1, 64), (1,), ()])
@@ -358,7 +358,7 @@ def test_a_weight_s_scale_of_the_wrong_shape_is_a_fault(planted: Any, shape: tup
         replace_constant(model, f"{WEIGHT}.zero", np.zeros(shape, np.int8))
 
     (fault,) = planted(plant)
-    assert f"a weight (K, N) has one scale a column, axis 1; found {shape} on axis 1" in fault
+    assert f"a weight (K, N) has one scale per column, axis 1; found {shape} on axis 1" in fault
 
 
 def test_an_activation_with_a_scale_a_channel_is_a_fault(planted: Any) -> None:

@@ -160,7 +160,7 @@ def drawn(folder: Path, effects: list[Effect], title: str = "One layer in INT8")
 
 @pytest.mark.parametrize(("effects", "panels"), [(EFFECTS[:5], 1), (EFFECTS, 2)], ids=["EE", "both"])
 def test_the_picture_has_a_panel_a_stage(tmp_path: Path, effects: list[Effect], panels: int) -> None:
-    assert drawn(tmp_path, effects).shape == (462, 605 * panels, 3)  # 5.5 x 4.2 inches a panel, at 110 a inch
+    assert drawn(tmp_path, effects).shape == (462, 605 * panels, 3)  # 5.5 x 4.2 inches per panel, at 110 dots per inch
 
 
 def test_the_picture_has_a_colour_a_kind_of_layer(tmp_path: Path) -> None:

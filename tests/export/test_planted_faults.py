@@ -67,7 +67,7 @@ def weight_pairs(model: onnx.ModelProto) -> Iterator[tuple[list[onnx.NodeProto],
 
 
 def scale_rows(model: onnx.ModelProto) -> onnx.ModelProto:
-    """One scale a row of (K, N), on axis 0."""
+    """One scale per row of (K, N), on axis 0."""
     for pair, weight, constants in weight_pairs(model):
         step = as_step(np.abs(numpy_helper.to_array(weight)).max(1) / 127)
         constants[f"{weight.name}.step"].CopyFrom(numpy_helper.from_array(step, f"{weight.name}.step"))
@@ -263,7 +263,9 @@ def test_onnx_runtime_alone_would_let_a_decomposed_fp16_norm_pass(export_loud, d
 @pytest.mark.parametrize("stage", ["EE", "SAC"])
 def test_scales_along_the_wrong_axis_are_refused_by_the_lint(export_loud, after_qdq, tmp_path, stage):
     after_qdq(lambda model: scale_rows(model) if model.graph.name == stage else model)
-    with pytest.raises(GuardError, match=r"a weight \(K, N\) has one scale a column, axis 1; found \(32,\) on axis 0"):
+    with pytest.raises(
+        GuardError, match=r"a weight \(K, N\) has one scale per column, axis 1; found \(32,\) on axis 0"
+    ):
         export_loud()
     assert not (tmp_path / "build").exists()
 

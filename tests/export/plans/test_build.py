@@ -148,8 +148,8 @@ def test_the_sidecar_tells_origin_conditions_and_checks(here, tmp_path):
     (tried,) = content["verification"]["tried"]
     assert tried["rung"] == "FP32" and tried["holds"] and tried["latency_ms"]
     assert {guard["name"] for guard in tried["guards"]} >= {
-        "exit agreement, 1 a pass",
-        "mean logit error, EE, 1 a pass",
+        "exit agreement, 1 per pass",
+        "mean logit error, EE, 1 per pass",
     }
 
 
@@ -266,7 +266,7 @@ def test_what_was_tried_is_told_line_by_line(here, tmp_path):
     build(BUNDLE, tmp_path / "out", family="fp16", report=lines.append)
     assert lines[0] == "TensorRT 11.4.0.106 on Fake GPU (sm_87, 8 multiprocessors)"
     assert "ee.plan: FP16, strongly typed: FAILS its check" in lines[1]
-    assert any("mean logit error, EE, 1 a pass: " in line and "wanted <= 0.01" in line for line in lines)
+    assert any("mean logit error, EE, 1 per pass: " in line and "wanted <= 0.01" in line for line in lines)
     assert any("ee.plan: FP16, strongly typed, attention unfused: passes its check" in line for line in lines)
 
 

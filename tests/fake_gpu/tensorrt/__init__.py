@@ -25,7 +25,7 @@ from gpu_beliefs import enacts, forbid
 API = Path(__file__).with_name("api")
 KINDS = {"tensor(uint8)": "UINT8", "tensor(int32)": "INT32", "tensor(float)": "FLOAT"}
 NUMPY = {"UINT8": np.uint8, "INT32": np.int32, "FLOAT": np.float32}
-SCRATCH_BYTES = 4096  # an image of a batch
+SCRATCH_BYTES = 4096  # for each image of a batch
 TAG = b"ftrt"
 
 # class, name, arguments without self (None: no call), names of keyword arguments

@@ -221,7 +221,7 @@ def filtered(power, step_s, filter_s):
     phase=st.floats(0, 0.1),
 )
 def test_a_model_of_2_w_and_5_ms_comes_out_within_its_stated_uncertainty(idle_mw, noise_mw, seed, phase):
-    """On a sensor with 400 mW steps and a filter of 0.5 s: 10 mJ an image above idle, read at 10 Hz."""
+    """On a sensor with 400 mW steps and a filter of 0.5 s: 10 mJ per image above idle, read at 10 Hz."""
     rng, fine_s, image_s, load_mw = np.random.default_rng(seed), 0.01, 0.005, 2000.0
     schedule = [("idle", 12.0)] + [("run", 14.0)] * 3 + [("idle", 16.0)]
     power = np.concatenate(

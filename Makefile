@@ -10,6 +10,7 @@ BIN := .venv/bin
 TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
 CUDA := 12.9 13
 RTX := 1.6.1.120 1.7.1.116
+RTX_BINDINGS := 1.4.0.76 1.5.0.114
 DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profiles)
 
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
@@ -90,6 +91,11 @@ gpu-bench:
 	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/tensorrt-rtx/$$version \
 	    tensorrt-rtx-cu12-libs==$$version tensorrt-rtx-cu12-bindings==$$version \
 	    || echo "no TensorRT for RTX $$version here: its tests are skipped"; \
+	done
+	@# What its older versions offer: the bindings alone.
+	@for version in $(RTX_BINDINGS); do \
+	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/tensorrt-rtx/$$version \
+	    tensorrt-rtx-cu12-bindings==$$version || echo "no bindings of TensorRT for RTX $$version here: their tests are skipped"; \
 	done
 	touch $@
 

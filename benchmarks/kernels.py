@@ -22,9 +22,10 @@ from sacvit.bundle.precision import PRECISIONS
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.calibration.qdq_placement import weighted_layers
 from sacvit.calibration.quantizers import QUANTIZERS
-from sacvit.export.checks.compiler import compile_all, compiled_lines, read_targets, require_compiler
+from sacvit.export.checks.compiler import compile_all, compiled_lines, require_compiler
 from sacvit.export.graphs.stages import build_ee, build_plain, build_sac
 from sacvit.export.precision.retype import retype
+from sacvit.machine.rtx_targets import read_targets
 from sacvit.model.config import preset
 from sacvit.model.network import PlainViT, TwoStageViT
 

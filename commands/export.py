@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..bundle.errors import SacvitError
 from ..bundle.precision import PRECISIONS, Limits, families
-from ..export.checks.compiler import read_targets
 from ..export.plans.request import BuildRequest
 from ..export.precision.request import PrecisionOptions
+from ..machine.rtx_targets import read_targets
 from ..model.config import SWITCHES
 from .frame import new_parser, run_command
 from .options import add_options, read_options

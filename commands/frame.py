@@ -30,6 +30,8 @@ CURES = {  # packages of our extras, by the name that is imported
     "tensorrt": "On a Jetson it comes with JetPack: make the environment with --system-site-packages; elsewhere:"
     " pip install 'sacvit[tensorrt]'",
     "cuda": "pip install cuda-bindings, of the driver's CUDA: 'cuda-bindings<13' on JetPack 6, newer on JetPack 7",
+    "tensorrt_rtx_libs": "pip install 'sacvit[rtx]' (x86_64 Linux)",
+    "tensorrt_rtx_bindings": "pip install 'sacvit[rtx]' (x86_64 Linux)",
     "shtab": "pip install 'sacvit[completion]'",
     "tensorboard": "pip install 'sacvit[curves]'",
     "matplotlib": "pip install 'sacvit[export]'",

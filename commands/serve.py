@@ -31,15 +31,17 @@ def build_parser() -> argparse.ArgumentParser:
 def serve(options: argparse.Namespace) -> int:
     from ..bundle.folders import locked_folder
     from ..runtime.chain.pipeline import Pipeline
+    from ..runtime.engines.backends import backend_of
     from ..serving.repository import require_free, write_repository
 
     how, threshold = read_options(ServeOptions, options), read_options(ThresholdOption, options).threshold
     ee, sac = options.engine
-    if ee.suffix == ".plan" and how.device == "cpu":
-        raise UsageError("--device cpu: plans run on a GPU; give the .onnx files")
+    needs_gpu = backend_of(ee).needs_gpu
+    if needs_gpu and how.device == "cpu":
+        raise UsageError(f"--device cpu: {ee.suffix} engines run on a GPU; give the .onnx files")
     with locked_folder(options.out):
         require_free(options.out)  # before engines are loaded
-        pipeline = Pipeline.load(ee, sac, threshold, "auto" if ee.suffix == ".plan" else "cpu")
+        pipeline = Pipeline.load(ee, sac, threshold, "auto" if needs_gpu else "cpu")
         for folder in write_repository(pipeline, options.out, how):
             print(folder)
     logger.info("Serve it: tritonserver --model-repository %s (docs/serving.md)", options.out)

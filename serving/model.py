@@ -21,6 +21,8 @@ from ..images.opencv import silence_opencv
 from ..runtime.chain.gate import Gate
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.chain.result import Result
+from ..runtime.engines.backends import backend_of
+from ..runtime.engines.pairs import find_pair
 from .batcher import Asked, BusyError, Chain
 from .description import EE_MODEL, OUTPUTS, SAC_MODEL, STAGE_NUMBERS, About
 from .gate import EachGate
@@ -83,13 +85,12 @@ class TritonPythonModel:
         """The engines that lie beside model.py. Instances on a CPU share its cores."""
         folder = Path(args["model_repository"]) / args["model_version"]
         instances = sum(group["count"] for group in json.loads(args["model_config"])["instance_group"])
-        plans = (folder / "ee.plan").is_file()
-        names = ("ee.plan", "sac.plan") if plans else ("ee.onnx", "sac.onnx")
+        ee, sac = find_pair(folder)
         return Pipeline.load(
-            folder / names[0],
-            folder / names[1],
+            ee,
+            sac,
             self.about.threshold,
-            "auto" if plans or args["model_instance_kind"] == "GPU" else "cpu",
+            "auto" if backend_of(ee).needs_gpu or args["model_instance_kind"] == "GPU" else "cpu",
             threads=max(1, len(os.sched_getaffinity(0)) // instances),
         )
 

@@ -19,7 +19,7 @@ class ServeOptions(Bounded):
         metadata={"help": "Run the engines inside the gate. For servers without the ONNX Runtime or TensorRT backend."},
     )
     device: Place | None = field(
-        default=None, metadata={"help": "Run the engines here (default: gpu for plans, cpu for .onnx)."}
+        default=None, metadata={"help": "Run the engines here (default: cpu for .onnx, gpu for others)."}
     )
     instances: int = field(
         default=1,
@@ -30,7 +30,7 @@ class ServeOptions(Bounded):
     )
     max_batch: int | None = field(
         default=None,
-        metadata={"help": "Largest number of images per batch (default: 16, or what the plans take).", "least": 1},
+        metadata={"help": "Largest number of images per batch (default: 16, or what the engines take).", "least": 1},
     )
     max_queue: int = field(
         default=64,

@@ -16,6 +16,7 @@ import numpy as np
 from ..bundle.errors import SacvitError, UsageError
 from ..bundle.files import sync
 from ..bundle.folders import LEAST_ROOM_BYTES, WORK_PREFIX, locked_folder
+from ..bundle.plan_record import sidecar
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.engines.buffers import TensorSpec
 from ..runtime.engines.stage import Stage, boundary_of
@@ -26,6 +27,7 @@ from .protobuf_text import Word, text_of
 USUAL_BATCH = 16
 MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order in which they take their places
 VERSION = "1"
+TRITON_BACKENDS = {".onnx": "onnxruntime", ".plan": "tensorrt"}  # of Triton, by the suffix of an engine
 HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
 # Of images in a hand-over. Triton 2.51 fails all requests of a hand-over that exceeds the limit, so it gets none:
 # preferred_batch_size bounds hand-overs, and `batcher` requests.
@@ -67,7 +69,11 @@ def write_repository(pipeline: Pipeline, out: Path, options: ServeOptions) -> li
 
 def _settled(options: ServeOptions, pipeline: Pipeline) -> ServeOptions:
     """The options with what the engines decide where the user did not."""
-    on_gpu, most = pipeline.ee.path.suffix == ".plan", pipeline.ee.capacity
+    on_gpu, most, suffix = pipeline.ee.on_gpu, pipeline.ee.capacity, pipeline.ee.path.suffix
+    if not options.python_only and suffix not in TRITON_BACKENDS:
+        raise UsageError(
+            f"Triton has no backend for {suffix} engines. Run them inside the gate: sacvit-serve --python-only"
+        )
     max_batch = options.max_batch or min(USUAL_BATCH, most or USUAL_BATCH)
     if most is not None and max_batch > most:
         raise UsageError(f"--max-batch {max_batch}: these engines take at most {most} images")
@@ -154,8 +160,8 @@ def _write_stage(
 ) -> None:
     version = folder / VERSION
     version.mkdir(parents=True)
-    is_plan = stage.path.suffix == ".plan"
-    _copy_engine(stage.path, version / ("model.plan" if is_plan else "model.onnx"))
+    suffix = stage.path.suffix
+    _copy_engine(stage.path, version / f"model{suffix}")
     record = stage.record
     side, counts = record.preprocessing.image_size, stage.batches
     # Of the images, or on SAC of the survivors, as the engine itself says it: open, or the one number that it takes.
@@ -174,11 +180,11 @@ def _write_stage(
     assert set(shapes) == boundary_of(record)[0]
     fields = {
         "name": name,
-        "backend": "tensorrt" if is_plan else "onnxruntime",
+        "backend": TRITON_BACKENDS[suffix],
         "max_batch_size": 0,  # `row` points into its own request's batch: the gate batches, and the server must not
         "input": [{"name": k, "data_type": Word(TYPES[kind]), "dims": dims} for k, (kind, dims) in shapes.items()],
         "output": outputs,
-        "instance_group": [_instances(serving, True) | _profiles(counts if is_plan else None)],
+        "instance_group": [_instances(serving, True) | _profiles(counts if stage.on_gpu else None)],
         "version_policy": {"latest": {"num_versions": 1}},
         "model_warmup": [
             _warm_up(
@@ -218,8 +224,8 @@ def _warm_up(inputs: Mapping[str, tuple[type[np.generic], Sequence[int]]], count
 
 def _copy_engine(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-    if source.suffix == ".plan":  # what the runtime knows of a plan stands beside it
-        shutil.copyfile(source.with_name(source.name + ".json"), target.with_name(target.name + ".json"))
+    if sidecar(source).is_file():  # what the runtime knows of an engine that was built stands beside it
+        shutil.copyfile(sidecar(source), sidecar(target))
 
 
 def _one_line(label: str) -> str:

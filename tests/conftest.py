@@ -355,7 +355,7 @@ class FakeGpu:
 
         The children are tested on their own.
         """
-        from sacvit.export.plans import build, stages, verify
+        from sacvit.export.plans import build, check, rtx, stages, verify
         from sacvit.export.plans.worker import run_job
 
         def some_goldens(folder: Path) -> Any:
@@ -365,7 +365,7 @@ class FakeGpu:
         read_goldens = verify.read_goldens
         self._monkeypatch.setattr(verify, "read_goldens", some_goldens)
 
-        for module in (build, stages):
+        for module in (build, check, rtx, stages):
             self._monkeypatch.setattr(
                 module, "run_child", lambda spec, work, report: run_job(json.loads(json.dumps(spec)))
             )
@@ -374,7 +374,7 @@ class FakeGpu:
 
 
 def _forget_modules() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "cuda")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorrt", "tensorrt_rtx", "cuda")]:
         del sys.modules[name]
 
 

@@ -6,7 +6,6 @@ since a compiler may die.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
@@ -14,15 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...runtime.engines.tensorrt_log import known_targets, load_tensorrt_rtx
+
 LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+)(?P<rest>.*)$", re.MULTILINE)
 INPUTS = re.compile(r"Inputs: \[(.*?)\](?:, Constants|, Outputs|$)")
 PRODUCTS = frozenset(["gemm", "runtime_fusion"])  # the kinds of kernels that hold a matrix product
-
-
-def load_compiler() -> Any:
-    """The module. Raises ModuleNotFoundError where it is not installed."""
-    importlib.import_module("tensorrt_rtx_libs")  # loads what the bindings are linked with
-    return importlib.import_module("tensorrt_rtx_bindings")
 
 
 def open_log(trt: Any) -> Any:
@@ -45,12 +40,12 @@ def open_log(trt: Any) -> Any:
 
 def compile_graph(onnx: Path, target: str, batch: int) -> dict[str, Any]:
     """What `Compiled` says of the graph, beside its file and target."""
-    trt = load_compiler()
+    trt = load_tensorrt_rtx()
     said: dict[str, Any] = {"compiler": trt.__version__}
     capability = getattr(trt.ComputeCapability, target.upper(), None)
     if capability is None:
-        known = sorted(name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM"))
-        return said | {"refusal": f"TensorRT for RTX {trt.__version__} builds for {', '.join(known)}, not for {target}"}
+        known = ", ".join(known_targets(trt))
+        return said | {"refusal": f"TensorRT for RTX {trt.__version__} builds for {known}, not for {target}"}
     log = open_log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(0)

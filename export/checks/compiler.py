@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...bundle.errors import SacvitError, UsageError, nearest
+from ...bundle.errors import SacvitError
 from .table import table_lines
 
-TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")  # RTX 20, A100, RTX 30, RTX 40, RTX 50, DGX Spark
 PACKAGES = ("tensorrt-rtx-cu12-libs", "tensorrt-rtx-cu12-bindings")
 LONGEST_BUILD_S = 900
 LONGEST_REASON = 600  # characters
@@ -46,17 +45,6 @@ class Compiled:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"launches": self.launches}
-
-
-def read_targets(text: str) -> tuple[str, ...]:
-    """ "sm86,sm89" as names. Raises UsageError for one that is not in TARGETS."""
-    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in TARGETS:
-            raise UsageError(f"no target {name!r}{nearest(name, TARGETS)}; known: {', '.join(TARGETS)}")
-    if not names:
-        raise UsageError(f"name at least one target: {', '.join(TARGETS)}")
-    return names
 
 
 def require_compiler() -> str:

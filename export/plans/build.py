@@ -1,4 +1,4 @@
-"""A bundle becomes plans on the device that will run them: built, checked, and replaced all at once.
+"""A bundle becomes engines: built, checked, and replaced all at once. TensorRT builds on the device that will run them.
 
 Every build and every check is a process of its own, so that a small board never holds two of TensorRT's workspaces, and a
 TensorRT that dies leaves a message instead of half a bundle.
@@ -7,23 +7,25 @@ TensorRT that dies leaves a message instead of half a bundle.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...bundle.errors import EngineError, UsageError
-from ...bundle.folders import locked_folder, replaced_files
+from ...bundle.folders import WORK_PREFIX, locked_folder, replaced_files
 from ...bundle.goldens import read_goldens
 from ...bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
-from ...bundle.plan_record import PLAN_NAMES, Gpu
+from ...bundle.plan_record import PLAN_NAMES, RTX_NAMES, Gpu
 from ...bundle.precision import PRECISIONS, Family, Precision
 from ...bundle.stage_record import STAGES
 from ...machine.jetson import available_memory_mib, board_model, l4t_release, power_mode
 from ...runtime.engines.given_paths import no_bundle
 from .child import run_child
-from .ladder import Features, ladder
+from .ladder import Features, Rung, ladder
 from .plain import has_plain
 from .request import BuildRequest, Report
+from .rtx import RtxBuilder, RtxMachine, check_rtx, choose_targets, find_rtx_machine, fits
 from .stages import Machine, Outcome, StageBuilder
 from .trt_builder import MIB
 
@@ -34,19 +36,19 @@ WEIGHT_COPIES = 4
 
 @dataclass(frozen=True)
 class Plans:
-    """What a build wrote."""
+    """What a build wrote. outcomes: empty where engines that were there have been checked and nothing was built."""
 
     ee: Path
     sac: Path
     outcomes: list[Outcome]
-    machine: Machine
+    machine: Machine | RtxMachine
     duration_s: float
 
 
 def build(folder: str | Path, out: str | Path | None = None, request: BuildRequest | None = None) -> Plans:
-    """Builds ee.plan and sac.plan from a bundle's graphs, and checks them against its reference answers.
+    """Builds the engines of both stages from a bundle's graphs, and checks them against its reference answers.
 
-    out: the folder of the plans; None is the bundle's own. Raises GuardError when no way of building passes its check; then,
+    out: the folder of the engines; None is the bundle's own. Raises GuardError when no way of building passes its check; then,
     and on any other error, `out` is as it was.
     """
     began = time.monotonic()
@@ -58,23 +60,49 @@ def build(folder: str | Path, out: str | Path | None = None, request: BuildReque
     exported = manifest.precisions()
     family = choose_precision(request.family, exported)
     read_goldens(source)
-    sizes = choose_batches(request.batches, manifest.batch)
-    with locked_folder(Path(out or source)) as home, replaced_files(home, PLAN_NAMES) as work:
+    request = replace(request, batches=choose_batches(request.batches, manifest.batch))
+    home = Path(out or source)
+    if request.library == "rtx":
+        return _build_rtx(source, home, manifest, family, request, began)
+    with locked_folder(home) as home, replaced_files(home, PLAN_NAMES) as work:
         machine = find_machine(work)
         # CUDA's free memory of an integrated GPU leaves out what Linux would give back: its file cache.
         free_mib = (available_memory_mib() if machine.integrated else None) or machine.free_mib
         workspace_mib = request.workspace_mib or max(64, min(LARGEST_WORKSPACE_MIB, free_mib // 4))
-        request = replace(request, batches=sizes, workspace_mib=workspace_mib)
+        request = replace(request, workspace_mib=workspace_mib)
         preflight(manifest, machine, free_mib, workspace_mib, request.report)
         builder = StageBuilder(source, manifest, machine, work, request)
-        rungs = ladder(family, machine.features, exported)
-        outcomes = [builder.settle(stage, rungs) for stage in STAGES]
-        if has_plain(source):
-            builder.build_plain(outcomes[0].rung)
-        for child in work.iterdir():
-            if child.name not in PLAN_NAMES:
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
+        outcomes = _build_all(builder, ladder(family, machine.features, exported), PLAN_NAMES)
     return Plans(home / "ee.plan", home / "sac.plan", outcomes, machine, time.monotonic() - began)
+
+
+def _build_all(builder: StageBuilder, rungs: list[Rung], names: tuple[str, ...]) -> list[Outcome]:
+    """Both stages, and the plain ViT where the bundle has it. Only files of those names are left in the working folder."""
+    outcomes = [builder.settle(stage, rungs) for stage in STAGES]
+    if has_plain(builder.folder):
+        builder.build_plain(outcomes[0].rung)
+    for child in builder.work.iterdir():
+        if child.name not in names:
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+    return outcomes
+
+
+def _build_rtx(
+    source: Path, home: Path, manifest: Manifest, family: Family, request: BuildRequest, began: float
+) -> Plans:
+    """With TensorRT for RTX: builds for the targets, or checks the engines that are there on this machine's GPU."""
+    with locked_folder(home):
+        engines = home / "ee.rtx", home / "sac.rtx"
+        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=home) as scratch:
+            machine = find_rtx_machine(Path(scratch))
+            if request.targets is None and fits(engines, manifest, machine):
+                check_rtx(source, engines, manifest, machine, Path(scratch), request.report)
+                return Plans(*engines, [], machine, time.monotonic() - began)
+        request = replace(request, targets=choose_targets(request.targets, machine))
+        with replaced_files(home, RTX_NAMES) as work:
+            builder = RtxBuilder(source, manifest, machine, work, request)
+            outcomes = _build_all(builder, ladder(family, machine.features, manifest.precisions()), RTX_NAMES)
+    return Plans(*engines, outcomes, machine, time.monotonic() - began)
 
 
 def choose_precision(wanted: Family | None, exported: list[Precision]) -> Family:

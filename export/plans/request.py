@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ...bundle.errors import UsageError
 from ...bundle.precision import Family, families
+from ...machine.rtx_targets import read_targets
 
 Report = Callable[[str], None]
 MOST_BATCH = 256
@@ -27,7 +29,8 @@ class BuildRequest:
 
     family: the precision; None takes the coarsest that was exported. batches: images per pass; None is 1, or the number that
     the graphs are fixed to. workspace_mib: TensorRT's scratch while building; None is a quarter of the free memory, at most
-    1024. report: gets lines about the progress.
+    1024. library: TensorRT, or TensorRT for RTX. targets: GPUs that its engines are for; None is the GPU of this machine.
+    report: gets lines about the progress.
     """
 
     family: Family | None = field(
@@ -57,11 +60,37 @@ class BuildRequest:
     timing_cache: Path | None = field(
         default=None, metadata={"help": "Keep kernel times of earlier builds in FILE.", "metavar": "FILE"}
     )
+    library: Literal["tensorrt", "rtx"] = field(
+        default="tensorrt",
+        metadata={
+            "help": "What the engines are built with: TensorRT, on the device that runs them, or TensorRT for RTX, on any"
+            " x86_64 Linux (default: tensorrt).",
+            "flag": "--target",
+        },
+    )
+    targets: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "With --target rtx: the GPUs that one pair of files is for, as in sm86,sm89,sm120. Without it, check the"
+            " engines that are there on this machine's GPU, or build for it.",
+            "flag": "--for",
+            "metavar": "GPU[,GPU...]",
+            "parse": read_targets,
+        },
+    )
     report: Report = lambda line: None
 
     def require_sound(self) -> None:
         """Raises UsageError for numbers that cannot be."""
         level, sizes = self.builder_optimization_level, self.batches
+        if self.targets is not None and self.library != "rtx":
+            raise UsageError(
+                f"--for {','.join(self.targets)} goes with --target rtx: TensorRT builds for the GPU here alone"
+            )
+        if self.library == "rtx" and self.timing_cache is not None:
+            raise UsageError(
+                "--timing-cache does not go with --target rtx: TensorRT for RTX compiles kernels where they run"
+            )
         if level is not None and not 0 <= level <= 5:
             raise UsageError(f"--builder-optimization-level must lie in 0 .. 5, found {level}")
         if self.workspace_mib is not None and self.workspace_mib < 1:

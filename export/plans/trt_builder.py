@@ -1,6 +1,7 @@
 """One typed ONNX file -> one TensorRT plan, on the device that will run it. Needs no torch and no onnx.
 
-The one code path that works from TensorRT 8.6 to 11: features are found with hasattr, enum members by name.
+The one code path that works from TensorRT 8.6 to 11, and with TensorRT for RTX, which builds for GPUs that are not here.
+Features are found with hasattr, enum members by name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from ...bundle.errors import SacvitError, UsageError
 from ...bundle.files import written_whole
-from ...runtime.engines.tensorrt_log import load_tensorrt, open_journal
+from ...runtime.engines.tensorrt_log import load_tensorrt, load_tensorrt_rtx, open_journal
 from .ladder import Rung
 from .progress import open_monitor
 
@@ -26,12 +27,13 @@ class PlanError(SacvitError):
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a plan is built. batches: images per pass, rising."""
+    """How a plan is built. batches: images per pass, rising. targets: GPUs; with some, TensorRT for RTX builds."""
 
     batches: tuple[int, ...]
-    workspace_mib: int
+    workspace_mib: int | None  # None leaves TensorRT's default: all memory of the GPU
     level: int | None  # TensorRT's builder optimization level, 0 to 5; None leaves its default of 3
     timing_cache: Path | None
+    targets: tuple[str, ...] = ()
 
 
 def build_plan(
@@ -41,30 +43,35 @@ def build_plan(
 
     Raises PlanError with TensorRT's reason, UsageError for batches that the graph does not take.
     """
-    trt = load_tensorrt()
+    trt = load_tensorrt_rtx() if options.targets else load_tensorrt()
     journal = open_journal(trt)
     builder = trt.Builder(journal)
     network = builder.create_network(network_flags(trt, rung))
     parser = trt.OnnxParser(network, journal)
+    library = f"TensorRT {'for RTX ' if options.targets else ''}{trt.__version__}"
     if not parser.parse(onnx.read_bytes()):
         faults = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
-        raise PlanError(f"{onnx} is not parsed by TensorRT {trt.__version__}: {'; '.join(faults) or journal.reason()}")
+        raise PlanError(f"{onnx} is not parsed by {library}: {'; '.join(faults) or journal.reason()}")
     config = builder.create_builder_config()
     flags = set_flags(trt, config, rung)
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+    if options.targets:
+        flags += set_targets(trt, config, options.targets)
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layer names in profiles; costs nothing at run time
     config.max_aux_streams = 0  # one stream: its capture is one chain of kernels, and the same one every time
     if options.level is not None:
         config.builder_optimization_level = options.level
     profiles = set_batches(trt, builder, network, config, stage, options.batches, onnx)
     edited = edit_attention(trt, network, config, rung)
-    cache = open_timing_cache(config, options.timing_cache)
+    # TensorRT for RTX has no use for times, and asks for a GPU where it is given some.
+    cache = None if options.targets else open_timing_cache(config, options.timing_cache)
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = open_monitor(trt, plan.name)
     began = time.monotonic()
     content = builder.build_serialized_network(network, config)
     if content is None:
-        raise PlanError(f"TensorRT {trt.__version__} does not build {onnx} ({rung.name}): {journal.reason()}")
+        raise PlanError(f"{library} does not build {onnx} ({rung.name}): {journal.reason()}")
     seconds = time.monotonic() - began
     plan.write_bytes(content)
     if options.timing_cache is not None:
@@ -107,6 +114,18 @@ def set_flags(trt: Any, config: Any, rung: Rung) -> list[str]:
         config.clear_flag(known.TF32)  # FP32 that is FP32: TF32 keeps 10 bits, as FP16 does
         done.append("-TF32")
     return done
+
+
+def set_targets(trt: Any, config: Any, targets: tuple[str, ...]) -> list[str]:
+    """Names the GPUs that an engine of TensorRT for RTX is for; returns the flags that it sets.
+
+    REQUIRE_USER_ALLOCATION: a pass allocates nothing, so that it can be captured in a CUDA graph.
+    """
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
+    config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    return ["REQUIRE_USER_ALLOCATION"]
 
 
 def set_batches(

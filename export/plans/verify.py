@@ -17,6 +17,7 @@ from ...bundle.precision import Limits, Precision, coarsest
 from ...calibration.decisions import Comparison, answers_between
 from ...calibration.guards import Guard, judge
 from ...runtime.chain.track import Track, places_for
+from ...runtime.engines.backends import load_stage
 from ...runtime.engines.cuda import Cuda
 from ...runtime.engines.stage import Stage
 from ...runtime.engines.tensorrt import TensorrtStage
@@ -64,8 +65,8 @@ def verify(
 ) -> Verdict:
     """EE alone, or SAC behind the EE that it will run with. threshold: FP32's eta, that of the goldens' decisions."""
     goldens = read_goldens(folder)
-    ee_stage = TensorrtStage(ee)
-    sac_stage = ee_stage if sac is None else TensorrtStage(sac)
+    ee_stage = load_stage(ee)
+    sac_stage = ee_stage if sac is None else load_stage(sac)
     runner = _Runner(ee_stage, sac_stage)
     # One gate may flip near eta: of the few goldens it is a larger share than the export allowed of thousands.
     limits = limits.but(exit_agreement=min(limits.exit_agreement, 1 - 1 / len(goldens.images)))
@@ -79,6 +80,7 @@ def verify(
             for guard in judge(comparison, threshold, ee_stage.record.threshold, limits)
             if (guard.stage == "EE") == check_ee
         ]
+    assert isinstance(judged, TensorrtStage)
     return Verdict(guards, runner.latency_ms("EE" if check_ee else "SAC"), judged.fused_attention())
 
 

@@ -1,6 +1,6 @@
 """One job of a build in a process of its own: what TensorRT holds is given back when it ends, and it may die alone.
 
-spec.json -> result.json    {"job": "probe" | "build" | "verify", ...} -> {"done": ...} or {"fault": ..., "text": ...}
+spec.json -> result.json    {"job": a name in `run_job`, ...} -> {"done": ...} or {"fault": ..., "text": ...}
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ...bundle.errors import SacvitError
+from ...bundle.errors import DeviceError, SacvitError
 from ...bundle.precision import Limits
 from ...runtime.engines.cuda import open_cuda
-from ...runtime.engines.tensorrt_log import load_tensorrt
+from ...runtime.engines.tensorrt_log import known_targets, load_tensorrt, load_tensorrt_rtx
 from .ladder import Rung, features_of
 from .trt_builder import BuildOptions, build_plan
 
@@ -39,13 +39,37 @@ def probe() -> dict[str, Any]:
     }
 
 
+def probe_rtx() -> dict[str, Any]:
+    """The TensorRT for RTX that a build would use, and the GPU where there is one: it builds without."""
+    trt = load_tensorrt_rtx()
+    found: dict[str, Any] = {
+        "tensorrt_rtx": trt.__version__,
+        "targets": known_targets(trt),
+        "gpu": None,
+        "reason": None,
+    }
+    try:
+        found["gpu"] = vars(open_cuda().gpu)
+    except DeviceError as reason:
+        found["reason"] = str(reason)
+    except ModuleNotFoundError:
+        found["reason"] = "cuda-python is not installed: pip install 'sacvit[rtx]'"
+    return found
+
+
 def run_job(spec: dict[str, Any]) -> dict[str, Any]:
     if spec["job"] == "probe":
         return probe()
+    if spec["job"] == "probe rtx":
+        return probe_rtx()
     if spec["job"] == "build":
         cache = spec["timing_cache"]
         options = BuildOptions(
-            tuple(spec["batches"]), spec["workspace_mib"], spec["level"], None if cache is None else Path(cache)
+            tuple(spec["batches"]),
+            spec["workspace_mib"],
+            spec["level"],
+            None if cache is None else Path(cache),
+            tuple(spec["targets"]),
         )
         return build_plan(Path(spec["onnx"]), spec["stage"], Rung(**spec["rung"]), options, Path(spec["plan"]))
     from .verify import verify

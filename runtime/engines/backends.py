@@ -26,12 +26,14 @@ class Backend:
 
     open: loads a file; raises EngineError for one that is no engine of ours, ModuleNotFoundError where the package is missing.
     read_record: what a file says of itself, on machines that cannot run it too.
+    needs_gpu: its files run on a GPU only.
     """
 
     name: str
     suffix: str
     open: Callable[[Path, EngineOptions], Stage]
     read_record: Callable[[Path], StageRecord]
+    needs_gpu: bool = False
 
 
 def _open_onnx(path: Path, options: EngineOptions) -> Stage:
@@ -40,9 +42,13 @@ def _open_onnx(path: Path, options: EngineOptions) -> Stage:
     return OnnxStage(path, options.provider, options.threads)
 
 
-def _open_plan(path: Path, options: EngineOptions) -> Stage:
+def _require_no_provider(path: Path, options: EngineOptions) -> None:
     if options.provider != "auto":
-        raise EngineError(f"--provider {options.provider} is for .onnx files; {path} is a TensorRT plan")
+        raise EngineError(f"--provider {options.provider} is for .onnx files, found {path}")
+
+
+def _open_plan(path: Path, options: EngineOptions) -> Stage:
+    _require_no_provider(path, options)
     from .tensorrt import TensorrtStage
 
     return TensorrtStage(path)
@@ -54,9 +60,23 @@ def _read_plan(path: Path) -> StageRecord:
     return read_plan_record(path).record
 
 
+def _open_rtx(path: Path, options: EngineOptions) -> Stage:
+    _require_no_provider(path, options)
+    from .tensorrt_rtx import TensorrtRtxStage
+
+    return TensorrtRtxStage(path)
+
+
+def _read_rtx(path: Path) -> StageRecord:
+    from ...bundle.plan_record import read_rtx_record
+
+    return read_rtx_record(path).record
+
+
 BACKENDS: tuple[Backend, ...] = (
     Backend("ONNX Runtime", ".onnx", _open_onnx, lambda path: _open_onnx(path, EngineOptions("cpu")).record),
-    Backend("TensorRT", ".plan", _open_plan, _read_plan),
+    Backend("TensorRT", ".plan", _open_plan, _read_plan, needs_gpu=True),
+    Backend("TensorRT for RTX", ".rtx", _open_rtx, _read_rtx, needs_gpu=True),
 )
 
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 CHECKPOINTS = frozenset([".pth", ".pt", ".ckpt", ".safetensors", ".bin"])
-STAGE_FILES = (("ee.onnx", "sac.onnx"), ("ee.plan", "sac.plan"))
+STAGE_FILES = (("ee.onnx", "sac.onnx"), ("ee.plan", "sac.plan"), ("ee.rtx", "sac.rtx"))
 PLAIN = "plain.onnx"
 
 

@@ -1,4 +1,4 @@
-"""A TensorRT plan: static contexts, one CUDA graph a pass, no copies but those to and from the host.
+"""A TensorRT plan: static contexts, one CUDA graph per pass, no copies but those to and from the host.
 
 Works on every TensorRT from 8.6 to 11: what differs is found with hasattr, never by version. docs/tensorrt.md says which.
 
@@ -35,26 +35,51 @@ class TensorrtStage:
     """See `Stage`. Raises EngineError for a plan that is not of this machine, before TensorRT reads a byte of it."""
 
     on_gpu = True
+    library = "TensorRT"
 
     def __init__(self, path: Path, *, use_graphs: bool = True) -> None:
-        plan = read_plan_record(path)
+        self.plan = self._read_record(path)
         content = path.read_bytes()
-        require_whole(path, plan, content)
-        trt = load_tensorrt()
+        require_whole(path, self.plan, content)
+        self.trt = self._load_library()
         self.cuda = open_cuda()
         self.device: Device = self.cuda
-        require_place(path, plan, trt.__version__, self.cuda.gpu)
-        self.path, self.record, self.plan = path, plan.record, plan
-        self.backend = f"TensorRT {trt.__version__} on {self.cuda.gpu.name}"
+        self.path, self.record = path, self.plan.record
+        self.backend = f"{self.library} {self.trt.__version__} on {self.cuda.gpu.name}"
         self.use_graphs = use_graphs
-        self.trt, self._journal = trt, open_journal(trt)
-        self._runtime = trt.Runtime(self._journal)
+        self._journal = open_journal(self.trt)
+        self._runtime = self.trt.Runtime(self._journal)
+        self._require_place(content)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise EngineError(f"{path}: TensorRT does not load it: {self._journal.reason()}. {rebuild(path)}")
+            raise EngineError(f"{path}: {self.library} does not load it: {self._journal.reason()}. {rebuild(path)}")
         size = getattr(self._engine, "device_memory_size_v2", None)  # 64 bits, where TensorRT has it
         self.scratch_bytes = int(self._engine.device_memory_size if size is None else size)
         self._read_boundary()
+
+    # What tensorrt_rtx.py has its own of.
+
+    def _read_record(self, path: Path) -> Any:
+        return read_plan_record(path)
+
+    def _load_library(self) -> Any:
+        return load_tensorrt()
+
+    def _require_place(self, content: bytes) -> None:
+        """Raises EngineError where the engine cannot run here, before TensorRT loads it."""
+        require_place(self.path, self.plan, self.trt.__version__, self.cuda.gpu)
+
+    def _new_context(self) -> Any:
+        """An execution context without memory of its own; None where TensorRT makes none."""
+        strategies = getattr(self.trt, "ExecutionContextAllocationStrategy", None)
+        if strategies is None:
+            return self._engine.create_execution_context_without_device_memory()
+        return self._engine.create_execution_context(strategies.USER_MANAGED)
+
+    def _passed(self) -> None:
+        """Called when a binding has run for the first time."""
+
+    # What they share.
 
     def _read_boundary(self) -> None:
         engine, input_mode = self._engine, self.trt.TensorIOMode.INPUT
@@ -137,11 +162,7 @@ class TensorrtStage:
 
     def _open_context(self, lane: CudaLane) -> Any:
         """A context that works in the lane's scratch memory: contexts on one lane never overlap."""
-        engine, strategies = self._engine, getattr(self.trt, "ExecutionContextAllocationStrategy", None)
-        if strategies is None:
-            context = engine.create_execution_context_without_device_memory()
-        else:
-            context = engine.create_execution_context(strategies.USER_MANAGED)
+        context = self._new_context()
         if context is None:
             raise SacvitError(f"{self.path}: no execution context: {self._journal.reason()}. Close other programs")
         scratch = lane.scratch
@@ -183,6 +204,7 @@ class TensorrtBinding:
         # One pass before: TensorRT does work at the first one that does not belong into a graph.
         self._enqueue()
         self.cuda.synchronize(self.lane)
+        self._stage._passed()
         try:
             self.graph = self.cuda.capture(self.lane, self._enqueue)
         except CaptureError as reason:
@@ -245,7 +267,8 @@ class TensorrtBinding:
 
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self.lane.handle):
-            raise SacvitError(f"{self._stage.path}: TensorRT does not run it: {self._stage._journal.reason()}")
+            reason = self._stage._journal.reason()
+            raise SacvitError(f"{self._stage.path}: {self._stage.library} does not run it: {reason}")
 
     def _download(self) -> None:
         for target, source, nbytes in self._copies_out:

@@ -1,7 +1,8 @@
-"""TensorRT, and what it says while it works: kept, so that its own reason stands in our message."""
+"""TensorRT and TensorRT for RTX, and what they say while they work: kept, so that their own reason stands in our message."""
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from typing import Any
 
@@ -22,6 +23,29 @@ def load_tensorrt() -> Any:
             f" python3-libnvinfer; elsewhere: pip install 'sacvit[tensorrt]', or set LD_LIBRARY_PATH"
         ) from None
     return tensorrt
+
+
+def load_tensorrt_rtx() -> Any:
+    """The module of TensorRT for RTX, from NVIDIA's whole wheel or from the two packages of sacvit[rtx]. Raises likewise."""
+    try:
+        try:
+            return importlib.import_module("tensorrt_rtx")
+        except ModuleNotFoundError:
+            importlib.import_module("tensorrt_rtx_libs")  # loads what the bindings are linked with
+            return importlib.import_module("tensorrt_rtx_bindings")
+    except ModuleNotFoundError:
+        raise
+    except ImportError as reason:
+        raise EngineError(
+            f"TensorRT for RTX's Python package is here, its libraries are not: {reason}. Both of one version:"
+            f" pip install 'sacvit[rtx]'"
+        ) from None
+
+
+def known_targets(trt: Any) -> list[str]:
+    """The GPUs that this TensorRT for RTX builds for, as in sm89, oldest first."""
+    numbers = [int(name[2:]) for name in dir(trt.ComputeCapability) if name.startswith("SM")]
+    return [f"sm{number}" for number in sorted(numbers)]
 
 
 def open_journal(trt: Any) -> Any:

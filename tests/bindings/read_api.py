@@ -1,18 +1,21 @@
 """Prints what the real bindings of one TensorRT offer, as JSON: classes with their attributes and signatures, and enums.
 
-    LD_LIBRARY_PATH=stubs PYTHONPATH=wheel python read_api.py NAMES.json
+    LD_LIBRARY_PATH=stubs PYTHONPATH=wheel python read_api.py NAMES.json tensorrt_bindings
 
-NAMES.json lists the classes and enums that are asked for. Also makes our logger, progress monitor and profiler on the real
-base classes.
+The last word is the module, which is tensorrt_rtx_bindings for TensorRT for RTX. NAMES.json lists the classes and enums that
+are asked for. Also makes our logger, progress monitor and profiler on the real base classes.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
-import tensorrt_bindings as trt
+INNER = re.compile(r"tensorrt(_rtx)?_bindings\.(tensorrt(_rtx)?)")
 
 
 def signature(value: object, name: str) -> str:
@@ -21,14 +24,10 @@ def signature(value: object, name: str) -> str:
         return "property"
     first = (getattr(value, "__doc__", None) or "").strip().splitlines()
     is_one = bool(first) and first[0].startswith(f"{name}(") and "Overloaded function" not in "".join(first[:3])
-    return (
-        first[0].replace("tensorrt_bindings.tensorrt", "tensorrt")
-        if is_one and "*args, **kwargs" not in first[0]
-        else ""
-    )
+    return INNER.sub(r"\2", first[0]) if is_one and "*args, **kwargs" not in first[0] else ""
 
 
-def main(names: dict[str, list[str]]) -> None:
+def main(names: dict[str, list[str]], trt: Any) -> None:
     classes = {}
     for kind in names["classes"]:
         if found := getattr(trt, kind, None):
@@ -50,4 +49,4 @@ def main(names: dict[str, list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text("utf-8")))
+    main(json.loads(Path(sys.argv[1]).read_text("utf-8")), importlib.import_module(sys.argv[2]))

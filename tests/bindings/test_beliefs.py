@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAND_INS = [path for path in (ROOT / "fake_gpu").rglob("*.py") if path.name not in ("gpu_beliefs.py", "trim_api.py")]
-ASKED = [ROOT / "gpu" / f"test_{name}.py" for name in ("cuda_memory", "cuda_streams", "building", "contexts")]
+ASKED = [ROOT / "gpu" / f"test_{name}.py" for name in ("cuda_memory", "cuda_streams", "building", "contexts", "rtx")]
 SOURCE = re.compile(r"https://|docs/|tests/|bindings of|onnx/onnx-tensorrt|cuda-bindings")
 
 

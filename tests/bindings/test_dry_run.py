@@ -21,6 +21,7 @@ RUNS = {
     "8.6": (f"int8 or command or {BELIEFS}", 4),  # INT8 and the command: the other precisions take the same way
     "10.3": (BELIEFS, 1),
     "11.4": (BELIEFS, 2),
+    "rtx-1.7": ("rtx", 1),
 }
 
 
@@ -28,6 +29,7 @@ RUNS = {
 def test_the_tests_for_a_gpu_pass_on_the_stand_in(fake_gpu, tmp_path, monkeypatch, version):
     chosen, skips = RUNS[version]
     fake_gpu.become(version)
+    fake_gpu.reset(compute=(8, 9))  # a GPU that TensorRT for RTX has as a target
     monkeypatch.setenv("FAKE_TENSORRT_NOTES", str(tmp_path / "calls.json"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", chosen, "tests/gpu"],

@@ -22,7 +22,16 @@ def plan(tmp_path: Path) -> tuple[Path, PlanRecord]:
     path.write_bytes(b"plan" * 1000)
     stage = StageRecord("EE", {"classes": 5}, Preprocessing(32), None, "c" * 64, "e" * 64, "f" * 64, 0.5, "default")
     record = PlanRecord(
-        stage, sha256_of(path), 4000, "ee.onnx", "a" * 64, "10.3.0", ORIN_NANO, (1, 8), 8, {"seconds": 3.0}
+        record=stage,
+        plan_sha256=sha256_of(path),
+        plan_bytes=4000,
+        onnx="ee.onnx",
+        onnx_sha256="a" * 64,
+        tensorrt="10.3.0",
+        gpu=ORIN_NANO,
+        batches=(1, 8),
+        capacity=8,
+        build={"seconds": 3.0},
     )
     record.write(path)
     return path, record

@@ -70,6 +70,15 @@ def test_its_plan_is_built_beside_the_chain_s_in_the_same_precision(bundle, here
     assert plain.stage.batches == (1, 4)
 
 
+def test_its_engine_for_rtx_is_built_beside_the_chain_s(bundle, here, tmp_path):
+    from sacvit.profiles.timing.plain import Plain
+
+    here.become("rtx-1.7")
+    here.reset(compute=(8, 9))
+    build(bundle, tmp_path, BuildRequest("fp16", library="rtx"))
+    assert Plain(tmp_path / "plain.rtx", 1).stage.record.precision == "fp16"
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

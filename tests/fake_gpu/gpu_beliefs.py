@@ -21,6 +21,7 @@ CUDART = "https://docs.nvidia.com/cuda/cuda-runtime-api/"
 MEMORY, STREAM, EVENT = (f"{CUDART}group__CUDART__{group}.html: " for group in ("MEMORY", "STREAM", "EVENT"))
 ERROR, DEVICE, GRAPH = (f"{CUDART}group__CUDART__{group}.html: " for group in ("ERROR", "DEVICE", "GRAPH"))
 GUIDE = "CUDA C++ Programming Guide, https://docs.nvidia.com/cuda/cuda-c-programming-guide/: "
+RTX_DOCS = "https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/"
 TRT_DOCS = "https://docs.nvidia.com/deeplearning/tensorrt/latest/"
 
 
@@ -476,7 +477,54 @@ _RUNNING = (
     ),
 )
 
-BELIEFS = {belief.name: belief for belief in (*_CUDA, *_BUILDING, *_RUNNING)}
+_RTX = (
+    Belief(
+        "targets",
+        "TensorRT for RTX builds one engine for several GPUs that are named, on a machine with none of them.",
+        "docs/tensorrt.md, TensorRT for RTX: built without a GPU, by 1.6 and 1.7",
+        "test_an_engine_for_several_gpus_is_built_and_runs_on_this_one",
+    ),
+    Belief(
+        "engine validity",
+        "Before it is loaded an engine is valid, suboptimal or invalid here; flags, combined as bits, say why it is invalid.",
+        f"{RTX_DOCS}inference-library/engine-compatibility.html; seen without a driver: (INVALID, 32) for bytes of no engine",
+        "test_the_library_says_of_a_file_whether_it_fits",
+    ),
+    Belief(
+        "compiled at run time",
+        "A context that a runtime configuration made runs in scratch memory of the caller, and can be captured after a pass.",
+        f"{RTX_DOCS}inference-library/work-with-cuda-graphs.html",
+        "test_a_pass_is_captured_and_answers_as_onnx_runtime",
+    ),
+    Belief(
+        "kernel cache",
+        "The kernels that contexts compiled are in the cache of their configuration, which another process takes again on"
+        " the same GPU and version; of anything else it takes nothing and says so.",
+        f"{RTX_DOCS}inference-library/work-with-runtime-cache.html; docstring of IRuntimeCache.deserialize in 1.7",
+        "test_kernels_are_kept_and_taken_by_the_next_start",
+    ),
+    Belief(
+        "times of RTX",
+        "A timing cache asks for a GPU and changes no engine, so that the stand-in forbids it.",
+        f"{RTX_DOCS}inference-library/timing-cache-migration.html",
+        "test_a_timing_cache_is_taken_and_has_no_use",
+    ),
+    Belief(
+        "lazy kernels",
+        "With open shapes, kernels of any shape run until those of the shape are compiled. A graph that is captured meanwhile"
+        " keeps the slower ones, which the stand-in forbids.",
+        f"{RTX_DOCS}inference-library/work-with-cuda-graphs.html: fallback and shape-specialized kernels",
+        "test_a_pass_captured_with_the_kernels_of_any_shape_answers",
+    ),
+    Belief(
+        "graph inside a graph",
+        "TensorRT for RTX can capture its pass itself. The stand-in forbids it inside a capture of ours.",
+        f"{RTX_DOCS}inference-library/work-with-cuda-graphs.html: CudaGraphStrategy",
+        "test_a_pass_that_makes_its_own_graph_is_captured_in_ours",
+    ),
+)
+
+BELIEFS = {belief.name: belief for belief in (*_CUDA, *_BUILDING, *_RUNNING, *_RTX)}
 
 
 def enacts(*names: str) -> Callable[[T], T]:

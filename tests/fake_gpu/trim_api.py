@@ -1,6 +1,8 @@
 """Cuts the Python APIs of TensorRT, as read off its bindings, down to what the stand-in has a counterpart of.
 
 python tests/fake_gpu/trim_api.py FOLDER        FOLDER/8.6.json and so on -> tests/fake_gpu/tensorrt/api/
+
+Of TensorRT for RTX: rtx-1.4 and rtx-1.7. What tests/bindings/read_api.py prints is a version's file.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-VERSIONS = ("8.6", "10.3", "10.16", "11.4")
+VERSIONS = ("8.6", "10.3", "10.16", "11.4", "rtx-1.4", "rtx-1.7")
 ENUMS = (
-    "ActivationType", "BuilderFlag", "DataType", "ExecutionContextAllocationStrategy", "LayerInformationFormat",
+    "ActivationType", "BuilderFlag", "ComputeCapability", "CudaGraphStrategy", "DataType",
+    "DynamicShapesKernelSpecializationStrategy", "EngineInvalidityDiagnostics", "EngineValidity",
+    "ExecutionContextAllocationStrategy", "LayerInformationFormat",
     "LayerType", "MemoryPoolType", "NetworkDefinitionCreationFlag", "PreviewFeature", "ProfilingVerbosity", "TensorIOMode",
 )  # fmt: skip
 CLASSES = (
     "Builder", "EngineInspector", "IBuilderConfig", "ICudaEngine", "IExecutionContext", "IHostMemory", "ILayer", "ILogger",
-    "INetworkDefinition", "IOptimizationProfile", "IProfiler", "IProgressMonitor", "ITensor", "ITimingCache",
-    "OnnxParser", "ParserError", "Runtime",
+    "INetworkDefinition", "IOptimizationProfile", "IProfiler", "IProgressMonitor", "IRuntimeCache", "IRuntimeConfig",
+    "ITensor", "ITimingCache", "OnnxParser", "ParserError", "Runtime",
 )  # fmt: skip
 
 

@@ -318,6 +318,31 @@ def test_a_gate_with_plans_inside_loads_them_from_its_folder(make_plans: Any, tm
     assert Pipeline.load(folder / "ee.plan", folder / "sac.plan").ee.batches == (1, 4)
 
 
+@pytest.fixture
+def rtx_engines(fake_gpu: Any, tmp_path: Path) -> list[str]:
+    from sacvit.export.plans.build import build
+    from sacvit.export.plans.request import BuildRequest
+
+    fake_gpu.become("rtx-1.7")
+    fake_gpu.reset(compute=(8, 9))
+    fake_gpu.work_here()
+    bundle = Path(__file__).parents[1] / "runtime" / "bundles" / "typed"
+    plans = build(bundle, tmp_path / "engines", BuildRequest("fp32", library="rtx"))
+    return ["--engine", str(plans.ee), str(plans.sac), "--out", str(tmp_path / "models")]
+
+
+def test_engines_that_triton_has_no_backend_for_run_inside_the_gate(
+    rtx_engines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(rtx_engines) == 2
+    assert "--python-only" in capsys.readouterr().err
+    assert main([*rtx_engines, "--python-only"]) == 0
+    version = tmp_path / "models" / "sacvit" / "1"
+    assert {path.name for path in version.iterdir()} == {
+        *("ee.rtx", "ee.rtx.json", "sac.rtx", "sac.rtx.json", "model.py"),
+    }
+
+
 def test_more_images_than_plans_take_are_refused(
     make_plans: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,7 +399,7 @@ def test_python_only_writes_the_gate_alone_with_the_engines_inside(engines: Any,
         (["--max-queue", "0"], 2, "--max-queue must be at least 1, found 0"),
         (["--threshold", "2"], 2, "--threshold must be at least 0 and at most 1, found 2"),
         (["--engine", "gone.onnx", "sac.onnx"], 4, "gone.onnx does not exist"),
-        (["--engine", "ee.plan", "sac.plan", "--device", "cpu"], 2, "--device cpu: plans run on a GPU"),
+        (["--engine", "ee.plan", "sac.plan", "--device", "cpu"], 2, "--device cpu: .plan engines run on a GPU"),
     ],
 )
 def test_a_mistake_is_one_message_and_its_exit_code(

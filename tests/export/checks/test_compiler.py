@@ -14,9 +14,10 @@ from sacvit.bundle.manifest import read_manifest
 from sacvit.commands.export import main
 from sacvit.export.checks import compiler
 from sacvit.export.checks.compile_worker import read_layers
-from sacvit.export.checks.compiler import Compiled, compile_one, compiled_lines, read_targets, require_compiler
+from sacvit.export.checks.compiler import Compiled, compile_one, compiled_lines, require_compiler
 from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.write_bundle import export
+from sacvit.machine.rtx_targets import read_targets
 from sacvit.model.checkpoint import load_checkpoint
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "model.pth"

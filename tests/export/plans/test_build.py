@@ -18,7 +18,7 @@ from sacvit.bundle.plan_record import read_plan_record
 from sacvit.bundle.records import encode_record
 from sacvit.commands.build import main
 from sacvit.export.plans import build as module
-from sacvit.export.plans import child, stages
+from sacvit.export.plans import check, child, stages
 from sacvit.export.plans.build import Plans
 from sacvit.export.plans.ladder import Rung
 from sacvit.export.plans.request import BuildRequest
@@ -94,7 +94,8 @@ def test_of_two_typings_the_faster_one_is_kept(here, tmp_path, monkeypatch):
         done = real(json.loads(json.dumps(spec)))
         return {**done, "latency_ms": {"1": times[rung[-1]]}} if spec["job"] == "verify" else done
 
-    monkeypatch.setattr(stages, "run_child", job)
+    for of_a_job in (check, stages):
+        monkeypatch.setattr(of_a_job, "run_child", job)
     assert rungs(build(BUNDLE, tmp_path / "out", family="fp16")) == ["FP16, by flags"] * 2
 
 

@@ -1,9 +1,9 @@
 """A stand-in for TensorRT that computes with ONNX Runtime, over the stand-in for CUDA beside it.
 
-It has the shape of one version, by the environment's FAKE_TENSORRT (8.6, 10.3, 10.16 or 11.4) or by `become`: what that
-version's bindings lack (api/*.json) is absent here. Everything that is called or read is noted in CALLS, which the contract
-tests hold against the real bindings. A plan is a header and an ONNX file. FAULTS plants what real versions do wrong. What it
-takes for true of TensorRT stands in ../gpu_beliefs.py, by name.
+It has the shape of one version, by the environment's FAKE_TENSORRT (8.6, 10.3, 10.16, 11.4; rtx-1.4 or rtx-1.7 of TensorRT for
+RTX) or by `become`: what that version's bindings lack (api/*.json) is absent here. Everything that is called or read is noted
+in CALLS, which the contract tests hold against the real bindings. A plan is a header and an ONNX file. FAULTS plants what real
+versions do wrong. What it takes for true of TensorRT stands in ../gpu_beliefs.py, by name.
 
 More than 250 lines: one module of TensorRT, whose classes know each other.
 """
@@ -31,8 +31,13 @@ TAG = b"ftrt"
 # class, name, arguments without self (None: no call), names of keyword arguments
 Call = tuple[str, str, "int | None", tuple[str, ...]]
 CALLS: set[Call] = set()
+COMPILED: list[str] = []  # by TensorRT for RTX, in this process
 FAULTS: set[str] = set(filter(None, os.environ.get("FAKE_TENSORRT_FAULTS", "").split(",")))
 VERSION: dict[str, Any] = {}
+
+
+def is_rtx() -> bool:
+    return "IRuntimeConfig" in VERSION["classes"] and "ComputeCapability" in VERSION["enums"]
 
 
 def has_fault(name: str, stage: str = "") -> bool:
@@ -125,11 +130,13 @@ class Dims:
 
 
 _members: dict[tuple[str, str], Any] = {}
+BITS = ("EngineInvalidityDiagnostics",)  # enums whose numbers are combined
 
 
 def member(kind: str, name: str) -> Any:
     if (kind, name) not in _members:
-        _members[kind, name] = Member(name, 3 + 2 * len([key for key in _members if key[0] == kind]))
+        place = len([key for key in _members if key[0] == kind])
+        _members[kind, name] = Member(name, 1 << place if kind in BITS else 3 + 2 * place)
     return _members[kind, name]
 
 
@@ -359,9 +366,10 @@ class Config(Noted):
         self._profiles: list[Profile] = []
         self._cache: TimingCache | None = None
         self._workspace = 0
+        self._targets: list[str] = []
         for name, value in (
             ("max_aux_streams", -1), ("builder_optimization_level", 3), ("profiling_verbosity", None),
-            ("progress_monitor", None), ("avg_timing_iterations", 1),
+            ("progress_monitor", None), ("avg_timing_iterations", 1), ("num_compute_capabilities", 1),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -377,6 +385,10 @@ class Config(Noted):
 
     def get_flag(self, flag: Any) -> bool:
         return flag.name in self._flags
+
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+        self._targets[index:] = [compute_capability.name]
+        return index < self.num_compute_capabilities
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
         self._workspace = pool_size
@@ -417,7 +429,7 @@ class Builder(Noted):
     def create_optimization_profile(self) -> Profile:
         return Profile()
 
-    @enacts("strong typing", "profiles are needed", "progress", "all graphs", "foreign plans")
+    @enacts("strong typing", "profiles are needed", "progress", "all graphs", "foreign plans", "targets")
     def build_serialized_network(self, network: Network, config: Config) -> IHostMemory | None:
         def refuse(reason: str) -> None:
             self._logger.log(Severity.ERROR, reason)
@@ -428,7 +440,12 @@ class Builder(Noted):
             return refuse(f"Error Code 3: {sorted(reduced)} cannot be set in a strongly typed network")
         if any(-1 in tensor._shape for tensor in network._inputs) and not config._profiles:
             return refuse("Error Code 4: network has dynamic inputs, but no optimization profile has been defined")
-        forbid(not config._workspace, "workspace")
+        if is_rtx():
+            forbid(config._cache is not None, "times of RTX")
+            if len(config._targets) != config.num_compute_capabilities:
+                return refuse("Error Code 3: not all compute capabilities are set")
+        else:
+            forbid(not config._workspace, "workspace")
         if has_fault("build", stage) or has_fault("build strong" if network._strong else "build weak", stage):
             return refuse("Error Code 10: Could not find any implementation for node {ForeignNode[blocks.0]}")
         if has_fault("die", stage):
@@ -447,6 +464,7 @@ class Builder(Noted):
         header = {
             "version": VERSION["version"],
             "stage": stage,
+            "targets": config._targets,
             "strong": network._strong,
             "flags": sorted(config._flags),
             "edits": network._edits,
@@ -518,6 +536,22 @@ class Runtime(Noted):
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
 
+    @enacts("engine validity")
+    def get_engine_validity(self, buffer: bytes) -> tuple[Any, int]:
+        planted = [name for name in VERSION["enums"]["EngineInvalidityDiagnostics"] if has_fault(f"invalid {name}")]
+        head = head_of(VERSION["version"])
+        if not buffer.startswith(TAG):
+            planted.append("MALFORMED_ENGINE")
+        elif not buffer.startswith(head):
+            planted.append("VERSION_MISMATCH")
+        else:
+            capability = f"SM{fake_cuda.DEVICE.compute[0]}{fake_cuda.DEVICE.compute[1]}"
+            if capability not in json.loads(buffer[len(head) :].partition(b"\n")[0])["targets"]:
+                planted.append("UNSUPPORTED_CC")
+        what = "INVALID" if planted or has_fault("invalid") else "SUBOPTIMAL" if has_fault("suboptimal") else "VALID"
+        flags = sum(int(member("EngineInvalidityDiagnostics", name)) for name in planted)
+        return member("EngineValidity", what), flags
+
     @enacts("foreign plans", "logger")
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
         head = head_of(VERSION["version"])
@@ -580,10 +614,64 @@ class Engine(Noted):
         return Inspector(self)
 
     def create_execution_context(self, strategy: Any = None) -> Context:
+        if isinstance(strategy, RuntimeConfig):
+            return Context(self, own_memory=strategy._strategy != "USER_MANAGED", config=strategy)
         return Context(self, own_memory=strategy is None or strategy.name != "USER_MANAGED")
+
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig(self._header)
 
     def create_execution_context_without_device_memory(self) -> Context:
         return Context(self, own_memory=False)
+
+
+class RuntimeConfig(Noted):
+    @enacts("compiled at run time")
+    def __init__(self, header: dict[str, Any]) -> None:
+        self._header, self._strategy, self._cache = header, "STATIC", None
+        object.__setattr__(self, "cuda_graph_strategy", None)
+        object.__setattr__(self, "dynamic_shapes_kernel_specialization_strategy", None)
+
+    @classmethod
+    def _api(cls) -> str:
+        return "IRuntimeConfig"
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy.name
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self._cache = cache
+        return not has_fault("cache")
+
+
+@enacts("kernel cache")
+class RuntimeCache(Noted):
+    """Kernels by name. One that is not in it is compiled when a context first runs: COMPILED counts them."""
+
+    def __init__(self) -> None:
+        self._kernels: set[str] = set()
+
+    @classmethod
+    def _api(cls) -> str:
+        return "IRuntimeCache"
+
+    def _where(self) -> str:
+        return f"{VERSION['version']} on {fake_cuda.DEVICE.name}"
+
+    def serialize(self) -> IHostMemory:
+        return IHostMemory(json.dumps([self._where(), *sorted(self._kernels)]).encode())
+
+    def deserialize(self, blob: bytes) -> bool:
+        try:
+            where, *kernels = json.loads(bytes(blob))
+        except ValueError:
+            return False
+        if where == self._where():
+            self._kernels |= set(kernels)
+        return bool(where == self._where())
 
 
 class Inspector(Noted):
@@ -605,8 +693,8 @@ class Inspector(Noted):
 
 @enacts("shared profiles")
 class Context(Noted):
-    def __init__(self, engine: Engine, own_memory: bool) -> None:
-        self._engine, self._own_memory = engine, own_memory
+    def __init__(self, engine: Engine, own_memory: bool, config: RuntimeConfig | None = None) -> None:
+        self._engine, self._own_memory, self._config = engine, own_memory, config
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._profile = None if len(engine._header["profiles"]) > 1 else 0
@@ -687,6 +775,8 @@ class Context(Noted):
         if device.last_error != fake_cuda.OK:
             self._log("Error Code 1: Cuda Runtime (operation failed due to a previous error during capture)")
             return False
+        if self._config is not None:
+            self._compile(device.is_capturing(stream_handle))
         if device.is_capturing(stream_handle):
             if has_fault("capture", header["stage"]):
                 self._log("Error Code 1: CUDA graph capture is not allowed here")
@@ -722,6 +812,17 @@ class Context(Noted):
             self._log("Error Code 1: Cuda Runtime (an illegal memory access was encountered)")
             return False
         return True
+
+    def _compile(self, is_capturing: bool) -> None:
+        """What TensorRT for RTX does at a context's first pass."""
+        config, header = self._config, self._engine._header
+        strategy = config.dynamic_shapes_kernel_specialization_strategy
+        forbid(is_capturing and header["profiles"] != [] and strategy.name != "EAGER", "lazy kernels")
+        forbid(is_capturing and config.cuda_graph_strategy.name != "DISABLED", "graph inside a graph")
+        kernel = f"{header['stage']} {self._profile} {sorted(self._shapes.items())}"
+        if config._cache is not None and kernel not in config._cache._kernels:
+            config._cache._kernels.add(kernel)
+            COMPILED.append(kernel)
 
     def _log(self, text: str) -> None:
         self._engine._logger.log(Severity.ERROR, text)
@@ -765,8 +866,10 @@ _PUBLIC = {
     if name in ("Builder", "OnnxParser", "Runtime", "ILogger", "IProgressMonitor", "IProfiler")
 }
 _ENUMS = (
-    "ActivationType", "BuilderFlag", "DataType", "ExecutionContextAllocationStrategy", "LayerInformationFormat",
-    "LayerType", "MemoryPoolType", "NetworkDefinitionCreationFlag", "PreviewFeature", "ProfilingVerbosity", "TensorIOMode",
+    "ActivationType", "BuilderFlag", "ComputeCapability", "CudaGraphStrategy", "DataType",
+    "DynamicShapesKernelSpecializationStrategy", "EngineInvalidityDiagnostics", "EngineValidity",
+    "ExecutionContextAllocationStrategy", "LayerInformationFormat", "LayerType", "MemoryPoolType",
+    "NetworkDefinitionCreationFlag", "PreviewFeature", "ProfilingVerbosity", "TensorIOMode",
 )  # fmt: skip
 __version__ = ""
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .errors import ImageError
 
-# What NumPy and zipfile raise on files that are no arrays: headers are parsed as Python literals.
+# Errors of NumPy and zipfile for files that are not arrays. NumPy parses headers as Python literals, hence SyntaxError.
 UNREADABLE = (
     *(OSError, ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError, RuntimeError),
     *(IndexError, KeyError, TypeError, AttributeError, AssertionError, struct.error),
@@ -28,8 +28,8 @@ def load_array(path: Path, mode: Literal["r"] | None = None) -> npt.NDArray[Any]
     """The array in a .npy file; `mode="r"` maps it instead of reading it. Raises ImageError for anything else."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError(f"{path} is no regular file")  # a pipe would be waited for
-        # Mapped first, which holds the header against the file's size: np.load makes room for whatever it claims.
+            raise ImageError(f"{path} is no regular file")  # reading a pipe may never end
+        # Mapping compares the header with the file's size; np.load alone would allocate whatever the header claims.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if mode is None and isinstance(array, np.ndarray):
             array = np.array(array)

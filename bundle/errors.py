@@ -1,8 +1,8 @@
 """Everything that sacvit raises on a user's, a file's or a device's fault.
 
 SacvitError                 exit code 1
-├── UsageError              2   an option or argument that cannot be meant
-│   └── ConfigError         2   a model geometry or switch that cannot be meant
+├── UsageError              2   an option or argument that is wrong or contradicts another
+│   └── ConfigError         2   a model geometry or switch that is wrong or contradicts another
 ├── CheckpointError         1   a .pth that cannot be used
 ├── ImageError              1   an image or a clip that cannot be read
 ├── GuardError              3   parity, lint or accuracy: the result is not trusted

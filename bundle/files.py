@@ -17,7 +17,8 @@ from .errors import SacvitError, UsageError
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on success its content is on the disk and takes the name `path`.
 
-    On any failure the temporary file is removed, and what `path` held stays. What a killed command left is removed too.
+    On any failure the temporary file is removed and `path` keeps its content. Temporary files of killed commands are removed
+    too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, path.name)
@@ -97,7 +98,7 @@ def require_writable(path: Path, option: str, suffix: str) -> None:
 
 
 def _literal(name: str) -> str:
-    """A name for `glob` that means itself."""
+    """The name with the special characters of `glob` escaped."""
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
@@ -105,7 +106,7 @@ def _is_running(partial_name: str) -> bool:
     """Whether the process that writes a .part file is alive."""
     number = partial_name.rpartition(".part")[0].rpartition(".")[2]
     if not number.isdecimal() or len(number) > 10:
-        return True  # not a name that we gave
+        return True  # not a name from here
     with suppress(ProcessLookupError, OverflowError):
         try:
             os.kill(int(number), 0)

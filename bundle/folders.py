@@ -29,7 +29,7 @@ WORK_PREFIX = ".sacvit-"  # of a working folder
 NOTE_NAME = ".sacvit-placing.json"  # names the working folder whose files are being put in place
 NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # file systems without them, as some network mounts
 MIB = 1 << 20
-LEAST_ROOM_BYTES = 16 * MIB  # for a folder whose content's size is not known before
+LEAST_ROOM_BYTES = 16 * MIB  # where the size of the content is not known beforehand
 
 _held: dict[Path, int] = {}  # folders that this process has locked, and how many times
 
@@ -38,9 +38,9 @@ _held: dict[Path, int] = {}  # folders that this process has locked, and how man
 def locked_folder(folder: Path, option: str = "--out", room_bytes: int = LEAST_ROOM_BYTES) -> Iterator[Path]:
     """Makes the folder where it is missing, and keeps other sacvit commands out of it.
 
-    Everything that would stop a command at its end is found here, before its work: a file in the folder's place, no right to
-    write, no room. option: names the folder in messages. Raises UsageError for a file and for a folder that another command
-    holds, SacvitError for the rest. A folder that was made here and stayed empty is removed again.
+    Problems that would stop a command at its end are found here, before its work: a file in the folder's place, no permission
+    to write, too little space. option: names the folder in messages. Raises UsageError for a file and for a folder that another
+    command holds, SacvitError for the rest. A folder that was made here and stayed empty is removed again.
     """
     is_new = not folder.exists()
     require_folder(folder, option)
@@ -88,9 +88,9 @@ def _lock(folder: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def replaced_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A working folder whose files `names` take their places in `folder` on success; those it lacks are removed there.
+    """Gives a working folder. On success its files `names` replace those in `folder`; those it lacks are removed there.
 
-    The order of `names` is the order of placing: what readers trust the others by comes last. After any failure, also
+    Files are placed in the order of `names`: the one that readers verify the others with comes last. After any failure, also
     between two renames, `folder` is as it was. Call it inside `locked_folder`.
     """
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=folder))
@@ -127,7 +127,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"\A[^./\x00][^/\x00]*\Z")]  # of a f
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """What `_Placing` needs, on disk while it is at work."""
+    """The data of a `_Placing`, kept on disk while it works."""
 
     work: Annotated[str, msgspec.Meta(pattern=rf"\A{re.escape(WORK_PREFIX)}\w+\Z")]
     names: tuple[Name, ...]
@@ -136,7 +136,7 @@ class _Note(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Placing:
-    """Files on their way from `work` into `folder`. Both methods may be called again after a kill between two renames."""
+    """Moves files from `work` into `folder`. Both methods may be called again after a kill between two renames."""
 
     folder: Path
     work: Path
@@ -148,7 +148,7 @@ class _Placing:
         return self.work / "old"
 
     def go_on(self) -> None:
-        """Puts what is not in place yet there, and what stood there before into `old`."""
+        """Moves the files that are not in place yet there, and the files that they replace into `old`."""
         for name in self.names:
             if name in self.new and not (self.work / name).exists():
                 continue  # in place
@@ -159,7 +159,7 @@ class _Placing:
         sync(self.folder)
 
     def undo(self) -> None:
-        """Takes the new files out again, and puts those of before back."""
+        """Moves the new files out again and puts the earlier ones back."""
         for name in self.names:
             if name in self.new and not (self.work / name).exists():
                 os.replace(self.folder / name, self.work / name)
@@ -168,7 +168,7 @@ class _Placing:
 
 
 def require_placed(folder: Path) -> None:
-    """Raises EngineError where a command was killed between two files of a set: plans of two builds would run as one pair."""
+    """Raises EngineError where a command was killed between two files of a set: plans of two builds could run as one pair."""
     if (folder / NOTE_NAME).exists():
         raise EngineError(
             f"{folder} holds files of two runs: a command was killed while it put its files in place, or is doing it now. Run"
@@ -177,7 +177,7 @@ def require_placed(folder: Path) -> None:
 
 
 def _finish_placing(folder: Path) -> None:
-    """Does the rest of what a killed command was doing when it put its files in place."""
+    """Completes what a killed command was doing when it put its files in place."""
     note = folder / NOTE_NAME
     if not note.exists():
         return
@@ -195,7 +195,7 @@ def _finish_placing(folder: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed commands left: working folders, of which the lock says that none is in use, and temporary files."""
+    """Removes temporary files and working folders of killed commands. The lock is held, so no working folder is in use."""
     remove_abandoned(folder)
     for left in folder.glob(f"{WORK_PREFIX}*"):
         if left.is_dir() and not left.is_symlink():

@@ -1,4 +1,4 @@
-"""The gate's rule: which images may exit after EE. The runtime, the guards, the training and the tuning all ask here."""
+"""The gate's rule: which images may exit after EE. The runtime, the guards, the training and the tuning all use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images with the FP32 answers to them: what a plan is checked against on the device that built it."""
+"""Reference answers: images with the answers of FP32. Plans are checked against them on the device that builds them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Goldens:
-    """n images, (n, S, S, 3) uint8, and what the FP32 pair says to each. SAC was asked about all, whatever EE's confidence.
+    """n images (n, S, S, 3) uint8 with the FP32 pair's answers. SAC answered all of them, whatever EE's confidence.
 
     ee_logits, sac_logits: (n, C); confidence: (n,); target_index: (n, M) int32.
     """
@@ -40,7 +40,7 @@ class Goldens:
 
 
 def read_goldens(folder: Path) -> Goldens:
-    """The goldens of a bundle. Raises EngineError when they are missing, damaged or too large."""
+    """The reference answers of a bundle. Raises EngineError when they are missing, damaged or too large."""
     path = folder / GOLDENS_NAME
     if not path.is_file():
         raise EngineError(f"{path} is missing: nothing can be checked without it. Export again: sacvit-export")

@@ -1,6 +1,7 @@
-"""What a bundle says of its files: `sacvit.json`.
+"""The manifest of a bundle, `sacvit.json`: its files, and where they come from.
 
-The manifest holds the hash of every other file of the bundle and is placed last: files of two exports are never taken for one.
+The manifest holds the hash of every other file of the bundle and is placed last, so that files of two exports are never taken
+for one bundle.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .stage_record import FORMAT, Share, StageName, StageRecord
 
 MANIFEST_NAME = "sacvit.json"
 EXPORT_AGAIN = "Export again: sacvit-export"
-COLDEST, HOTTEST = 0.01, 100.0  # of a temperature that somebody could have fitted
+COLDEST, HOTTEST = 0.01, 100.0  # bounds of a temperature
 Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -31,7 +32,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Threshold(msgspec.Struct, frozen=True):
-    """eta, how it was chosen, and of a variant FP32's."""
+    """eta and how it was chosen; of a variant also FP32's eta."""
 
     value: Share
     source: str
@@ -56,7 +57,7 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """A typed pair: what it may cost, what it does cost, and what was kept out of the lower precision."""
+    """A typed pair: the limits of its guards, their results, and what was kept in higher precision."""
 
     threshold: Threshold
     limits: Limits
@@ -67,10 +68,10 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class Tuned(msgspec.Struct, frozen=True):
-    """What sacvit-tune stored for a precision: it goes before the export's threshold.
+    """The gate that sacvit-tune stored for a precision. It takes precedence over the export's threshold.
 
     EE's logits are divided by the temperature before the softmax, and eta is compared with what comes out. point: the rule
-    that eta was chosen by. The rest is for people.
+    that eta was chosen by. The other fields are for people.
     """
 
     threshold: Share
@@ -106,7 +107,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     compiled: list[dict[str, Any]] = []
 
     def precisions(self) -> list[Precision]:
-        """Those of which the bundle has both graphs, from the finest to the coarsest."""
+        """The precisions in which the bundle has both graphs, from the finest to the coarsest."""
         found = {(file.stage, file.precision) for file in self.files.values()}
         return [row.name for row in PRECISIONS if {("EE", row.name), ("SAC", row.name)} <= found]
 
@@ -156,7 +157,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
 
 
 def require_exported(path: Path) -> bool:
-    """Whether a manifest beside an ONNX file vouches for its content.
+    """Whether a manifest beside an ONNX file holds the hash of its content.
 
     Raises EngineError when the manifest names the file and its hash differs: the file is damaged, or of another export.
     """

@@ -1,6 +1,6 @@
 """What stands beside an engine that was built, in `ee.plan.json`: where it was built, from what, and how it was checked.
 
-A plan itself says none of this, and deserialising a foreign one can end a process. So the record is read first.
+A plan itself holds none of this, and deserialising a foreign one can end the process. So the record is read first.
 
 An engine of TensorRT for RTX (`ee.rtx`) is built without a GPU, for several kinds of GPUs at once: each compiles its kernels
 when it loads the engine. So it is bound to a version and to compute capabilities, not to one GPU, and is checked where it runs.
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as far as plans are bound to it. All Orins are called Orin: their multiprocessors tell them apart."""
+    """The properties of a GPU that plans are bound to. All Orins are called Orin; their numbers of multiprocessors differ."""
 
     name: str
     compute_capability: str  # "8.7"

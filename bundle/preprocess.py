@@ -1,10 +1,9 @@
 """The one preprocessing rule: from a decoded picture to the uint8 square that both graphs take.
 
 The short side is resized to S / crop_ratio and the centre S x S is kept (`fit="crop"`: ImageNet's evaluation rule), or
-the whole picture is squeezed to S x S (`fit="stretch"`). A picture of exactly S x S pixels is taken as it is, whoever
-reads it: arrays are trained on as they are, so what evaluates, tunes and serves must not crop them once more. This holds for
-a camera's frame of S x S as well. Mean and standard deviation are part of the rule, but are folded into the graphs: they are
-never applied to pixels.
+the whole picture is squeezed to S x S (`fit="stretch"`). A picture of exactly S x S pixels is always taken as it is: training
+uses arrays as they are, so evaluation, tuning and serving must not crop them again. This holds for a camera's frame of S x S as
+well. Mean and standard deviation are part of the rule, but are folded into the graphs: they are never applied to pixels.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class Preprocessing:
         """The network's view of a decoded picture: RGB (S, S, 3) uint8, written into `out` when it is given.
 
         picture: (H, W, 3) uint8, in OpenCV's channel order unless `bgr` is False. The crop is cut before the resize,
-        which gives the same view as resizing first (up to the rounding of one pixel) for the price of the pixels kept.
+        which gives the same view as resizing first (up to the rounding of one pixel) but processes the kept pixels only.
         """
         import cv2  # here, so that reading a manifest does not load OpenCV
 
@@ -95,7 +94,7 @@ class Preprocessing:
 
 
 def _is_finite(value: object) -> bool:
-    # The bound keeps whole numbers out that no float can hold.
+    # The bound excludes whole numbers that are too large for a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6  # NaN compares false
 
 
@@ -103,8 +102,8 @@ def shrink(view: ImageU8, size: int) -> ImageU8:
     """Halves each side, by the mean of neighbours, until it is below 2 * size pixels; up to three edge pixels go.
 
     What is left for bilinear resizing is a factor below 2, where it skips no pixel and so does not alias. The same job
-    by one INTER_AREA takes seven times as long (3.6 against 0.5 ms for a 1080p frame on one core of an EPYC): its
-    factor is no whole number.
+    by one INTER_AREA takes seven times as long (3.6 against 0.5 ms for a 1080p frame on one core of an EPYC), because its
+    factor is not a whole number.
     """
     import cv2
 

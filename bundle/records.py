@@ -1,8 +1,8 @@
 """Records on disk: typed by msgspec, checked by a checksum, read with one set of messages.
 
 A record is one JSON object, in a file of its own or in a line of a log. `checksum` is the SHA-256 of the rest of it in
-canonical form: one flipped bit, or an edit by hand, is refused instead of believed. msgspec says where in the file a value is
-wrong: "Expected `str`, got `int` - at `$.labels[0]`".
+canonical form: a record with a flipped bit, or one that was edited by hand, is refused. msgspec says where in the file a value
+is wrong: "Expected `str`, got `int` - at `$.labels[0]`".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def encode_line(record: Any) -> bytes:
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
         content = msgspec.json.encode(json.loads(text.encode("utf-8", "replace")))
-    # As a reader will see it: keys are texts, and what JSON has no number for is null.
+    # The checksum is of what a reader will see: keys are texts, and NaN and infinity are null.
     read = msgspec.json.decode(content)
     read.pop(CHECKSUM, None)
     read[CHECKSUM] = checksum_of(read)
@@ -48,7 +48,7 @@ def encode_line(record: Any) -> bytes:
 
 
 def checksum_of(content: dict[str, Any]) -> str:
-    """Of an object without its checksum."""
+    """The checksum of an object that does not hold one yet."""
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What one engine says of itself. Every ONNX file carries this record in its metadata, every plan in the file beside it."""
+"""The record of one engine. Every ONNX file carries it in its metadata, every plan in the file beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .records import MAX_JSON_BYTES
 
 FORMAT: Literal[3] = 3  # of the record, and of the manifest
 PREFIX = "sacvit."
-DEFAULT_THRESHOLD = 0.7  # used, and called unfitted, where nobody fitted one
+DEFAULT_THRESHOLD = 0.7  # where none was fitted; it is reported as unfitted
 HAND_OFF = ("target_index", "target_context", "non_target")  # EE outputs that are SAC inputs, in place
 
 StageName = Literal["EE", "SAC", "plain"]

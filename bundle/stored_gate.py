@@ -11,7 +11,7 @@ from .stage_record import StageRecord
 
 
 def read_tuned(engine: Path, record: StageRecord) -> Tuned | None:
-    """The gate that was tuned for this EE engine; None where nobody did, or no manifest stands beside it.
+    """The gate that was tuned for this EE engine; None where none was tuned, or no manifest stands beside it.
 
     Raises EngineError when the manifest is damaged.
     """
@@ -22,7 +22,7 @@ def read_tuned(engine: Path, record: StageRecord) -> Tuned | None:
 
 
 def write_tuned(engine: Path, record: StageRecord, tuned: Tuned) -> Path:
-    """Stores the gate for this engine's precision in the manifest beside it; the path of it.
+    """Stores the gate for this engine's precision in the manifest beside it; returns the manifest's path.
 
     Raises UsageError where the manifest is missing, of another export, or in use.
     """

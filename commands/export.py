@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def further_families() -> list[str]:
-    """Those of the table of precisions that have no option of their own in PrecisionOptions; FP32 is always written."""
+    """The families of the table of precisions without an option in PrecisionOptions. FP32 is always written."""
     known = {entry.name for entry in fields(PrecisionOptions)}
     return [family for family in families() if family not in known and family != "fp32"]
 
@@ -124,7 +124,7 @@ def export_command(options: argparse.Namespace) -> int:
 def build_here(folder: Path) -> tuple[Path, Path] | None:
     """The bundle's plans, where TensorRT is installed and a GPU answers; None elsewhere.
 
-    The export is complete when this is called: a plan that fails is a warning, and the .onnx files run everywhere.
+    The export is complete when this is called. A plan that fails is a warning only: the .onnx files run everywhere.
     """
     if importlib.util.find_spec("tensorrt") is None:
         return None

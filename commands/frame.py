@@ -36,7 +36,7 @@ CURES = {  # packages of our extras, by the name that is imported
     "tensorboard": "pip install 'sacvit[curves]'",
     "matplotlib": "pip install 'sacvit[export]'",
 }
-# What a user's disk or rights can cause. Any other OSError is a fault of ours, as a descriptor that was closed twice.
+# Errors that a user's disk or permissions can cause. Any other OSError is a defect of sacvit.
 OF_THE_MACHINE = frozenset(
     [
         *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG),
@@ -63,7 +63,7 @@ class _Completion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, _: object, shell: object, __: object = None) -> None:
         import shtab
 
-        for action in parser._actions:  # argparse has no other door to them
+        for action in parser._actions:  # argparse gives no other access to them
             if action.nargs != 0 and action.choices is None:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
         print(shtab.complete(parser, str(shell)))
@@ -71,7 +71,7 @@ class _Completion(argparse.Action):
 
 
 class _Parser(HintingParser):
-    """Its messages repeat arguments, and a pattern of the shell can bring in names of other people's files."""
+    """Prints messages safely: they repeat arguments, which may be names of other people's files that the shell filled in."""
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         if message:
@@ -102,7 +102,7 @@ class _ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = "\n".join(map(terminal_safe, self.format(record).splitlines()))
-        bars = sys.modules.get("tqdm")  # nobody can have drawn a bar without it
+        bars = sys.modules.get("tqdm")  # without it there is no bar
         if bars is not None and sys.stderr.isatty():
             bars.tqdm.write(text, file=sys.stderr)
         else:
@@ -110,7 +110,7 @@ class _ToStderr(logging.Handler):
 
 
 class _Plain(logging.Formatter):
-    """The message alone; what is worse than news begins with its level."""
+    """The message alone; warnings and errors begin with their level."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -118,7 +118,7 @@ class _Plain(logging.Formatter):
 
 
 def set_up_logging(is_verbose: bool) -> None:
-    """Sends what our modules log to stderr: news and worse; with `is_verbose` everything, with time and module."""
+    """Sends the log of our modules to stderr, from INFO on; with `is_verbose` all of it, with time and module."""
     handler = _ToStderr()
     long = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(long if is_verbose else _Plain())
@@ -128,13 +128,13 @@ def set_up_logging(is_verbose: bool) -> None:
 
 
 def stop_on_signals() -> None:
-    """A service manager's stop and a closed terminal become a Ctrl-C: results are kept, what was changed is put back."""
+    """Treats a service manager's stop and a closed terminal as Ctrl-C: results are kept, and changed settings are restored."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish stands
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays in effect
             signal.signal(number, interrupt)
 
 
@@ -152,16 +152,16 @@ def run_command(
         return code
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show is no fault
+            stream.reconfigure(errors="backslashreplace")  # for labels that the terminal cannot show
     set_up_logging(options.verbose)
     silence_opencv()
     stop_on_signals()
     try:
         code = command(options)
-        sys.stdout.flush()  # here, where a closed pipe still has an answer
+        sys.stdout.flush()  # here, where a closed pipe is still handled
         return code
     except BrokenPipeError:
-        # `| head` closed our stdout: the rest has no reader, and the interpreter must not try again.
+        # `| head` closed our stdout. The interpreter must not write to it again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except BaseException as fault:
@@ -175,7 +175,7 @@ def run_command(
 
 
 def print_safe(text: str) -> None:
-    """Prints text on stderr, line by line, without what could steer a terminal."""
+    """Prints text on stderr, line by line, without characters that could control a terminal."""
     print("\n".join(map(terminal_safe, text.splitlines())), file=sys.stderr)
 
 

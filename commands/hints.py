@@ -1,4 +1,4 @@
-"""What a command line that cannot be parsed was most likely meant to be, and an example of each command that works."""
+"""Hints for command lines that cannot be parsed, and an example of each command that works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ EXAMPLES = {
     "sacvit-train": "sacvit-train --data photos --out runs/mine",
     "sacvit-serve": "sacvit-serve --engine build/ee.onnx build/sac.onnx --out models",
 }
-# What other tools call it, or what our text calls it: the first of the names that a command has is meant.
+# Names of options in other tools or in our texts, and the options that replace them. The first one that the command has is
+# taken.
 MEANT = {
     "--eta": ("--threshold",),
     "--model": ("--engine", "--ckpt"),
@@ -44,7 +45,7 @@ MEANT = {
     "--lr": ("--learning-rate",),
 }
 
-# What a command does not have, and what it has for that purpose.
+# Options that a command does not have, and what it offers for that purpose.
 ELSEWHERE = {
     (
         "sacvit-tune",
@@ -82,7 +83,7 @@ class HintingParser(argparse.ArgumentParser):
 
 
 def hints_for(prog: str, message: str, words: Sequence[str], options: Iterable[str]) -> list[str]:
-    """Sentences to follow an error of argparse: what each word that it cannot place was meant to be, else an example."""
+    """Sentences to follow an error of argparse: a replacement for each word that it does not know, else an example."""
     known = set(options)
     unplaced = message.partition("unrecognized arguments: ")[2]
     strangers = [word for word in words if word in unplaced] if unplaced else words if "are required" in message else []
@@ -133,7 +134,7 @@ def _pair(path: Path) -> str:
 def require_effect(
     parser: argparse.ArgumentParser, options: argparse.Namespace, mode: str, used: Iterable[str]
 ) -> None:
-    """Raises UsageError for an option that was given and that `mode`, another option, leaves without effect.
+    """Raises UsageError for a given option that has no effect together with the option `mode`.
 
     used: the options that do have an effect with it, by their names in the namespace.
     """

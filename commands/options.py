@@ -7,7 +7,8 @@
 `add_options(parser, Recipe)` adds `--epochs`, and `read_options(Recipe, parser.parse_args())` makes the Recipe. Only fields
 with `help` become options. Further entries of the metadata: `flag` (another spelling than the field's name), `aliases`,
 `metavar`, `choices`, `group` (a title in --help), `exclusive` (options of one name exclude each other), `parse` (from text to
-value), `nargs`, `const`. `help` and `choices` may be functions, where a table decides. Bounds of numbers: runtime/bounds.py.
+value), `nargs`, `const`. `help` and `choices` may be functions that read them from a table. Bounds of numbers:
+runtime/bounds.py.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _settings(entry: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
 
 
 def _kind_of(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What one value of a field is, and what it may be: `int | None` is an int, a Literal has choices."""
+    """The type of one value of a field, and its choices: `int | None` is an int, a Literal has choices."""
     if get_origin(hint) in (Union, types.UnionType):
         return _kind_of(next(one for one in get_args(hint) if one is not type(None)))
     if get_origin(hint) is Literal:

@@ -1,4 +1,4 @@
-"""sacvit-profile: what a run costs in time and energy, on which machine in which state; estimates for other boards."""
+"""sacvit-profile: measures the time and energy of a run and the machine's state, and estimates other boards."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 def profile(options: argparse.Namespace) -> int:
     if options.engine is None:
         example = EXAMPLES["sacvit-profile"]
-        if options.estimate is not None:  # of which the geometry is read off the engines
+        if options.estimate is not None:  # the geometry is read from the engines
             example = f"sacvit-profile --engine build/ee.onnx build/sac.onnx --estimate {quoted(options.estimate)}"
         raise UsageError(f"give the engines with --engine EE SAC. For example: {example}")
     if options.estimate is None:
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace) -> int:
 
 
 def write_page(folder: Path) -> str:
-    """The page of the run, where this machine can make one; what to tell the user."""
+    """Writes the page of the run where this machine can make one; returns a line for the user."""
     from ..profiles.reports.page import missing_extra
     from ..profiles.reports.profile_page import REPORT_NAME, write_profile_page
 

@@ -68,7 +68,7 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-Parts = tuple[Iterable[str], Callable[[Path], None], Path]  # the summary, what writes the page, where it goes
+Parts = tuple[Iterable[str], Callable[[Path], None], Path]  # the summary, the page's writer and path
 
 
 def _one(paths: Sequence[Path], kind: str, as_json: bool) -> Parts:

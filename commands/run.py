@@ -153,7 +153,7 @@ def require_room(options: argparse.Namespace, most: int, who: str) -> None:
 
 
 def check_camera(spec: str, how: OpenOptions) -> int:
-    """Prints what was checked, ok or with its cure; 0 when all is well, 5 when something is in the way."""
+    """Prints each check with its result and, for a fault, the cure. Returns 0 without a fault, else 5."""
     from ..runtime.sources.opening import diagnose
 
     faults = 0
@@ -177,7 +177,7 @@ def keep_inputs(options: argparse.Namespace, sinks: SinkOptions) -> None:
 
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:
-    """What a user should know before the first result: what runs it, and whether anybody fitted the threshold."""
+    """Logs the backend and the threshold before the first result, and warns of a threshold that was not fitted."""
 
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
@@ -199,5 +199,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(thread.name.startswith("camera-") for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # the interpreter's own end would abort under a thread that hangs in a camera's driver
+        os._exit(code)  # a normal end would abort while a thread hangs in a camera's driver
     return code

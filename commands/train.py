@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def recipe_table() -> str:
-    """What each option is in each recipe, for --help."""
+    """A table for --help: the value of each option in each recipe."""
     named = {"without": Recipe(), **RECIPES}
     lines = [f"{'value without --recipe, and in each recipe':48}" + "".join(f"{name:>10}" for name in named)]
     for entry in fields(Recipe):
@@ -81,7 +81,7 @@ def train_command(options: argparse.Namespace) -> int:
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The recipe that was named, or the plain one, with what options say instead. The first phase keeps its share."""
+    """The named recipe, or the default one, changed by the options. The first phase keeps its share of the epochs."""
     if options.recipe == "finetune" and options.start is None and not options.resume:
         raise ConfigError(
             "--recipe finetune continues from a trained network, and none is given. Name its checkpoint with --start FILE,"

@@ -1,4 +1,4 @@
-"""sacvit-tune: the whole accuracy x latency x energy curve of an engine pair on your data, and an eta that can be defended."""
+"""sacvit-tune: accuracy, latency and energy of an engine pair over the threshold, and a threshold with a bounded loss."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tune_command(options: argparse.Namespace) -> int:
 
 
 def tune_into(options: argparse.Namespace) -> int:
-    """The run, into an output folder that no other command writes to."""
+    """Runs into an output folder that no other command writes to."""
     from ..bundle.files import require_folder
     from ..bundle.stored_gate import own_manifest
     from ..images.class_names import read_class_names
@@ -109,7 +109,7 @@ def write_files(pipeline: Pipeline, found: Tuning, out: Path) -> None:
 
 
 def store_gate(pipeline: Pipeline, found: Tuning, options: argparse.Namespace) -> None:
-    """The chosen threshold and temperature go into the manifest beside the engines."""
+    """Writes the chosen threshold and temperature into the manifest beside the engines."""
     from msgspec.structs import replace
 
     from ..bundle.manifest import MANIFEST_NAME
@@ -130,7 +130,7 @@ def store_gate(pipeline: Pipeline, found: Tuning, options: argparse.Namespace) -
 
 
 def write_page(out: Path) -> str:
-    """The page of the run, where this machine can make one; what to tell the user."""
+    """Writes the page of the run where this machine can make one; returns a line for the user."""
     from ..profiles.reports.page import missing_extra
     from ..profiles.reports.tune_page import PAGE_NAME, write_tune_page
 
@@ -143,7 +143,7 @@ def write_page(out: Path) -> str:
 
 @contextmanager
 def told_when_full(path: Path, out: Path) -> Iterator[None]:
-    """A file that the disk refuses, by its name: what stood there before still does, and the passes need not be run again."""
+    """Reports a file that cannot be written by its name, and that the passes need not be run again."""
     try:
         yield
     except OSError as reason:

@@ -22,7 +22,7 @@ from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
 
 MAX_IMAGE_BYTES = 256 << 20  # of one image
-ARRAY_NAMES = ("images", "image")  # ours; NVIDIA Model-Optimizer's, which names the graph's input
+ARRAY_NAMES = ("images", "image")  # our name, and that of NVIDIA Model-Optimizer, which uses the name of the graph's input
 KEPT = 16  # images that an archive's reader keeps, for threads that ask for them out of order
 
 Labels = npt.NDArray[np.int64]
@@ -43,7 +43,7 @@ def open_array_folder(folder: Path) -> tuple[ImageU8, Labels | None]:
 def read_image(folder: Path, index: int) -> ImageU8:
     """One image (H, W, 3) BGR. Raises ImageError.
 
-    Mapped anew each time: pages that a mapping has seen count as this process's memory until it is closed.
+    The file is mapped anew each time: pages that were read count as this process's memory until the mapping is closed.
     """
     images = load_array(folder / "images.npy", "r")
     if index >= len(images):
@@ -114,7 +114,7 @@ class Archive:
         if self._close is not None:
             self._close()
         try:
-            # The member's stream keeps the file open, and closes it: here, or when nobody holds this archive any more.
+            # The member's stream keeps the file open. It is closed here, or when this archive is deleted.
             self._stream, self._next = zipfile.ZipFile(self.path).open(self.member), 0  # noqa: SIM115
             self._close = weakref.finalize(self, self._stream.close)
             read_header(self.path, self._stream)
@@ -149,7 +149,7 @@ def require_pictures(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -
 
 
 def require_labels(path: Path, labels: npt.NDArray[Any], count: int) -> Labels:
-    """As int64. Raises ImageError unless they are `count` whole numbers that a class can have."""
+    """The labels as int64. Raises ImageError unless they are `count` whole numbers that can be classes."""
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ImageError(f"{path} must hold {count} whole numbers, found {labels.dtype} {labels.shape}")
     if count and int(labels.max()) > np.iinfo(np.int64).max:

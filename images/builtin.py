@@ -18,7 +18,7 @@ SMALLEST_CROP = 0.35  # of the short side
 
 
 def builtin_photographs(size: int) -> ImageSet:
-    """CROPS crops of the photographs, (size, size, 3) uint8 RGB, half of them mirrored; the same ones every time."""
+    """Always the same CROPS crops of the photographs, (size, size, 3) uint8 RGB, half of them mirrored."""
 
     def read() -> Iterator[ImageU8]:
         sources = [read_picture(path) for path in sorted(FOLDER.glob("*.jpg"))]

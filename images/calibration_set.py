@@ -1,6 +1,6 @@
-"""Calibration and evaluation images, in an order and with a hash that repeat.
+"""Calibration and evaluation images, in a fixed order and with a hash.
 
-Nothing is held in memory but one piece: images are read again for every pass.
+Only one batch is in memory at a time: images are read again for every pass.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ImageSet:
     labels: Labels | None  # (count,)
     read: Callable[[], Iterator[ImageU8]]  # (S, S, 3), one after the other
     why_unlabelled: str = ""  # where labels is None
-    are_strangers: bool = False  # not what the model is for: guards are stricter, and no threshold is fitted to them
+    are_strangers: bool = False  # not the model's kind of images: guards are stricter, and no threshold is fitted to them
 
     def batches(self, size: int) -> Iterator[ImageU8]:
         """(size, S, S, 3) uint8; the last one may be shorter."""
@@ -59,7 +59,7 @@ def open_images(
 ) -> ImageSet:
     """The images at `path`: all, or `count` spread evenly. Reads every one of them once, for the hash.
 
-    classes, names: what labels may be, and what folders of labels are called. option: names the flag in messages.
+    classes, names: the number of classes, and their names. option: names the flag in messages.
     Raises ImageError for a path without images, an image that cannot be read, or labels that do not fit.
     """
     if count is not None and count < 1:

@@ -1,4 +1,4 @@
-"""Names of classes: files that list them, and which class a folder, a row or a line of a data set is."""
+"""Names of classes: reads files that list them, and maps the labels of a data set to the model's classes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SHOWN = 3
 
 
 def same_letters(name: str) -> str:
-    """A name in Unicode's composed form: macOS may write a letter with an accent as two characters, others as one."""
+    """A name in Unicode's composed form: macOS may write a letter with an accent as two characters."""
     return unicodedata.normalize("NFC", name)
 
 
 class UnknownClassesError(ImageError):
-    """No label of a data set is a class of the model: they may mean something else, as a camera's name."""
+    """No label of a data set is a class of the model; the folders may have another meaning, as names of cameras."""
 
 
 def read_class_names(path: Path, option: str = "", classes: int | None = None) -> list[str]:
     """The class names in a text file, one per line: UTF-8, or UTF-16 with its mark; blank lines at the end are dropped.
 
-    option: the flag that named the file, for messages. Raises UsageError for what is no such text, for a blank line between
+    option: the flag that named the file, for messages. Raises UsageError for another encoding, for a blank line between
     names, and unless there are as many names as `classes`.
     """
     where = f"{option} {path}".strip()
@@ -62,8 +62,8 @@ def class_numbers(where: str, found: Sequence[str], classes: int, names: Sequenc
     """The class number of each label that a data set has.
 
     Labels are the model's names; else the numbers of its classes; else, for a model without names, as many names as it has
-    classes, in their order. A number is never made up. where: names the data set in messages. Raises UnknownClassesError if
-    no label is a class, ImageError if only some are or if which is meant is open.
+    classes, in their order. where: names the data set in messages. Raises UnknownClassesError if no label is a class,
+    ImageError if only some are, or if the meaning is ambiguous.
     """
     known = {} if names is None else {same_letters(name): index for index, name in enumerate(names)}
     given = {name: same_letters(name) for name in found}

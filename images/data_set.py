@@ -26,11 +26,11 @@ from .shards import open_shards, shards_at
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images, each with a name that stays its own when others come or go.
+    """Images, each with a name that stays the same when images are added or removed.
 
     home: the folder that names start from. read: image `index`, (H, W, 3) uint8 BGR; raises ImageError for one that cannot be
-    read; several threads may call it. labels: (N,); None where there are none, and then `why_unlabelled`. key: a hash of
-    names, sizes, times of change and labels: another data set has another.
+    read; several threads may call it. labels: (N,); None where there are none; `why_unlabelled` gives the reason. key: a hash
+    of names, sizes, times of change and labels, which differs between data sets.
     """
 
     source: str
@@ -47,7 +47,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be opened. option: the flag that named the path; classes, names: what labels may be."""
+    """The data set to open. option: the flag that named the path; classes, names: of the model."""
 
     path: Path
     option: str
@@ -78,7 +78,7 @@ def open_data_set(path: Path, option: str, classes: int, names: Sequence[str] | 
 
 
 def layout_of(path: Path, option: str) -> Layout:
-    """The layout of what lies at a path. Raises ImageError where nothing lies there, or nothing that can be read."""
+    """The layout of the data set at a path. Raises ImageError where there is none, or none that is known."""
     if not path.exists():
         raise ImageError(f"{option} {path} does not exist; give {describe_layouts()}")
     layout = next((layout for layout in LAYOUTS if layout.matches(path)), None)
@@ -116,7 +116,7 @@ def _shards(request: Request) -> DataSet:
 def _numbered(
     request: Request, files: list[Path], names: list[str], read: Callable[[int], ImageU8], labels: Labels | None
 ) -> DataSet:
-    """Images whose labels are numbers: of the lines of classes.txt beside them, else of the model's classes."""
+    """Images whose labels are numbers: lines of classes.txt beside them, else the model's classes."""
     home = request.path if request.path.is_dir() else request.path.parent
     if labels is not None and len(labels):
         labels = _by_names(request, home / CLASSES_NAME, labels)
@@ -126,8 +126,8 @@ def _numbered(
 
 
 def _by_names(request: Request, file: Path, labels: Labels) -> Labels:
-    """The model's class of each label, by its name in classes.txt; as they are where there is no such file, or a model
-    without names. Raises ImageError where the names are not the model's."""
+    """The model's class of each label, by its name in classes.txt. Without that file, or for a model without names, the labels
+    are unchanged. Raises ImageError where the names are not the model's."""
     if request.names is None or not file.is_file():
         return labels
     names = read_class_names(file)
@@ -141,7 +141,7 @@ def _by_names(request: Request, file: Path, labels: Labels) -> Labels:
 
 
 def _folders(request: Request) -> DataSet:
-    """Folders of the model's classes; otherwise all pictures, without labels."""
+    """The pictures in folders named like the model's classes; with other folders all pictures, without labels."""
     folder = request.path
     by_class = {name: paths for name, paths in class_pictures(folder).items() if paths}
     try:

@@ -1,6 +1,6 @@
 """Pictures from disk or from a client: untrusted files in, BGR arrays out.
 
-Before a decoder sees a byte, the kind, the size in pixels and the lengths of a PNG's chunks are checked here.
+The kind, the size in pixels and the lengths of a PNG's chunks are checked before a decoder gets the file.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ def read_file(path: Path, most_bytes: int) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    """A text in UTF-8 with or without its mark, or in UTF-16 with it, as Windows' tools write. Raises UnicodeDecodeError."""
+    """A text in UTF-8 with or without a byte order mark, or in UTF-16 with one. Raises UnicodeDecodeError."""
     is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
 
 
 def picture_size(content: bytes, name: str) -> tuple[str, Size]:
-    """The kind of a picture and its (width, height), read off its header: nothing is decoded.
+    """The kind of a picture and its (width, height), read from its header without decoding.
 
-    name: what a message calls it. Raises ImageError for what is no picture, is cut short, or cannot be decoded by any OpenCV.
+    name: of the picture, for messages. Raises ImageError for a file that is no picture, is cut short, or cannot be decoded by
+    any OpenCV.
     """
     if not content:
         raise ImageError(f"{name} is empty")
@@ -78,7 +79,8 @@ def picture_size(content: bytes, name: str) -> tuple[str, Size]:
 def decode_picture(content: bytes, name: str) -> ImageU8:
     """A picture as (H, W, 3) uint8 BGR; grey and 16-bit ones are converted, alpha is dropped, EXIF turns it upright.
 
-    name: what a message calls it. Raises ImageError, with the reason, for what is no picture, is cut short, or is too large.
+    name: of the picture, for messages. Raises ImageError with the reason for a file that is no picture, is cut short, or is too
+    large.
     """
     import cv2
 

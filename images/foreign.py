@@ -1,13 +1,13 @@
-"""Files that stand where another one belongs: web pages, pointers of Git LFS, packed files; what each is, and its cure.
+"""Files in the place of a picture or a checkpoint: web pages, pointers of Git LFS, packed files; each with its cure.
 
-They look alike in a folder of pictures and in the place of a checkpoint: a download or a clone left them there.
+A failed download or an incomplete clone leaves them there.
 """
 
 from __future__ import annotations
 
 import re
 
-HEAD_BYTES = 512  # of a file: what tells these kinds
+HEAD_BYTES = 512  # of a file: enough to recognise these kinds
 MAX_WORDS = 60
 WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE)
 DRAWING = re.compile(rb"\s*(<\?xml.*)?<svg", re.IGNORECASE | re.DOTALL)
@@ -29,7 +29,7 @@ BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def describe_foreign(head: bytes) -> tuple[str, str] | None:
-    """What a file with this beginning is, as the end of a sentence that begins with its name, and the cure; else None."""
+    """For a file with this beginning: the end of a sentence that starts with its name, and the cure. None for other files."""
     if DRAWING.match(head.removeprefix(b"\xef\xbb\xbf")):
         return "an SVG drawing", "Draw it as pixels: rsvg-convert FILE.svg -o FILE.png"
     if WEB_PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
@@ -44,6 +44,6 @@ def describe_foreign(head: bytes) -> tuple[str, str] | None:
 
 
 def printable(text: bytes) -> str:
-    """A few words of an untrusted file that are safe on a terminal."""
+    """The first words of an untrusted file, made safe for a terminal."""
     words = " ".join(text.decode("utf-8", "replace").split())[:MAX_WORDS]
     return "".join(letter if letter.isprintable() else "?" for letter in words)

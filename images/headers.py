@@ -23,13 +23,13 @@ MOST_PARTS = 1 << 16  # segments, chunks or tags of a header: a file of 64 MB co
 PNM_FIELD = rb"(?:\s|#[^\n]*\n)+"
 PNM = re.compile(rb"P[1-6]" + PNM_FIELD + rb"(\d{1,9})" + PNM_FIELD + rb"(\d{1,9})\s")
 PNM_LARGEST = re.compile(rb"P[56](?:" + PNM_FIELD + rb"\d{1,9}){2}" + PNM_FIELD + rb"(\d{1,9})\s")
-PNM_WHITE = (255, 65535)  # largest values that OpenCV takes for white: it scales no other one
+PNM_WHITE = (255, 65535)  # the only largest values that OpenCV reads without scaling
 
 
 def jpeg_markers(file: bytes) -> Iterator[tuple[int, int]]:
     """The markers of a JPEG and where their segments' lengths stand, up to the first scan or the end; as libjpeg finds them.
 
-    Bytes between two segments that are no marker are skipped. What another rule would skip could hide another size.
+    Bytes between two segments that are no marker are skipped. Skipping by another rule than libjpeg's could find another size.
     """
     place = 2
     for _ in range(MOST_PARTS):
@@ -65,8 +65,8 @@ def jpeg_size(file: bytes) -> Size:
 def png_chunks(file: bytes) -> Iterator[tuple[bytes, int, int]]:
     """The chunks of a PNG up to its IEND: kind, and where the chunk begins and ends.
 
-    The lengths of all are checked: a decoder makes room for what a chunk claims before it reads it. OpenCV 4.11 also reads
-    behind IEND where there was no IDAT.
+    All lengths are checked: a decoder allocates what a chunk claims before it reads the chunk. OpenCV 4.11 also reads behind
+    IEND where there was no IDAT.
     """
     place, kinds = 8, set[bytes]()
     for _ in range(MOST_PARTS):
@@ -93,9 +93,10 @@ def png_size(file: bytes) -> Size:
 
 
 def plain_png(file: bytes) -> bytes:
-    """The PNG with nothing in it but one still picture, its colours and the way to turn it.
+    """The PNG reduced to one still picture, its colours and its orientation.
 
-    OpenCV 4.11 crashes on animations that are damaged, and takes gigabytes for texts and profiles that unfold to them.
+    OpenCV 4.11 crashes on animations that are damaged, and takes gigabytes for compressed texts and profiles that expand to
+    them.
     """
     return file[:8] + b"".join(file[start:end] for kind, start, end in png_chunks(file) if kind in PNG_PLAIN)
 
@@ -142,7 +143,7 @@ def tiff_size(file: bytes) -> Size:
     for place in range(start, min(start + count * entry, len(file) - entry + 1), entry):
         tag, kind = struct.unpack_from(order + "HH", file, place)
         if tag in (TIFF_WIDTH, TIFF_HEIGHT) and kind in TIFF_TYPES:
-            # The largest where a tag stands twice: readers differ in which of them they take.
+            # Where a tag occurs twice, the larger value counts: readers differ in which one they take.
             found[tag] = max(found.get(tag, 0), struct.unpack_from(order + TIFF_TYPES[kind], file, place + value)[0])
     if len(found) < 2:
         raise ValueError("is a TIFF whose header gives no size")

@@ -128,7 +128,7 @@ def _inside(home: Path, name: str, where: str) -> Path:
 
 
 def _separator(lines: list[str]) -> str:
-    """The one that gives each of the first rows as many fields, two or more; else the comma."""
+    """The separator that gives each of the first rows the same number of fields, two or more; else the comma."""
     for separator in SEPARATORS:
         rows = [row for row in csv.reader(lines[:TRIED_ROWS], delimiter=separator) if row]
         if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
@@ -151,7 +151,7 @@ def _names_a_picture(name: str, home: Path) -> bool:
 
 
 def require_first(path: Path, listed: Listed) -> None:
-    """Raises ImageError where none of the first pictures of a list is there: all would be reported one by one, later."""
+    """Raises ImageError where none of the first pictures of a list exists, instead of reporting them one by one later."""
     first = listed.paths[:TRIED_ROWS]
     if first and not any(map(_exists, first)):
         raise ImageError(
@@ -169,7 +169,7 @@ def _exists(path: Path) -> bool:
 
 @contextmanager
 def _field_limit() -> Iterator[None]:
-    """The csv module has one limit for the whole process: it is put back."""
+    """Raises the csv module's limit, which holds for the whole process, and restores it."""
     before = csv.field_size_limit(MAX_FIELD)
     try:
         yield

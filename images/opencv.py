@@ -1,4 +1,4 @@
-"""How OpenCV behaves under us."""
+"""Settings of OpenCV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def silence_opencv() -> None:
-    """OpenCV's own warnings say less than our messages, and say it for every retry. It reads this when it is imported."""
+    """Turns off OpenCV's warnings, which come with every retry and say less than ours. Call it before OpenCV is imported."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # the window's toolkit misses fonts it does not need
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET: FFmpeg's, which goes past OpenCV's
+    os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # of missing fonts that are not needed
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET: FFmpeg's own log

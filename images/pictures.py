@@ -1,9 +1,9 @@
 """The pictures of a folder: one rule for every command.
 
-A picture is a regular file whose first bytes are a picture's. Of a file with a picture's suffix that is taken for granted
-until it is read: opening each file of ImageNet's size would take twice as long as listing them. Hidden files and folders are
-passed over, among them the `._*` files that macOS writes, and so are folders of operating systems. Links are followed, loops
-of links are not. What is passed over otherwise is counted, and one line names an example.
+A picture is a regular file whose first bytes are a picture's. A file with a picture's suffix is opened only when it is read:
+opening all of ImageNet's files would take twice as long as listing them. Hidden files and folders are passed over, among them
+the `._*` files that macOS writes, and so are folders of operating systems. Links are followed, loops of links are not. Other
+files that are passed over are counted, and one line names an example.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .kinds import HEAD_BYTES, SUFFIXES, PictureKind, kind_of
 
 logger = logging.getLogger(__name__)
 
-# Folders that operating systems and storage put beside what users keep: no class is called so.
+# Folders that operating systems and storage devices create. They are not classes.
 OF_SYSTEMS = frozenset(["__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"])
 
 
 @dataclass
 class PassedOver:
-    """What a listing found beside pictures, by reason: how many, and the first of them."""
+    """What a listing passed over, by reason: the count, and the first path."""
 
     folder: Path
     found: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def class_order(names: Iterable[str]) -> list[str]:
 
 
 def kind_at(path: str | Path) -> PictureKind | None:
-    """The kind of picture in a file, by its first bytes; None for what is no regular file, not readable or no picture."""
+    """The kind of picture in a file, by its first bytes; None for a file that is not regular, not readable or no picture."""
     try:
         if not os.path.isfile(path):  # noqa: PTH113  # a quarter of the time of Path's
             return None
@@ -95,7 +95,7 @@ def kind_at(path: str | Path) -> PictureKind | None:
 
 
 def _walk(folder: Path, passed: PassedOver) -> Iterator[Path]:
-    """Without recursion: folders may lie deeper than Python's stack is."""
+    """Without recursion: folders may be nested deeper than Python's stack allows."""
     seen = {_identity(str(folder))}
     stack = [iter(_entries(str(folder)))]
     while stack:
@@ -105,7 +105,7 @@ def _walk(folder: Path, passed: PassedOver) -> Iterator[Path]:
         elif entry.is_dir():
             try:
                 identity = _identity(entry.path)
-                if identity not in seen:  # else reached a second time by a link, perhaps a loop
+                if identity not in seen:  # otherwise a link led here a second time, perhaps in a loop
                     seen.add(identity)
                     stack.append(iter(_entries(entry.path)))
             except ImageError:

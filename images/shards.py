@@ -36,7 +36,7 @@ class Shards:
     shard: npt.NDArray[np.int32]
     offset: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
-    expected: int = -1  # what the system was asked for last
+    expected: int = -1  # the place that the system was asked to read ahead last
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -82,7 +82,7 @@ def shards_at(path: Path) -> list[Path]:
 def open_shards(source: Path) -> tuple[Shards, npt.NDArray[np.int64]]:
     """The shards at a path and their labels (N,). Raises ImageError for a tar file that does not hold such pairs."""
     paths = shards_at(source)
-    # An array a shard: of a million pictures, numbers of Python's would take ten times the memory.
+    # One array per shard: for a million pictures, Python's own numbers would take ten times the memory.
     tables = [np.array(read_headers(path), np.int64).reshape(-1, 3) for path in paths]
     offset, length, labels = np.ascontiguousarray(np.concatenate(tables).T)
     if not len(labels):
@@ -129,7 +129,7 @@ def read_headers(path: Path) -> list[tuple[int, int, int]]:
 
 
 def pair_by_first_dot(path: Path, pictures: dict[str, tuple[int, int]], labels: dict[str, int]) -> None:
-    """Gives pictures without a label of their own key that of the key up to the first dot, or removes them: see above."""
+    """Gives pictures without a label of their own that of the key up to the first dot, or removes them: see above."""
     others: dict[str, list[str]] = {}
     for key in pictures.keys() - labels.keys():
         folder, slash, name = key.rpartition("/")

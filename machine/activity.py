@@ -1,4 +1,4 @@
-"""What the processor does, by Linux's counters: for whom it works, how many tasks want it, and what was taken away."""
+"""The processor's activity by Linux's counters: its time by program, waiting tasks, and the time that a host took away."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Activity:
     own_s: float
     stolen_s: float
     waited_s: dict[int, float]
-    running: int  # tasks that run or want to
+    running: int  # tasks that run or are ready to
     switches: int  # from task to task, on the whole machine
-    forced_switches: int  # away from this process although it wanted to go on
+    forced_switches: int  # away from this process while it was ready to go on
     load_1min: float | None
 
 
 def read_activity(measured_thread: int, own_pids: Collection[int] = (), root: Path = ROOT) -> Activity | None:
     """The counters now; None where Linux does not give them.
 
-    measured_thread: of Python's threads the one whose waiting counts, beside those that libraries started; the others only
-    watch. own_pids: processes that measure for this one.
+    measured_thread: the Python thread whose waiting counts, together with threads that libraries started. The others only
+    observe. own_pids: processes that measure for this one.
     """
     stat = read_text(root / "proc/stat", STAT_BYTES) or ""
     lines = [line.split() for line in stat.splitlines() if line.startswith(NEEDED)]
@@ -76,7 +76,7 @@ def read_activity(measured_thread: int, own_pids: Collection[int] = (), root: Pa
 
 
 def read_running(root: Path = ROOT) -> int | None:
-    """Tasks that run or want to, now: the same number as `Activity.running`, for a fiftieth of the time."""
+    """The number of tasks that run or are ready to: that of `Activity.running`, in a fiftieth of its time."""
     found = re.match(r"\S+ \S+ \S+ ([0-9]{1,9})/", read_text(root / "proc/loadavg") or "")
     return int(found[1]) if found else None
 

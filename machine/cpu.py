@@ -12,7 +12,7 @@ def cpu_settings(cpuinfo: Path = CPUINFO, machine: str | None = None) -> dict[st
     """Session config entries for this processor.
 
     An x86 processor without VNNI multiplies INT8 in a kernel that adds two products in 16 bits and saturates silently.
-    There the slower exact kernel is asked for. With VNNI the entry would cost a third of INT8's speed for nothing
+    On these the slower exact kernel is chosen. With VNNI the entry would cost a third of INT8's speed and change nothing
     (DeiT-S on an EPYC: EE 8.4 instead of 6.1 ms).
     """
     # Two sessions have two thread pools. By default the idle one spins for a while after its pass and takes the cores

@@ -48,14 +48,14 @@ class PowerMode:
 
 
 def known_power_modes(root: Path = ROOT) -> list[PowerMode]:
-    """What nvpmodel's table offers, by id; empty without one."""
+    """The modes of nvpmodel's table, sorted by id; empty without a table."""
     table = read_text(root / NVPMODEL_TABLE, TABLE_BYTES) or ""
     names = {int(mode): name for mode, name in re.findall(POWER_MODEL, table, re.MULTILINE)}
     return [PowerMode(mode, names[mode]) for mode in sorted(names)]
 
 
 def power_mode_in_use(root: Path = ROOT) -> PowerMode | None:
-    """As nvpmodel noted it when it was set; None without a note."""
+    """The mode that nvpmodel noted when it set it; None without a note."""
     found = re.search(r"pmode:(\d{1,9})", read_text(root / NVPMODEL_STATUS) or "")
     if not found:
         return None
@@ -70,12 +70,12 @@ def power_mode(root: Path = ROOT) -> str | None:
 
 
 def available_memory_mib(root: Path = ROOT) -> int | None:
-    """What Linux could give to a new process, swap aside."""
+    """The memory that Linux could give to a new process, without swap."""
     return _memory_mib(root, "MemAvailable")
 
 
 def used_swap_mib(root: Path = ROOT) -> int | None:
-    """Swap space that holds something; 0 on a machine without any."""
+    """Swap space in use; 0 on a machine without any."""
     total, free = _memory_mib(root, "SwapTotal"), _memory_mib(root, "SwapFree")
     return None if total is None or free is None else total - free
 

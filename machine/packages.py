@@ -1,4 +1,4 @@
-"""Versions of what takes part, without importing any of it."""
+"""Versions of the packages and libraries that take part, read without importing them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 
 
 def describe_machine(root: Path = ROOT) -> dict[str, Any]:
-    """What stands beside every number: processor, cores, load, and the clock governor where there is one."""
+    """The conditions that are stored with every number: processor, cores, load, and the clock governor where there is one."""
     return {
         "processor": processor_name(root) or platform.machine(),
         "cores": usable_cores(root),
@@ -24,7 +24,7 @@ def describe_machine(root: Path = ROOT) -> dict[str, Any]:
 
 
 def processor_name(root: Path = ROOT) -> str | None:
-    """As Linux prints it; None where it prints none."""
+    """The processor's name as Linux prints it; None where it prints none."""
     text = read_text(root / "proc/cpuinfo", CPUINFO_BYTES) or ""
     found = re.search(r"^(?:model name|Model)\s*:[ \t]*(\S.*)$", text, re.MULTILINE)
     return found[1].strip() if found else None

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Progress:
     """Counts steps of `what`; a context manager.
 
-    total: how many steps there will be, None where nobody knows. On a terminal a bar shows them and vanishes at the end;
+    total: the number of steps, None where it is unknown. On a terminal a bar shows them and vanishes at the end;
     elsewhere `logger` gets a line every LINE_PERIOD_S. is_shown: False where there is nothing to wait for, as for a camera.
     """
 
@@ -40,11 +40,11 @@ class Progress:
         self._began = self._last_line = clock()
 
     def step(self, count: int = 1, note: str = "") -> None:
-        """`count` more steps are done. note: what the bar or the line says beside the numbers."""
+        """Adds `count` steps. note: what the bar or the line shows beside the numbers."""
         self.reach(self.done + count, note=note)
 
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
-        """`done` steps are done in all. total: a better number than the one before."""
+        """Sets the number of steps that are done. total: replaces the earlier one."""
         if total is not None:
             self.total = self._bar.total = total
         self._bar.update(done - self.done)
@@ -57,7 +57,7 @@ class Progress:
             logger.info("%s", self.line(now - self._began, note))
 
     def line(self, elapsed_s: float, note: str = "") -> str:
-        """What a line says: how far, how fast, how much longer."""
+        """The text of a line: steps done, their rate, the time left."""
         of = f" of {self.total}" if self.total else ""
         per_s = self.done / elapsed_s if elapsed_s > 0 else 0.0
         parts = [f"{self._what}: {self.done}{of} {self._unit}s", f"{per_s:.3g} per second"]
@@ -78,7 +78,7 @@ class Progress:
 
 
 def tracked(items: Iterable[T], what: str, total: int | None = None, unit: str = "step") -> Iterator[T]:
-    """The items, with their progress shown."""
+    """Yields the items and shows the progress."""
     with Progress(what, total, unit) as progress:
         for item in items:
             yield item

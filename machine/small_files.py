@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path("/")  # the folder that the paths of a machine's files lie in: a test hands in its own
-PAGE_BYTES = 4096  # what sysfs gives at most
+PAGE_BYTES = 4096  # the most that sysfs gives
 
 
 def read_text(path: Path, most_bytes: int = PAGE_BYTES) -> str | None:
@@ -25,7 +25,7 @@ def read_number(path: Path) -> int | None:
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
-    """What matches, by number: hwmon2 before hwmon10. Empty without the folder."""
+    """The paths that match, sorted by number: hwmon2 before hwmon10. Empty without the folder."""
     try:
         return sorted(folder.glob(pattern), key=lambda path: (len(path.name), path.name))
     except OSError:

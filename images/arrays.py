@@ -22,7 +22,7 @@ from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
 
 MAX_IMAGE_BYTES = 256 << 20  # of one image
-ARRAY_NAMES = ("images", "image")  # our name, and that of NVIDIA Model-Optimizer, which uses the name of the graph's input
+ARRAY_NAMES = ("images", "image")  # of sacvit; of NVIDIA Model-Optimizer, by the graph's input
 KEPT = 16  # images that an archive's reader keeps, for threads that ask for them out of order
 
 Labels = npt.NDArray[np.int64]

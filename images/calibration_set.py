@@ -34,7 +34,7 @@ class ImageSet:
     labels: Labels | None  # (count,)
     read: Callable[[], Iterator[ImageU8]]  # (S, S, 3), one after the other
     why_unlabelled: str = ""  # where labels is None
-    are_strangers: bool = False  # not the model's kind of images: guards are stricter, and no threshold is fitted to them
+    are_strangers: bool = False  # not the model's images: stricter guards, and no threshold is fitted
 
     def batches(self, size: int) -> Iterator[ImageU8]:
         """(size, S, S, 3) uint8; the last one may be shorter."""

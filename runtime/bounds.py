@@ -1,4 +1,4 @@
-"""Options whose numbers are checked wherever they come from: a command line or a caller's Python.
+"""Options whose numbers are checked, whether they come from a command line or from Python.
 
 @dataclass(frozen=True)
 class VideoOptions(Bounded):
@@ -15,7 +15,7 @@ from typing import Any
 
 from ..bundle.errors import UsageError
 
-BOUNDS: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (  # a NaN keeps none of them
+BOUNDS: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (  # NaN violates all of them
     ("least", operator.ge, "at least"),
     ("most", operator.le, "at most"),
     ("above", operator.gt, "above"),

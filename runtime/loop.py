@@ -26,7 +26,7 @@ from .totals import RunStatistics
 
 logger = logging.getLogger(__name__)
 PROBES = 8  # of SAC before a run with a deadline
-WATCHED_S = 1.0  # between frames of a camera that tell whether it has changed
+WATCHED_S = 1.0  # between two frames of a camera that count as observations
 
 
 class Chain(Protocol):
@@ -80,7 +80,7 @@ def run_chain(
     try:
         chain = Overlap(pipeline) if options.overlap and isinstance(pipeline, Pipeline) else pipeline
         if isinstance(pipeline, Pipeline) and pipeline.gate.wants_warm_up:
-            pipeline.run(1)  # what lies in the buffer: for the probes to have a hand-off, and SAC its first pass
+            pipeline.run(1)  # over any content: the probes need a hand-off, and SAC a first pass
             pipeline.gate.forget()
             for _ in range(PROBES):
                 pipeline.probe()
@@ -97,7 +97,7 @@ def run_chain(
         pass
     finally:
         duration_s = time.perf_counter() - began
-        with ExitStack() as ends:  # each is closed, whatever another one raises
+        with ExitStack() as ends:  # each one is closed, even if another raises
             for sink in sinks:
                 ends.callback(sink.close)
             ends.callback(progress.close)
@@ -106,7 +106,7 @@ def run_chain(
     summary["drift"] = [] if watch is None else watch.alarms
     faults = list(source.faults)
     if not statistics.frames and not interrupted and not faults:
-        faults.append("the source gave no frame")  # and no reason: still no success
+        faults.append("the source gave no frame")  # a run without a frame is no success
     return Outcome(summary, faults, interrupted)
 
 
@@ -118,7 +118,7 @@ def batches(source: Source, num_frames: int | None, batch: int) -> Iterator[list
 
 
 def rounds(source: Several, num_frames: int | None) -> Iterator[list[Frame]]:
-    """What every stream has, round by round, up to `num_frames` in all."""
+    """The frames that the streams have, round by round, up to `num_frames` in all."""
     left = num_frames
     for frames in source.rounds():
         taken = frames if left is None else frames[:left]
@@ -129,7 +129,7 @@ def rounds(source: Several, num_frames: int | None) -> Iterator[list[Frame]]:
 
 
 class Watch:
-    """Warns once when the exit rate, or SAC's agreement with sure answers, is no longer what it was."""
+    """Warns once when the exit rate, or SAC's agreement with exits, has changed."""
 
     def __init__(self, is_live: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._every_s, self._clock = WATCHED_S if is_live else 0.0, clock
@@ -138,7 +138,7 @@ class Watch:
         self.alarms: list[str] = []
 
     def observe(self, stream: int, result: Result) -> None:
-        """One frame; of a camera one per second counts, since its neighbours look the same."""
+        """Takes a frame. Of a camera only one per second counts, since frames close in time look the same."""
         alarm = None if result.agreed is None else self.agreement.observe(result.agreed)
         now = self._clock()
         if now - self._last.get(stream, -1e9) >= self._every_s:
@@ -151,7 +151,7 @@ class Watch:
 
 @dataclass
 class Prepared:
-    """Frames in their slots, and what it took to put each there."""
+    """Frames in their slots, and the time it took to put each there."""
 
     frames: list[Frame]
     slots: ImageU8

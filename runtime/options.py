@@ -1,4 +1,4 @@
-"""What a run may be asked for besides its engines and its sources. Nothing heavy is imported: --help reads this."""
+"""Options of a run besides its engines and its sources. No heavy imports: --help reads this."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LoopOptions(Bounded):
 
 @dataclass(frozen=True)
 class VideoOptions(Bounded):
-    """What a gate for video does beside the threshold; see `LiveGate`."""
+    """Options of a gate for video; see `LiveGate`."""
 
     deadline_ms: float | None = field(
         default=None,
@@ -72,7 +72,7 @@ class VideoOptions(Bounded):
 
 @dataclass(frozen=True)
 class SinkOptions:
-    """What becomes of the answers; see sinks/opening.py."""
+    """Where the answers go; see sinks/opening.py."""
 
     json: bool = field(default=False, metadata={"help": "Print one JSON object per frame instead of the table."})
     save: Path | None = field(

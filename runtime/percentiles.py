@@ -11,7 +11,7 @@ PERCENTILES = (90, 95, 99)
 def percentile(values: Sequence[float], percent: float) -> float:
     """trtexec's percentile: the value at index n - 1 - floor((100 - percent) * n / 100) of the sorted values.
 
-    No interpolation. The product is rounded before it is cut: 10 % of 10 values is one of them, not 0.9999.
+    No interpolation. The product is rounded first, so that 10 % of 10 values is 1 and not 0.9999.
     """
     ordered = sorted(values)
     left_out = int(round((100 - percent) * len(ordered) / 100, 9))

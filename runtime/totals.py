@@ -18,9 +18,9 @@ def recent() -> deque[float]:
 
 @dataclass
 class RunStatistics:
-    """Collects a run frame by frame. A path is the frame's whole way: preprocessing, EE, and SAC if it went there.
+    """Collects a run frame by frame. A path is all that a frame went through: preprocessing, EE and, for a survivor, SAC.
 
-    Frames and exits count all; latencies are of the last KEPT_FRAMES, so that a camera may run for months.
+    Frames and exits are counted over the whole run; latencies are of the last KEPT_FRAMES, so that memory stays bounded.
     """
 
     prepare_ms: deque[float] = field(default_factory=recent)
@@ -40,7 +40,7 @@ class RunStatistics:
     _last: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
     def add(self, prepare_ms: float, age_ms: float, result: Result, stream: int = 0) -> None:
-        """One frame. The stage times of a batch count for each of its images: that is how long each one waited.
+        """One frame. The stage times of a batch count for each of its images, since each one waited that long.
 
         age_ms: from the moment that the frame was taken to its answer.
         """
@@ -66,7 +66,7 @@ class RunStatistics:
             self.full_ms.append(total + result.sac_ms)
 
     def live(self) -> dict[str, Any]:
-        """What concerns video: shares of frames that follow each other with another label or path, deadlines, shadows."""
+        """Numbers for video: the shares of successive frames whose label or path changes, deadlines, shadows."""
         return {
             "label_flicker": round(self.label_changes / self.pairs, 4) if self.pairs else 0.0,
             "path_flicker": round(self.path_changes / self.pairs, 4) if self.pairs else 0.0,
@@ -102,7 +102,7 @@ class RunStatistics:
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """The summary as a person reads it."""
+    """The summary as text."""
     lines = [
         f"{summary['frames']} frames in {summary['duration_s']:.2f} s ({summary['fps']:.1f} fps), {summary['exits']} exits"
         f" ({summary['exit_rate']:.1%}), {summary['dropped']} dropped, {summary['skipped']} skipped",
@@ -118,7 +118,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def live_lines(live: dict[str, Any]) -> list[str]:
-    """Flicker, and what a deadline and shadows did, where there were any."""
+    """Lines on flicker, the deadline and shadows, where there were any."""
     lines = [
         f"from frame to frame the label changes {live['label_flicker']:.1%} of the time, the path {live['path_flicker']:.1%}"
     ]

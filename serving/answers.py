@@ -1,4 +1,4 @@
-"""Reads what a server answered, in the binary form of Triton's protocol. The server may be anybody's: all is checked."""
+"""Reads a server's answer in the binary form of Triton's protocol. The server is not trusted: everything is checked."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def answer_bytes(about: About, count: int) -> int:
 def results_of(content: bytes, header_bytes: str, about: About, count: int, whose: str) -> list[Result]:
     """A result for each of the `count` images of a request.
 
-    header_bytes: the value of Inference-Header-Content-Length. whose: the server, for messages. Raises EngineError for
-    whatever the model that `about` describes cannot have answered.
+    header_bytes: the value of Inference-Header-Content-Length. whose: the server, for messages. Raises EngineError for an
+    answer that the model in `about` cannot have given.
     """
     try:
         columns = _columns(content, header_bytes, about, count)
         _require_limits(columns, about)
-    except ValueError as reason:  # msgspec's among them
+    except ValueError as reason:  # also msgspec's errors
         raise EngineError(
             f"{whose} answered what its model cannot have computed: {reason}. Is it a Triton that serves what"
             f" sacvit-serve wrote?"

@@ -4,7 +4,7 @@ Triton's batcher hands over everything that waits. Requests beyond the queue's l
 ones wait for a bounded time. Triton's own queue policies could refuse too, but each of them stops its batcher for half a
 second at a time (issue 8870 of triton-inference-server/server): 12 answers per second instead of 200.
 
-A fault stays with its request: a picture that cannot be decoded, an image for which an engine computes NaN, and a client
+A fault affects only its own request: a picture that cannot be decoded, an image for which an engine computes NaN, and a client
 that cannot be reached fail alone. Only an engine that raises fails all requests of its batch that are not answered yet.
 """
 
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 
 class BusyError(SacvitError):
-    """The queue is full: come back later."""
+    """The queue is full: the client should try again later."""
 
 
 class Client(Protocol):
-    """Waits for an answer. One of the two is called, once; `fail` follows when `answer` raised."""
+    """Waits for an answer. One of the two methods is called once; `fail` also follows when `answer` raised."""
 
     def answer(self, results: list[Result]) -> None: ...
 
@@ -46,17 +46,17 @@ class Observer(Protocol):
     """Counts images, batches and times."""
 
     def answered(self, stage: str, images: int, elapsed_ms: float) -> None:
-        """A stage answered `images` images, `elapsed_ms` after they were handed over."""
+        """Notes that a stage answered `images` images, `elapsed_ms` after they were handed over."""
 
     def batch(self, images: int, survivors: int, ee_ms: float, sac_ms: float) -> None: ...
 
     def waiting(self, images: int) -> None:
-        """`images` images were handed over and are not answered yet."""
+        """Notes that `images` images were handed over and are not answered yet."""
 
 
 @dataclass
 class Asked:
-    """A request. read: gives a `Fill` for each of its pictures, and their eta; raises what is wrong with the request."""
+    """A request. read: gives a `Fill` for each of its pictures, and their eta; raises an error for a request that is wrong."""
 
     client: Client
     read: Callable[[], tuple[list[Fill], float]]
@@ -76,7 +76,7 @@ class Asked:
         self.is_done = True
         try:
             self.client.answer([self.results[place] for place in self.places])
-        except Exception as reason:  # the client is gone, or its answer cannot be written: the others go on
+        except Exception as reason:  # the client is gone, or its answer cannot be written: continue with the others
             self.fail(reason)
 
     def fail(self, reason: Exception) -> None:
@@ -111,7 +111,7 @@ class Chain:
             try:
                 if ready:
                     self._answer(ready, began)
-            except Exception as reason:  # from an engine: the next batch is served whatever it is
+            except Exception as reason:  # from an engine: whatever it is, the next batch is served
                 for one in ready:
                     if not one.is_done:
                         one.fail(reason)
@@ -126,14 +126,14 @@ class Chain:
         admitted = []
         for one in requests:
             try:
-                if count >= self._max_queue:  # before its tensors are touched: refusing has to be cheap
+                if count >= self._max_queue:  # before its tensors are read: refusing must be cheap
                     raise BusyError(f"busy: {self._max_queue} images are waiting. Come back later")
                 one.fills, one.threshold = one.read()
                 if not 1 <= len(one.fills) <= self._max_batch:
                     raise UsageError(f"send 1 to {self._max_batch} images per request, found {len(one.fills)}")
                 one.views = [np.empty((size, size, 3), np.uint8) for _ in one.fills]
                 one.decoded = [self._pool.submit(fill, view) for fill, view in zip(one.fills, one.views, strict=True)]
-            except Exception as reason:  # whatever is wrong with a client's bytes, the others go on
+            except Exception as reason:  # whatever is wrong with a client's bytes, continue with the others
                 one.fail(reason)
                 continue
             count += len(one.fills)

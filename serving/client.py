@@ -16,9 +16,9 @@ from .answers import WANTED, answer_bytes, results_of
 from .connection import Answer, Connection
 from .description import GATE_MODEL, MAX_JSON_BYTES, About
 
-PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a busy server is asked again: one burst must not end a run
-# In messages of Triton 2.51 about a request that may be sent again. The second one is about another client's request: it
-# fails all that are handed over with one whose last element is cut.
+PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a busy server is asked again, so that one burst does not end a run
+# Parts of messages of Triton 2.51 after which a request may be sent again. The second one concerns another client's request: if
+# the last element of one is cut short, Triton fails all requests that are handed over together.
 TRANSIENT = ("timeout expired", "incomplete string data")
 MAX_REASON_LETTERS = 300  # of a server's own error in our message
 
@@ -90,7 +90,7 @@ class RemotePipeline:
     def _infer(self, count: int) -> list[Result]:
         images = self.image_slots(count)
         size = self.preprocessing.image_size
-        start = b"P6\n%d %d\n255\n" % (size, size)  # pixels as a PPM file, behind its length
+        start = b"P6\n%d %d\n255\n" % (size, size)  # pixels as a PPM file, after its length
         start = (len(start) + images[0].nbytes).to_bytes(4, "little") + start
         body = [part for image in images for part in (start, image.data.cast("B"))]
         given = {"name": "image", "shape": [count, 1], "datatype": "BYTES"}
@@ -111,7 +111,7 @@ class RemotePipeline:
         return results_of(answer.content, header_bytes, self._about, count, self.address)
 
     def _require_success(self, answer: Answer) -> None:
-        """Turns a server's error into ours."""
+        """Raises our error for a server's error."""
         if answer.status == 200:
             return
         try:

@@ -1,7 +1,7 @@
-"""Requests over HTTP to a server that may be anybody's: an answer is limited in size and in time.
+"""HTTP requests to a server that is not trusted: answers are limited in size and in time.
 
-Of the standard library: the client libraries for Triton unpack what a server compressed and read what it sends to its end,
-both without a limit.
+Uses the standard library: Triton's client libraries unpack compressed answers and read answers to their end, both without a
+limit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Connection:
     ) -> Answer:
         """The answer to a GET, or to a POST of a body in parts.
 
-        Raises DeviceError where nobody answers in time, EngineError for what is not HTTP or longer than the limit.
+        Raises DeviceError without an answer in time, EngineError for an answer that is not HTTP or longer than the limit.
         """
         end_s = time.monotonic() + ANSWER_S
         try:
@@ -74,7 +74,7 @@ class Connection:
         self._http.close()
 
     def _response(self, path: str, body: list[bytes | memoryview] | None, headers: Mapping[str, str]) -> HTTPResponse:
-        """Asks again where the server has closed a connection that was kept open."""
+        """Repeats the request where the server has closed a connection that was kept open."""
         is_kept = self._http.sock is not None
         try:
             return self._ask(path, body, headers)
@@ -121,6 +121,6 @@ def require_address(address: str) -> SplitResult:
         rest = parts.username or parts.query or parts.fragment or parts.path.strip("/")
         if parts.scheme in ("http", "https") and host and parts.port != 0 and not rest:
             return parts
-    except ValueError:  # a port or a name that cannot be
+    except ValueError:  # a malformed port or name
         pass
     raise UsageError(f"--server {address}: give an address such as http://127.0.0.1:8000")

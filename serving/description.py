@@ -1,4 +1,4 @@
-"""The description of a model repository. It lies in the config of the gate, where its server and its clients read it."""
+"""The description of a model repository. It is stored in the gate's config, where the server and its clients read it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STAGE_NUMBERS = {"EE": 1, "SAC": 2}  # in the output `stage`
 MAX_JSON_BYTES = 64 << 20  # of a config: 100 000 labels have 5 MB
 MAX_LABEL_BYTES = 1000  # in UTF-8: each answer is as wide as the longest label
 MAX_REQUEST_BYTES = 1 << 30  # the pixels of --max-batch images
-# Of the gate, a row for each image. None has the type BYTES: Triton 2.51 divides by the size of an element when a client
-# asks for the classification of an output, and a request of a few bytes then ends the whole server (SIGFPE).
+# The gate's outputs, one row per image. None has the type BYTES: when a client asks for the classification of an output, Triton
+# 2.51 divides by its element size, so a request of a few bytes would end the whole server (SIGFPE).
 OUTPUTS: dict[str, type[np.generic]] = {
     "label": np.uint8,  # UTF-8, with zeros behind it
     "index": np.int32,
@@ -37,7 +37,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
 
 
 class StageAbout(msgspec.Struct, frozen=True):
-    """A stage as another model of the server: what it takes and gives, and how many images per pass.
+    """A stage that is another model of the server: its tensors, and the images per pass.
 
     record: without the labels, which `About` has. tensors: type and shape of each output.
     """
@@ -58,7 +58,7 @@ class StageAbout(msgspec.Struct, frozen=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The gate's defaults, how an image has to look, and the stages. Raises ValueError for what cannot be served."""
+    """The gate's defaults, the preprocessing of images, and the stages. Raises ValueError for values that cannot be served."""
 
     format: Literal[2] = 2
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -91,7 +91,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """What each output has for one image. `label` is as long as the longest one in UTF-8."""
+        """The shape of each output for one image. `label` is as long as the longest one in UTF-8."""
         longest = max(len(label.encode()) for label in self.labels or [str(self.classes - 1)])
         wide = {"label": (max(1, longest),), "target_map": (self.grid, self.grid)}
         return {name: wide.get(name, (1,)) for name in OUTPUTS}

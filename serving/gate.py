@@ -1,4 +1,4 @@
-"""The gate of a server: every image may come with an eta of its own."""
+"""The gate of a server: every image may have its own eta."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..runtime.chain.gate import Gate
 
 
 class EachGate(Gate):
-    """Compares the confidence of each image of a batch with that image's eta. `threshold` is what requests get by default."""
+    """Compares the confidence of each image of a batch with that image's eta. `threshold` is the default of requests."""
 
     def __init__(self, threshold: float, temperature: float = 1.0) -> None:
         super().__init__(threshold, temperature)
         self.thresholds: npt.NDArray[np.float32] = np.zeros(0, np.float32)
 
     def expect(self, thresholds: list[float]) -> None:
-        """The etas of the next batch, in the order of its images."""
+        """Sets the etas of the next batch, in the order of its images."""
         self.thresholds = np.array(thresholds, np.float32)
 
     def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:

@@ -3,8 +3,8 @@
     python3 -m venv .venv-triton
     .venv-triton/bin/pip install nvidia-pytriton==0.7.0 'opencv-python<4.12' '.[cpu]'
 
-Production runs NVIDIA's container; this needs none, and no GPU. An environment of its own: the wheel's Python backend is
-built against NumPy 1, and beside NumPy 2 it answers with tensors that hold no data.
+Production uses NVIDIA's container; this needs neither a container nor a GPU. It has its own environment, because the wheel's
+Python backend is built against NumPy 1: with NumPy 2 it answers with tensors without data.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from types import TracebackType
 
 from ..bundle.errors import DeviceError, SacvitError
 
-START_S = 120.0  # the server waits without end for a model that hangs
-HTTP_THREADS = 32  # connections that are kept open each take one
+START_S = 120.0  # the server itself would wait forever for a model that hangs
+HTTP_THREADS = 32  # each open connection takes one
 POLL_S = 0.1
-HARMLESS = "CudaDriverHelper has not been initialized"  # an error's line at every start without a GPU
+HARMLESS = "CudaDriverHelper has not been initialized"  # of an error that is logged at every start without a GPU
 LOG_LINES = 15  # of the server's log in a message
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Of the server's three services, on the loopback address."""
+    """Ports of the server's three services on the loopback address."""
 
     http: int
     grpc: int
@@ -43,7 +43,7 @@ class Ports:
 
 
 class LocalServer:
-    """Serves a model repository until it is closed, with this very sacvit.
+    """Serves a model repository with this sacvit until it is closed.
 
     environment: the virtual environment with the wheel and what sacvit[cpu] needs.
     backends: a folder with more backends, one folder each. strict: a model that does not load ends the server.
@@ -66,7 +66,7 @@ class LocalServer:
         self.log = self._folder / "log"
         self._shared = f"sacvit{os.getpid()}_{self.ports.http}"  # of its regions in /dev/shm
         lay_out(site, self._folder / "backends", backends)
-        # By a name of ours: the backend hands the path to a shell without quotes, and a space there hangs the server.
+        # Under a name without spaces: the backend passes the path to a shell without quotes, and a space would hang the server.
         (self._folder / "models").symlink_to(repository.resolve())
         # The stub ignores PYTHONPATH and looks in the current folder first: server and caller run the same sacvit.
         (self._folder / "sacvit").symlink_to(Path(__file__).resolve().parents[1])
@@ -104,7 +104,7 @@ class LocalServer:
     def close(self) -> None:
         """Kills the server with its stubs, and removes what they leave in shared memory.
 
-        A polite stop takes Triton five seconds, and saves nothing: it keeps no state.
+        Triton keeps no state. A normal stop would take it five seconds.
         """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -124,7 +124,7 @@ class LocalServer:
             connection.close()
 
     def memory_mib(self) -> tuple[int, int]:
-        """Resident memory of the server and its stubs, now and at most; what they share counts in each of them."""
+        """Resident memory of the server and its stubs, now and at its peak; shared memory counts in each of them."""
         now = most = 0
         for folder in Path("/proc").iterdir():
             try:
@@ -147,7 +147,7 @@ class LocalServer:
             "allow-gpu-metrics": "false",
             "exit-on-error": str(strict).lower(),
             "strict-readiness": str(strict).lower(),
-            "disable-auto-complete-config": None,  # ours are complete; without it each model starts a second stub
+            "disable-auto-complete-config": None,  # completing them would start a second stub per model
         }
         for service in ("http", "grpc", "metrics"):
             options[f"{service}-address"] = "127.0.0.1"
@@ -170,14 +170,14 @@ class LocalServer:
         raise SacvitError(f"Triton is not ready after {start_s:g} s:\n{self.tail()}")
 
     def tail(self) -> str:
-        """What the server's log says of errors, at last; its end where it says nothing of them."""
+        """The last lines on errors in the server's log; without any, its last lines."""
         lines = self.log.read_text("utf-8", "replace").splitlines()
         errors = [line for line in lines if line.startswith(("E", "error:")) and HARMLESS not in line]
         return "\n".join((errors or lines)[-LOG_LINES:])
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now; the server itself takes no 0."""
+    """Ports that are free now. The server itself does not take port 0."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -189,7 +189,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def site_of(environment: Path) -> Path:
-    """Where the environment's packages lie. Raises DeviceError where Triton is not among them."""
+    """The folder of the environment's packages. Raises DeviceError where Triton is not among them."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site = environment.absolute() / "lib" / version / "site-packages"
     if not (site / "pytriton" / "tritonserver").is_dir():
@@ -201,9 +201,9 @@ def site_of(environment: Path) -> Path:
 
 
 def lay_out(site: Path, folder: Path, more: Path | None) -> None:
-    """Copies the Python backend, this Python's stub beside it, which is where the backend looks, and what is in `more`.
+    """Copies the Python backend, this Python's stub beside it, where the backend looks for it, and the backends in `more`.
 
-    Links would not do: Triton refuses a backend whose library lies outside its folder.
+    Links do not work: Triton refuses a backend whose library lies outside its folder.
     """
     server = site / "pytriton" / "tritonserver"
     shutil.copytree(server / "backends" / "python", folder / "python")

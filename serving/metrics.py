@@ -1,6 +1,6 @@
 """Counters and histograms of the gate, among Triton's own at /metrics.
 
-The exit rate is the load: a survivor costs several times what an exit does, so that requests alone say little.
+The exit rate determines the load: a survivor costs several times as much as an exit, so the number of requests says little.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ OUTCOMES = ("answered", "refused", "busy", "failed")  # refused: the client's fa
 
 
 class Metrics:
-    """Of one model, summed over its instances; the queue is each instance's own. See `chain.Observer`."""
+    """Metrics of one model, summed over its instances; the queue is of each instance. See `chain.Observer`."""
 
     def __init__(self, model: str, version: str, instance: str) -> None:
         labels = {"model": model, "version": version}

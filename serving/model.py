@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 class TritonPythonModel:
-    """What Triton calls: `initialize` once an instance, `execute` for every batch of requests."""
+    """The class that Triton calls: `initialize` once per instance, `execute` for every batch of requests."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads the engines and runs them once, or finds out where they are served. Raises what is wrong with them."""
+        """Loads the engines and runs them once, or finds the models that serve them. Raises an error if either fails."""
         ours = logging.getLogger(__name__.partition(".")[0])
         ours.handlers, ours.propagate = [TritonLog()], False
         ours.setLevel(logging.INFO)
-        silence_opencv()  # it would write a line into the server's log for each damaged picture of a client
+        silence_opencv()  # it would log a line for each damaged picture of a client
         self.about = About.from_config(
             args["model_config"], "this model was not written by sacvit-serve, or its config is damaged"
         )
@@ -52,7 +52,7 @@ class TritonPythonModel:
         else:
             pipeline = self._loaded(args)
         pipeline.reserve(self.about.max_batch)
-        if not self.about.stages:  # those may not be ready yet, and have warm-up requests of their own
+        if not self.about.stages:  # models of the server may not be ready yet, and have their own warm-up requests
             pipeline.gate = Gate(1.0)  # both stages run, and NaN raises
             pipeline.run(1)
         self.metrics = Metrics(args["model_name"], args["model_version"], args["model_instance_name"])
@@ -107,7 +107,7 @@ class TritonClient:
         self._send(response)
 
     def fail(self, reason: Exception) -> None:
-        """Sends an error to this client alone. What is not the client's fault goes into the server's log too."""
+        """Sends an error to this client only. Errors that are not the client's fault go into the server's log too."""
         codes, text = pb_utils.TritonError, str(reason)
         if isinstance(reason, BusyError):
             outcome, code = "busy", codes.UNAVAILABLE
@@ -117,7 +117,7 @@ class TritonClient:
             outcome, code = "failed", codes.INTERNAL
             if isinstance(reason, SacvitError):
                 logger.error("A request failed: %s", text)
-            else:  # a defect of ours: its text may hold anything, and helps no client
+            else:  # a defect of sacvit: its text is of no use to a client
                 logger.error("A request failed for a reason that was not expected", exc_info=reason)
                 text = "the server could not answer this request. The reason is in the server's log"
         self.metrics.requests[outcome].increment(1)

@@ -1,4 +1,4 @@
-"""How a pair is served. Nothing heavy is imported: --help reads this."""
+"""How a pair is served. No heavy imports: --help reads this."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Word(str):
-    """A name of protobuf's text format, which stands without quotes."""
+    """A name in protobuf's text format, which has no quotes."""
 
 
 def text_of(fields: Mapping[str, Any], indent: str = "") -> str:
@@ -31,4 +31,4 @@ def _literal(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"
-    return json.dumps(value)  # numbers, and text with escapes that protobuf reads alike
+    return json.dumps(value)  # numbers, and text whose escapes are the same in protobuf

@@ -25,11 +25,11 @@ from .options import ServeOptions
 from .protobuf_text import Word, text_of
 
 USUAL_BATCH = 16
-MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order in which they take their places
+MODELS = (EE_MODEL, SAC_MODEL, GATE_MODEL)  # in the order of placing
 VERSION = "1"
 TRITON_BACKENDS = {".onnx": "onnxruntime", ".plan": "tensorrt"}  # of Triton, by the suffix of an engine
-HANDED_OVER = 16  # queues that Triton may hand over at once: what is more than one is refused there
-# Of images in a hand-over. Triton 2.51 fails all requests of a hand-over that exceeds the limit, so it gets none:
+HANDED_OVER = 16  # queues that Triton may hand over at once; the gate refuses requests beyond one queue
+# The limit on images per hand-over. Triton 2.51 fails all requests of a hand-over that exceeds it, so there is none:
 # preferred_batch_size bounds hand-overs, and `batcher` requests.
 NO_LIMIT = 2**31 - 1
 TYPES: dict[type[np.generic], str] = {np.uint8: "TYPE_UINT8", np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
@@ -68,7 +68,7 @@ def write_repository(pipeline: Pipeline, out: Path, options: ServeOptions) -> li
 
 
 def _settled(options: ServeOptions, pipeline: Pipeline) -> ServeOptions:
-    """The options with what the engines decide where the user did not."""
+    """The options, completed by the engines' values where the user gave none."""
     on_gpu, most, suffix = pipeline.ee.on_gpu, pipeline.ee.capacity, pipeline.ee.path.suffix
     if not options.python_only and suffix not in TRITON_BACKENDS:
         raise UsageError(
@@ -81,7 +81,8 @@ def _settled(options: ServeOptions, pipeline: Pipeline) -> ServeOptions:
 
 
 def require_free(out: Path) -> None:
-    """Raises UsageError where a model of ours is there. The gate is placed last: without it, the others are a rest."""
+    """Raises UsageError where a model of ours is there. The gate is placed last: without it, the others were left by a killed
+    command."""
     there = [name for name in MODELS if (out / name).exists()]
     if GATE_MODEL in there:
         raise UsageError(
@@ -139,8 +140,8 @@ def _write_gate(folder: Path, pipeline: Pipeline, about: About, serving: ServeOp
         "name": GATE_MODEL,
         "backend": "python",
         "max_batch_size": NO_LIMIT,
-        # Of numbers, a shape that claims more elements than memory has ends the stub for good (2.51): it makes an array of
-        # that shape before our code sees it. Of BYTES, Triton itself counts the elements and measures each.
+        # An input of numbers whose shape claims more elements than fit into memory ends the stub for good (2.51), which makes
+        # an array of that shape before our code runs. For BYTES, Triton itself counts and measures the elements.
         "input": [{"name": "image", "data_type": Word("TYPE_STRING"), "dims": [1]}],
         "output": [
             {"name": name, "data_type": Word(TYPES[OUTPUTS[name]]), "dims": list(shape)}
@@ -164,7 +165,7 @@ def _write_stage(
     _copy_engine(stage.path, version / f"model{suffix}")
     record = stage.record
     side, counts = record.preprocessing.image_size, stage.batches
-    # Of the images, or on SAC of the survivors, as the engine itself says it: open, or the one number that it takes.
+    # The number of images, or for SAC of survivors, as in the engine: open, or the only number that it takes.
     counted = counts[0] if counts is not None and len(counts) == 1 else -1
     batch = counted if record.stage == "EE" else stage.capacity or -1
     shapes: dict[str, tuple[type[np.generic], list[int]]] = {"image": (np.uint8, [batch, side, side, 3])}
@@ -205,12 +206,12 @@ def _instances(serving: ServeOptions, holds_engines: bool) -> dict[str, Any]:
 
 
 def _first_gpu(serving: ServeOptions) -> dict[str, Any]:
-    """Where the gate itself runs engines on a GPU: sacvit.runtime takes the first, whichever Triton names."""
+    """The first GPU, where the gate itself runs engines on one: sacvit.runtime takes the first, whichever Triton names."""
     return {"gpus": [0]} if serving.python_only and serving.device == "gpu" else {}
 
 
 def _profiles(counts: tuple[int, ...] | None) -> dict[str, Any]:
-    """All of a plan's profiles, one for each number of images: a server that is not told takes the first alone."""
+    """All of a plan's profiles, one for each number of images: by default a server takes the first one only."""
     return {} if counts is None or len(counts) == 1 else {"profile": [str(index) for index in range(len(counts))]}
 
 

@@ -1,6 +1,6 @@
-"""Checks what a client sent before anything is computed: pictures, and the eta that they are judged by.
+"""Checks a client's request before anything is computed: the pictures, and their eta.
 
-A request that cannot be served raises UsageError or ImageError with what is wrong, and touches no other request of its
+A request that cannot be served raises UsageError or ImageError with the reason, and does not affect other requests of its
 batch.
 """
 
@@ -21,7 +21,7 @@ from ..images.decode import decode_picture, picture_size
 
 MAX_PIXELS = 50_000_000  # of one picture: 150 MB when decoded; cameras have less
 MAX_FILE_BYTES = 160 << 20  # as many pixels, not compressed
-KINDS = ("JPEG", "PNG")  # of files that are decoded here: fewer decoders than a user's own pictures get
+KINDS = ("JPEG", "PNG")  # of files that are decoded here: clients get fewer decoders than a user's own pictures
 PPM = re.compile(rb"P6[ \n]([0-9]{1,5})[ \n]([0-9]{1,5})[ \n]255\n")  # width and height; RGB pixels follow
 Fill = Callable[[ImageU8], None]  # writes the network's view (S, S, 3) of one picture into its slot
 
@@ -39,7 +39,7 @@ def threshold_of(parameters: str, default: float) -> float:
 
 
 def fills_of(pictures: npt.NDArray[Any], preprocessing: Preprocessing) -> list[Fill]:
-    """How each picture of a request gets into its slot.
+    """Functions that write each picture of a request into its slot.
 
     pictures: (N, 1) objects of bytes, as Triton gives an input of the type BYTES: JPEG, PNG or PPM files. Raises ImageError
     for a picture that cannot be served.

@@ -1,4 +1,4 @@
-"""EE and SAC as models of the same server, behind the names that the pipeline knows: business logic scripting."""
+"""EE and SAC as models of the same server, called by Triton's business logic scripting, with the interface of `Stage`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ServerStage:
 class ServerBinding:
     """One request to the model, over the same arrays each time.
 
-    compact: SAC is sent the survivors' images alone, where its batch is free; a plan takes the whole batch and gathers.
+    compact: SAC is sent only the survivors' images, where it takes any number; a plan takes the whole batch and gathers.
     """
 
     is_captured = None
@@ -75,7 +75,7 @@ class ServerBinding:
             array[:] = pb_utils.get_output_tensor_by_name(response, name).as_numpy()
 
     def wait(self) -> None:
-        """Nothing: `start` returns when the answer is there."""
+        """Does nothing: `start` returns when the answer is there."""
 
     def timed(self) -> PassTimes:
         """See `Binding`."""

@@ -1,4 +1,4 @@
-"""A pipeline in one line: what `repr` shows of it."""
+"""The `repr` of a pipeline, in one line."""
 
 from __future__ import annotations
 

@@ -1,23 +1,23 @@
-"""Has the stream changed? A cumulative sum over yes-or-no observations, with an alarm. Page, Biometrika 41, 1954."""
+"""Detects that a stream has changed: a cumulative sum over yes-or-no observations. Page, Biometrika 41, 1954."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
-LEARNT = 2000  # observations that make the rate that is normal: known to a point then, a tenth of SHIFT
-SHIFT = 0.1  # of the rate, up or down, that is to be noticed
+LEARNT = 2000  # observations for the normal rate: then it is known to one point, a tenth of SHIFT
+SHIFT = 0.1  # the change of the rate, up or down, that raises an alarm
 ALARM = 12.0  # log likelihood ratio: e^12 = 160 000 observations between false alarms at least
-EDGE = 0.005  # a rate of 0 or 1 that was learnt is not believed to be exactly that
+EDGE = 0.005  # a learnt rate of 0 or 1 is moved by this much
 
 
 @dataclass
 class Drift:
-    """Watches a rate. The first LEARNT observations are taken for normal.
+    """Watches a rate. The first LEARNT observations define the normal one.
 
     A shift by SHIFT is noticed about ALARM / KL observations later, KL being the divergence of the two rates: 480 from 0.75 to
-    0.65; within four times as many where the normal rate was learnt a point off. Observations must not hang on each other: of
-    video, take one per second.
+    0.65; within four times as many where the normal rate was learnt a point off. Observations must be independent: of video,
+    take one per second.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Drift:
         return min(max(self.positive / max(self.learnt, 1), EDGE), 1 - EDGE)
 
     def observe(self, value: bool) -> str | None:
-        """Adds an observation; the alarm's text when it is this one that raises it. There is one alarm, then silence."""
+        """Adds an observation. Returns the alarm's text when this one raises it, else None. There is only one alarm."""
         if self.learnt < LEARNT:
             self.learnt += 1
             self.positive += value
@@ -48,6 +48,6 @@ class Drift:
         return None
 
     def _ratio(self, value: bool, shifted: float) -> float:
-        """Log likelihood of the shifted rate over the normal one."""
+        """Log likelihood ratio of the shifted rate to the normal one."""
         rate = min(max(shifted, EDGE / 2), 1 - EDGE / 2)
         return math.log(rate / self.normal) if value else math.log((1 - rate) / (1 - self.normal))

@@ -17,10 +17,10 @@ class Gate:
 
     threshold: eta in [0, 1]; it may be set at any time. It is compared in FP32, the type of the confidence: 0.7 means the
     FP32 number nearest 0.7. temperature: what EE's logits are divided by before the softmax; 1 takes the engine's own
-    confidence, None what was tuned for the pipeline that the gate is given to.
+    confidence, None the temperature that was tuned for the gate's pipeline.
     """
 
-    # Images of the last pass that SAC answered although they exit, and that exit although they are not sure: see LiveGate.
+    # Images of the last pass: exits that SAC answered too, and exits below the threshold. See LiveGate.
     shadows: frozenset[int] = frozenset()
     degraded: frozenset[int] = frozenset()
     # Images of the last pass that have no answer: see EachGate of serving. This gate raises for them instead.
@@ -45,19 +45,19 @@ class Gate:
 
     @property
     def wants_warm_up(self) -> bool:
-        """Whether passes are to be run before the first frame, for the gate to learn what one takes."""
+        """Whether passes should be run before the first frame, for the gate to learn their time."""
         return False
 
     @property
     def wants_probe(self) -> bool:
-        """Whether a pass of SAC is to be run beside the frames, for the gate to learn what one takes now."""
+        """Whether a pass of SAC should be run beside the frames, for the gate to learn its time now."""
         return False
 
     def begin(self, streams: Sequence[int], since_s: float | None = None) -> None:
-        """The images of the next pass are here; only a gate for video looks at them: see LiveGate."""
+        """Announces the images of the next pass. Only a gate for video uses this: see LiveGate."""
 
     def forget(self) -> None:
-        """Nothing that was seen so far counts: it was a warm-up."""
+        """Forgets all passes so far: they were a warm-up."""
 
     def calibrate(self, logits: npt.NDArray[np.float32], confidence: npt.NDArray[np.float32]) -> None:
         """Writes the confidence of logits (B, C) at the gate's temperature into `confidence` (B,), where that is not 1."""
@@ -65,12 +65,12 @@ class Gate:
             confidence[:] = confidence_of(logits, self.temperature)
 
     def learn(self, sac_ms: float, images: int) -> None:
-        """What a pass of SAC took: of no use to a gate without a deadline."""
+        """Takes the time of a pass of SAC. A gate without a deadline does not use it."""
 
     def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
         """Writes the indices of the images that go on to SAC into `row`, in order; returns how many there are.
 
-        confidence: (B,) in [0, 1]; row: (at least B,) int32. Raises EngineError for a confidence that is no number.
+        confidence: (B,) in [0, 1]; row: (at least B,) int32. Raises EngineError for a confidence of NaN.
         """
         going = np.flatnonzero(~may_exit(confidence, self._threshold))
         if len(going) and np.isnan(confidence[going]).any():

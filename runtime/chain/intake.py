@@ -1,6 +1,6 @@
-"""What a pipeline takes as images: arrays of any library, PIL images, files, and lists and generators of these.
+"""The images that a pipeline takes: arrays of any library, PIL images, files, and lists and generators of these.
 
-No library of theirs is needed: an object is asked for what it offers.
+None of these libraries is needed: objects are recognised by their attributes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..engines.device_arrays import DeviceBatch, DeviceImage, is_foreign
 Image = ImageU8 | DeviceImage
 WANTED = "an image must be an RGB array (H, W, 3) of uint8"
 TAKEN = "a pipeline takes NumPy arrays, torch tensors, PIL images, paths of pictures, and lists or generators of these"
-# By the kind of a NumPy type that is no uint8: how to convert it, where nothing more can be seen from the values.
+# How to convert NumPy types other than uint8, by their kind, where the values give no further hint.
 CONVERSIONS = {
     "b": "image.astype(np.uint8) * 255",
     "u": "(image >> 8).astype(np.uint8) for 16-bit pictures, image.astype(np.uint8) for values of 0 to 255",
@@ -34,7 +34,8 @@ TRANSPOSE = "{0}.transpose({1}) in NumPy, {0}.permute({1}) in torch"
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes images apart. unwrap: reads arrays of other libraries. bgr: NumPy arrays and tensors are in OpenCV's order."""
+    """Splits what a caller gives into images. unwrap: reads arrays of other libraries. bgr: NumPy arrays and tensors are in
+    OpenCV's order."""
 
     unwrap: Callable[[Any], DeviceBatch | ImageU8]
     bgr: bool = False
@@ -42,7 +43,7 @@ class Intake:
     def take(self, given: Any) -> tuple[Iterator[Image], bool]:
         """The images in what a caller gave, one after the other, and whether it was a single one.
 
-        Raises ImageError for what is no image, also while the images are taken from a list or a generator.
+        Raises ImageError for anything else, also while the images are taken from a list or a generator.
         """
         found = self._of_one(given)
         if found is not None:
@@ -63,7 +64,7 @@ class Intake:
             yield from found[0]
 
     def _of_one(self, given: Any) -> tuple[list[Image], bool] | None:
-        """The images of one object, and whether it is a single image; None for what is no image."""
+        """The images of one object, and whether it is a single image; None for any other object."""
         return next((read(self, given) for matches, read in READERS if matches(given)), None)
 
     def _array(self, given: Any) -> tuple[list[Image], bool]:
@@ -96,9 +97,7 @@ class Intake:
     def _pillow(self, given: Any) -> tuple[list[Image], bool]:
         if given.mode.startswith(("I", "F")):
             raise ImageError(f"a PIL image of mode {given.mode} has no 8-bit colours; scale it to 0 .. 255 first")
-        upright = importlib.import_module("PIL.ImageOps").exif_transpose(
-            given
-        )  # as the pictures that are read from files
+        upright = importlib.import_module("PIL.ImageOps").exif_transpose(given)  # as for pictures from files
         return [np.asarray(upright.convert("RGB"))], True
 
     def _bare(self, given: Any) -> tuple[list[Image], bool]:
@@ -136,7 +135,7 @@ def split(array: npt.NDArray[Any]) -> tuple[list[ImageU8], bool]:
 
 
 def _conversion(array: npt.NDArray[Any]) -> str:
-    """How to make uint8 of it."""
+    """A hint how to convert an array to uint8."""
     if array.dtype.kind in "OUS":
         return f". {TAKEN}: give a list, as images.tolist()"
     how = CONVERSIONS.get(array.dtype.kind)
@@ -148,7 +147,7 @@ def _conversion(array: npt.NDArray[Any]) -> str:
 
 
 def _order(shape: tuple[int, ...]) -> str:
-    """What to do about the order of the axes."""
+    """A hint how to change the order of the axes."""
     if len(shape) in (3, 4) and shape[-1] == 4:
         return ". Leave out the fourth channel: image[..., :3]"
     if len(shape) == 3 and shape[0] in (1, 3):

@@ -1,4 +1,4 @@
-"""A gate for video: it may remember what a stream did, keep a deadline, and have SAC look at some sure images as well."""
+"""A gate for video: it reduces flicker, keeps a deadline, and sends some exits to SAC as well, to compare the answers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..options import VideoOptions
 from ..percentiles import percentile
 from .gate import Gate
 
-KEPT_PASSES = 64  # of SAC, whose 95th percentile must fit
-PROBE_S = 2.0  # without a pass of SAC: one is run after the answer, to learn whether it would fit again
+KEPT_PASSES = 64  # of SAC: their 95th percentile must fit into the deadline
+PROBE_S = 2.0  # without a pass of SAC, one is run after an answer, to learn its time again
 
 
 class LiveGate(Gate):
-    """See `Gate`. One object per run: it remembers.
+    """See `Gate`. It has a memory: use one object per run.
 
-    hysteresis h: a stream that exited may doubt (1 - eta) * (1 + h) and still exits, one that went on must doubt no more than
-    (1 - eta) / (1 + h) to exit again: at eta 0.95 and h 0.5, 0.925 and 0.967. deadline_ms: from when the oldest image was taken
-    to its answer; where SAC's rolling 95th percentile does not fit into what is left, EE's answer stands, degraded. shadow:
-    share of the exits that SAC answers too, for `agreed` alone.
+    hysteresis h: a stream whose last image exited exits while 1 - confidence is at most (1 - eta) * (1 + h); one whose last
+    image went on exits only below (1 - eta) / (1 + h). At eta 0.95 and h 0.5, these are confidences of 0.925 and 0.967.
+    deadline_ms: from the capture of the oldest image to its answer. If SAC's rolling 95th percentile does not fit into the time
+    left, EE's answer is used, marked as degraded. shadow: the share of the exits that SAC answers too, only for `agreed`.
     """
 
     def __init__(
@@ -45,19 +45,20 @@ class LiveGate(Gate):
         self._began = self._learnt_at = clock()
 
     def begin(self, streams: Sequence[int], since_s: float | None = None) -> None:
-        """The images of the next pass are here: their streams, in the order of the slots.
+        """Announces the images of the next pass by their streams, in the order of the slots.
 
-        The deadline runs since `since_s` of the clock, when the oldest of them was taken; without it, from now.
+        since_s: when the oldest of them was taken, on the gate's clock. The deadline starts then; without it, now.
         """
         self._streams, self._began = streams, self._clock() if since_s is None else since_s
 
     def forget(self) -> None:
-        """See `Gate`: what SAC took, and who exited."""
+        """See `Gate`: forgets SAC's times, and which streams exited."""
         self._sac_ms.clear()
         self._exited.clear()
 
     def learn(self, sac_ms: float, images: int) -> None:
-        """What a pass of SAC over so many images took. After a pause what was learnt before it is stale, and forgotten."""
+        """Takes the time of a pass of SAC over so many images. After a pause, earlier times are out of date: they are
+        dropped."""
         if self._clock() - self._learnt_at > PROBE_S:
             self._sac_ms.clear()
         self._sac_ms.setdefault(images, deque(maxlen=KEPT_PASSES)).append(sac_ms)
@@ -76,11 +77,11 @@ class LiveGate(Gate):
 
     @property
     def wants_probe(self) -> bool:
-        """SAC has been left out for so long that nobody knows what it takes now."""
+        """Whether SAC has been left out for so long that its time is out of date."""
         return bool(self.degraded) and self._clock() - self._learnt_at > PROBE_S
 
     def survivors(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
-        """See `Gate`. Rows behind the survivors' are of shadows; `shadows` and `degraded` name their images."""
+        """See `Gate`. Rows behind those of survivors are of shadows; `shadows` and `degraded` hold the images."""
         self.shadows, self.degraded = frozenset(), frozenset()
         count = self._unsure(confidence, row)
         if self.deadline_ms is not None and count:
@@ -89,7 +90,7 @@ class LiveGate(Gate):
                 self.degraded = frozenset(int(image) for image in row[:count])
                 return 0
         going = set(row[:count].tolist())
-        if self.shadow and self.deadline_ms is None:  # what a deadline leaves is not spent on curiosity
+        if self.shadow and self.deadline_ms is None:  # with a deadline there is no time for shadows
             shadows = [
                 image for image in range(len(confidence)) if image not in going and self._random.random() < self.shadow
             ]
@@ -99,7 +100,7 @@ class LiveGate(Gate):
         return count
 
     def _unsure(self, confidence: npt.NDArray[np.float32], row: npt.NDArray[np.int32]) -> int:
-        """The images that go on, each stream by its own memory."""
+        """The images that go on, each judged by the last image of its stream."""
         if not self.hysteresis:
             return super().survivors(confidence, row)
         super().survivors(confidence, row)  # raises for NaN

@@ -21,7 +21,7 @@ class Overlap:
         if ee.capacity is None or not ee.device.overlaps:
             raise UsageError(f"stages overlap on a GPU, with .plan engines; {ee.path} runs on {ee.backend}")
         self._pipeline = pipeline
-        # Contexts that may run at once must not share scratch memory: a lane, and so a block of it, for each stage.
+        # Contexts that may run at once must not share scratch memory: each stage has a lane, and so memory, of its own.
         lanes = ee.device.lanes([ee.scratch_bytes, sac.scratch_bytes])
         self._tracks = [Track(ee, sac, ee.capacity, lanes).bind_all() for _ in range(2)]
         self._turn = 0
@@ -35,7 +35,7 @@ class Overlap:
         return track.images[:count]
 
     def submit(self, count: int) -> list[Result]:
-        """Starts the batch in `image_slots(count)`; the results of the batch before it, at first []."""
+        """Starts the batch in `image_slots(count)`. Returns the results of the batch before it, [] at first."""
         track = self._tracks[self._turn]
         track.start(count)
         results = self.flush()
@@ -45,7 +45,7 @@ class Overlap:
         return results
 
     def flush(self) -> list[Result]:
-        """The results that are still out."""
+        """Returns the results of the last batch."""
         if self._before is None:
             return []
         track, self._before = self._before, None

@@ -3,7 +3,7 @@
 Buffers are allocated when a batch size is first seen, and kept for the sizes that were used last: a frame allocates nothing but
 its result.
 
-More than 250 lines: one class, which users hold, with every door to it: load, call, slots and run, gate, warm-up.
+More than 250 lines: one class with all methods that users call: load, call, slots and run, gate, warm-up.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Pipeline:
         self.tuned: Tuned | None = None
         self._tracks: dict[int, Track] = {}
         self._reserved = 0
-        # One lane for both stages: a batch never needs them at once, and so they share their scratch memory.
+        # One lane for both stages: they never run at once for a batch, so they share their scratch memory.
         self._lanes = ee.device.lanes([max(ee.scratch_bytes, sac.scratch_bytes)])
 
     @classmethod
@@ -73,14 +73,13 @@ class Pipeline:
         """The pipeline of a bundle's folder or of two engine files, at a threshold or at the one that was stored with them.
 
         Of a folder, the FP32 .onnx files are taken, or its plans where it has nothing else; `repr` shows which.
-        What sacvit-tune stored in the manifest beside them goes before what the export did; its temperature holds for a given
-        threshold too.
-        provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX Runtime on a CPU;
-        0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
-        are no pair; UsageError for a wrong threshold.
+        What sacvit-tune stored in the manifest takes precedence over the export's threshold; its temperature is used with a
+        given threshold too. provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX
+        Runtime on a CPU; 0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this
+        machine, or the two are no pair; UsageError for a wrong threshold.
         """
         if threshold is not None:
-            Gate(threshold)  # a wrong number is told before two engines are loaded
+            Gate(threshold)  # checked before two engines are loaded
         ee_path, sac_path = find_pair(engine, sac)
         ee_stage, sac_stage = load_pair(ee_path, sac_path, EngineOptions(provider, threads))
         tuned = read_tuned(ee_path, ee_stage.record)
@@ -106,7 +105,7 @@ class Pipeline:
 
     @property
     def gate(self) -> Gate:
-        """Decides who exits. A gate that names no temperature gets the one that was tuned for these engines."""
+        """Decides which images exit. A gate without a temperature gets the one that was tuned for these engines."""
         return self._gate
 
     @gate.setter
@@ -116,7 +115,7 @@ class Pipeline:
         self._gate = gate
 
     def use_fit(self, fit: Fit) -> None:
-        """Squares frames another way than the bundle says."""
+        """Makes frames square in another way than the bundle says."""
         self.preprocessing = replace(self.preprocessing, fit=fit)
 
     def __repr__(self) -> str:
@@ -138,7 +137,7 @@ class Pipeline:
     ) -> list[Result]: ...
 
     def __call__(self, images: Any, *, bgr: bool = False, top: int = RANKED, logits: bool = False) -> Any:
-        """Classifies one image, or several: a list, a generator, or one array (B, H, W, 3). Of nothing comes [].
+        """Classifies one image, or several: a list, a generator, or one array (B, H, W, 3). An empty list gives [].
 
         An image is an RGB array (H, W, 3) of uint8, a grey one (H, W), a torch tensor or another library's array of these
         shapes, a PIL image, the path of a picture, or its bytes. bgr: arrays are in OpenCV's channel order. top: how many
@@ -146,7 +145,7 @@ class Pipeline:
 
         Images go through the preprocessing rule, which takes those of S x S as they are. Arrays of other libraries are taken
         by the CUDA Array Interface or DLPack; on a GPU they must be S x S, contiguous and beside engines that run there.
-        Raises ImageError for what is no image, with the conversion where there is one.
+        Raises ImageError for anything else, with the conversion where there is one.
         """
         if top < 1:
             raise UsageError(f"top={top}: give the number of classes that a result ranks, 1 or more")
@@ -193,7 +192,7 @@ class Pipeline:
     def image_slots(self, count: int) -> ImageU8:
         """The input buffer (count, S, S, 3): fill it and call `run(count)`. For callers that preprocess in place.
 
-        Ask for it again for each batch: buffers of sizes that were not used lately are given up.
+        Call it again for each batch: buffers of sizes that were not used lately are freed.
         """
         return self.track(count).images[:count]
 
@@ -211,7 +210,7 @@ class Pipeline:
             self.gate.learn(track.sac_ms, track.survivors)
 
     def probe(self) -> None:
-        """A pass of SAC over the last batch's first image, for the gate to learn what one takes; nobody sees its answer."""
+        """Runs SAC over the last batch's first image, for the gate to learn the time of a pass. The answer is not used."""
         track = self.track(1) if self.ee.capacity is None else self.track(self.ee.capacity)
         track.row[0] = 0
         binding = track.sac_binding(places_for(1, self.sac.batches))
@@ -221,17 +220,17 @@ class Pipeline:
         self.gate.learn(1e3 * (time.perf_counter() - began), 1)
 
     def results(self, track: Track) -> list[Result]:
-        """What a finished track says of its images."""
+        """The results of a finished track, in order."""
         return self._answered(track, range(track.count), _places(track))
 
     def exits(self, track: Track) -> dict[int, Result]:
-        """What a track that has decided says of the images that leave, by their places in the batch."""
+        """The results of the images that exit, by their places in the batch. The track must have decided."""
         staying = self.gate.broken.union(_places(track))
         leaving = [image for image in range(track.count) if image not in staying]
         return dict(zip(leaving, self._answered(track, leaving, {}), strict=True))
 
     def survivors(self, track: Track) -> dict[int, Result]:
-        """What a finished track says of the others."""
+        """The results of the other images of a finished track."""
         places = {image: place for image, place in _places(track).items() if image not in self.gate.broken}
         return dict(zip(places, self._answered(track, places, places), strict=True))
 
@@ -269,7 +268,7 @@ class Pipeline:
         )
 
     def track(self, count: int) -> Track:
-        """The buffers and bindings for `count` images, for callers who take the steps themselves.
+        """The buffers and bindings for `count` images, for callers that run the steps themselves.
 
         Those of the MOST_TRACKS sizes that were used last are kept.
         """

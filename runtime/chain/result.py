@@ -28,7 +28,7 @@ class Choice:
 
 
 class Ranking(NamedTuple):
-    """What ranks the classes when somebody asks: most callers read the answer alone, and a pass should not pay for more."""
+    """The data to rank the classes with on request. Most callers read the first answer only, so a pass does not rank."""
 
     logits: Logits  # (C,) of the stage that answered
     temperature: float
@@ -36,9 +36,9 @@ class Ranking(NamedTuple):
     most: int  # classes that were asked for
 
     def choices(self, count: int, first: float) -> list[Choice]:
-        """The `count` most probable classes; equal ones by their index, as argmax takes them.
+        """The `count` most probable classes; of equal ones the lower index comes first, as in argmax.
 
-        first: the answer's probability, from which an engine's own may differ in its last digits.
+        first: the answer's probability; the engine's value may differ from ours in the last digits.
         """
         logits = self.logits
         least = np.partition(logits, -count)[-count] if count < len(logits) else -np.inf
@@ -58,9 +58,9 @@ class Result:
     """The chain's answer for one image.
 
     degraded: EE answered without being sure, because SAC would have missed a deadline. agreed: of an exit that SAC answered
-    too, for the record: whether it gave the same class. ee_ms and sac_ms are the wall time of the passes that the image took
-    part in, shared by its whole batch; sac_ms is None for an image that exited. ranking: what `top` ranks, in results of
-    `pipeline(images)`. logits: (C,) of the stage that answered, in results of `pipeline(images, logits=True)`.
+    too: whether both gave the same class. ee_ms and sac_ms are the wall time of the passes that the image took part in, shared
+    by its whole batch; sac_ms is None for an image that exited. ranking: what `top` ranks, in results of `pipeline(images)`.
+    logits: (C,) of the stage that answered, in results of `pipeline(images, logits=True)`.
     """
 
     index: int  # of the class
@@ -105,7 +105,7 @@ class Result:
 def rank(
     result: Result, logits: Logits, temperature: float, labels: Sequence[str] | None, count: int, keep: bool
 ) -> Result:
-    """The result with what ranks its `count` most probable classes, and with its logits (C,) where they are to be kept.
+    """The result with a ranking of its `count` most probable classes and, if `keep`, its logits (C,).
 
     temperature: what these logits are divided by before the softmax. The logits are copied: the next pass overwrites them.
     """

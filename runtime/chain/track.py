@@ -12,7 +12,7 @@ from ..engines.device_arrays import DeviceImage
 from ..engines.stage import Binding, Stage
 from .gate import Gate
 
-SEEN = ("confidence", "logits", "target_index")  # what the host reads of EE; they lie side by side
+SEEN = ("confidence", "logits", "target_index")  # the outputs of EE that the host reads; they lie side by side
 
 
 class Track:
@@ -47,7 +47,7 @@ class Track:
         self.ee_ms, self.sac_ms = 0.0, 0.0
 
     def bind_all(self) -> Track:
-        """Binds every size that the engines take, so that no frame pays for a first pass or a capture.
+        """Binds every size that the engines take, so that no frame is delayed by a first pass or a capture.
 
         Engines that take any number are bound when a number is first seen.
         """
@@ -71,7 +71,7 @@ class Track:
         self.go_on()
 
     def decide(self, gate: Gate) -> None:
-        """Waits for EE, and asks the gate who goes on: from here on an exit's answer stands."""
+        """Waits for EE, and lets the gate decide which images go on. The answers of exits are final from here on."""
         self._running.wait()
         self.ee_ms = 1e3 * (time.perf_counter() - self._began)
         confidence = self.confidence[: self.count]
@@ -82,7 +82,7 @@ class Track:
         """Starts SAC over the survivors, where there are any."""
         if self.survivors:
             places = places_for(self.survivors, self._sac.batches)
-            # Places behind the survivors hold images of earlier passes: they are computed, and nobody looks.
+            # Places behind the survivors hold images of earlier passes: they are computed, and their answers are ignored.
             binding = self.sac_binding(places)
             self._began = time.perf_counter()
             binding.start()
@@ -103,17 +103,17 @@ class Track:
         return self._ee_bindings[key]
 
     def sac_binding(self, places: int) -> Binding:
-        """SAC over the first `places` entries of `row`, likewise."""
+        """SAC over the first `places` entries of `row`; made when the number is first seen."""
         if places not in self._sac_bindings:
             self._sac_bindings[places] = self._sac.bind(self.sac_buffers(places), self.sac_lane, ("row",))
         return self._sac_bindings[places]
 
     def ee_buffers(self, places: int) -> dict[str, Buffer]:
-        """What EE works on in a pass over the first `places` images."""
+        """EE's buffers for a pass over the first `places` images."""
         return {name: buffer.first(places) for name, buffer in self.ee.items()}
 
     def sac_buffers(self, places: int) -> dict[str, Buffer]:
-        """What SAC works on in a pass over the first `places` entries of `row`."""
+        """SAC's buffers for a pass over the first `places` entries of `row`."""
         return self.sac | {name: self.sac[name].first(places) for name in ("row", "logits")}
 
     def take(self, place: int, image: DeviceImage) -> None:

@@ -15,7 +15,7 @@ from ...bundle.preprocess import ImageU8
 from .overlay import draw_overlay
 from .sink import Answer
 
-LIVE_FPS = 30.0  # for sources that do not say
+LIVE_FPS = 30.0  # for sources without a rate
 PICTURES_FPS = 2.0  # a folder of pictures: half a second each
 MOST_FILLED_S = 1.0  # of a camera's silence that is filled with its last frame: writing two minutes of it takes 40 s
 
@@ -23,8 +23,8 @@ MOST_FILLED_S = 1.0  # of a camera's silence that is filled with its last frame:
 class ClipWriter:
     """Writes frames with their overlay as MP4; the file takes its name when it is closed. The first frame sets the size.
 
-    live: frames come when they come; they are repeated or left out so that the clip runs as fast as the world did. An outage
-    takes MOST_FILLED_S in the clip.
+    live: frames come when they come; they are repeated or left out so that the clip runs in real time. An outage takes
+    MOST_FILLED_S in the clip.
     """
 
     def __init__(self, path: Path, fps: float, live: bool = False) -> None:
@@ -41,7 +41,7 @@ class ClipWriter:
             answer.frame.image, answer.region, answer.grid, answer.result, answer.threshold, answer.running
         )
         if self._writer is None:
-            self._size = (canvas.shape[1] // 2 * 2, canvas.shape[0] // 2 * 2)  # codecs want even sides
+            self._size = (canvas.shape[1] // 2 * 2, canvas.shape[0] // 2 * 2)  # codecs need even sides
             writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
             if not writer.isOpened():
                 raise SacvitError(f"--save {self.path}: no MPEG-4 file can be written there; try another folder")
@@ -59,12 +59,12 @@ class ClipWriter:
             self._written += 1  # after it: a Ctrl-C in between leaves one frame more than were counted
 
     def close(self) -> None:
-        """Gives the clip its name. Raises SacvitError, and removes it, when what lies on the disk cannot be played."""
+        """Gives the clip its name. Raises SacvitError, and removes it, when the file on the disk cannot be played."""
         if self._writer is None:
             return
         try:
             self._writer.release()
-            if not can_play(self._partial, self._written):  # the writer itself does not tell of a full disk
+            if not can_play(self._partial, self._written):  # the writer itself does not report a full disk
                 raise SacvitError(f"--save {self.path}: the clip could not be written whole; is the disk full?")
             os.replace(self._partial, self.path)
         finally:

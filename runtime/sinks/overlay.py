@@ -1,4 +1,4 @@
-"""What a person sees over a frame: the answer, who gave it and why, and where the fine pass looked."""
+"""The overlay of a frame: the answer, the stage that gave it and why, and the blocks that SAC looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...bundle.preprocess import ImageU8
 from ..chain.result import Result
 
 SMALLEST_SIDE = 480  # pixels: smaller frames are enlarged, so that text and blocks stay readable
-LARGEST_SIDE = 4096  # pixels: and no strip is enlarged beyond what a video can hold
+LARGEST_SIDE = 4096  # pixels: narrow frames are not enlarged beyond what a video can hold
 EE_COLOUR = (120, 200, 80)  # BGR: green, left early
 SAC_COLOUR = (60, 165, 250)  # orange, took the fine pass
 INK, FAINT, PANEL = (245, 245, 245), (190, 190, 190), (24, 24, 24)
@@ -61,7 +61,7 @@ def draw_overlay(image: ImageU8, region: Box, grid: int, result: Result, thresho
 
 
 def draw_targets(canvas: ImageU8, box: Box, grid: int, targets: tuple[int, ...]) -> None:
-    """Dims what is no target block and draws the outline of what is one, in place."""
+    """Dims all other blocks and outlines the target blocks, in place."""
     top, left, height, width = box
     rows, columns = (np.linspace(0, side, grid + 1).round().astype(int) for side in (height, width))
     is_target = np.isin(np.arange(grid * grid), targets).reshape(grid, grid)
@@ -150,7 +150,7 @@ def stroke(unit: float) -> int:
 
 
 def printable(text: str) -> str:
-    """OpenCV's own font has ASCII alone."""
+    """OpenCV's own font has ASCII only."""
     return text.encode("ascii", "replace").decode()
 
 

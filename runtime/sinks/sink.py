@@ -1,4 +1,4 @@
-"""What takes the answers."""
+"""The interface of sinks, which take the answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .overlay import Box, Running
 
 @dataclass(frozen=True)
 class Answer:
-    """One classified frame with all that a sink may want to show. `view` is only valid during the call."""
+    """One classified frame with all that a sink may show. `view` is only valid during the call."""
 
     frame: Frame
     result: Result

@@ -1,4 +1,4 @@
-"""Addresses of network streams, as people write them: passwords with any character, schemes in any case."""
+"""Parses addresses of network streams as users write them: passwords with any character, schemes in any case."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def scheme_of(text: str) -> str | None:
 
 
 def parse_address(text: str) -> Address:
-    """The parts of an address. Raises UsageError, which quotes nothing that could be part of a password.
+    """The parts of an address. Raises UsageError, whose message quotes nothing that could be part of a password.
 
-    A password may hold @, #, / and ?: where the text before the first / ? or # is no host alone, a user comes first, and the
-    last @ that a host follows ends the password. An @ behind it, in the path, has to be written %40. What can be read in two
-    ways is refused: user:12/3@host is a password, or a port and a path.
+    A password may hold @, #, / and ?: if the text before the first / ? or # is not just a host, the address starts with a user,
+    and its password ends at the last @ that a host follows. Write an @ in the path as %40. Ambiguous addresses are refused:
+    user:12/3@host is a password, or a port and a path.
     """
     scheme = scheme_of(text)
     if scheme not in PORTS:
@@ -89,7 +89,7 @@ def parse_address(text: str) -> Address:
 
 
 def without_password(text: str) -> str:
-    """A source as logs may show it: an address, also behind `--source=`, without password and query; else unchanged."""
+    """A source for logs: an address, also behind `--source=`, loses its password and query; other texts are unchanged."""
     match = re.search(rf"(?i)\b({'|'.join(PORTS)})://", text)
     if match is None:
         return text

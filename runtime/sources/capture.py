@@ -1,4 +1,4 @@
-"""OpenCV's VideoCapture: what our sources use of it, and the settings that only the environment takes."""
+"""OpenCV's VideoCapture: the part that our sources use, and settings that it takes from the environment only."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 POSITION_MS, FPS, FRAME_COUNT = 0, 5, 7  # cv2.CAP_PROP_POS_MSEC, CAP_PROP_FPS, CAP_PROP_FRAME_COUNT
-MAY_MISS = 0.02  # share of the frames: containers round their own count
-MOST_FRAMES = 1e9  # a count above is none: unfinished files give 2.8e17 of either sign
+MAY_MISS = 0.02  # share of the frames: containers round their count
+MOST_FRAMES = 1e9  # larger counts are wrong: unfinished files give 2.8e17 of either sign
 
 
 class Capture(Protocol):
-    """What OpenCV's VideoCapture offers and the sources use."""
+    """The methods of OpenCV's VideoCapture that the sources use."""
 
     def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
 
@@ -45,7 +45,7 @@ def is_cut_short(given: int, announced: int | None) -> bool:
 
 
 def has_reached_end(given: int, position_ms: float, rate: float, announced: int | None) -> bool:
-    """Whether the last frame stands where the announced frames end. position_ms: what OpenCV said when it was read.
+    """Whether the last frame is at the end of the announced frames. position_ms: OpenCV's value when the frame was read.
 
     Matroska, MPEG-TS and streams store a duration and no count: OpenCV multiplies it by the rate, so that a recording whose
     rate varies seems to have more frames than it has.
@@ -66,9 +66,8 @@ def codec_of(capture: Capture) -> str:
 
 
 class _FfmpegOptions:
-    """OPENCV_FFMPEG_CAPTURE_OPTIONS, which OpenCV reads whenever it opens something: set while somebody needs it.
-
-    All who set it set the same text, so they do not wait for each other. What the user has set stays.
+    """OPENCV_FFMPEG_CAPTURE_OPTIONS, which OpenCV reads whenever it opens something: it is set while a source needs it. All
+    sources set the same text, so they do not wait for each other. A user's own setting stays.
     """
 
     NAME = "OPENCV_FFMPEG_CAPTURE_OPTIONS"

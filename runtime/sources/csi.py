@@ -20,7 +20,7 @@ def matches(spec: str) -> bool:
 
 
 def open_csi(spec: str, options: OpenOptions) -> Source:
-    """Raises UsageError for what is not csi:// and one digit: the text goes into a GStreamer pipeline."""
+    """Raises UsageError for anything but csi:// and one digit: the text goes into a GStreamer pipeline."""
     sensor = spec[len("csi://") :]
     if not re.fullmatch(r"[0-9]", sensor):
         raise UsageError(f"{spec}: a CSI camera is csi://0 or another single digit, its sensor id")

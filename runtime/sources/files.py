@@ -17,7 +17,7 @@ from .read_ahead import ReadAhead
 from .video import VideoFile, counts_frames, stored_quarters
 
 MJPEG_SUFFIXES = (".mjpeg", ".mjpg")
-SPECIAL = (  # what stat says of a path that is neither a file nor a folder
+SPECIAL = (  # modes of paths that are neither files nor folders
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a character device"),
     (stat.S_ISBLK, "a block device"),
@@ -30,7 +30,7 @@ def matches(spec: str) -> bool:
 
 
 def path_of(spec: str) -> Path:
-    """The path that a text or a file:// URL names; only in the URL, %20 is a space."""
+    """The path that a text or a file:// URL names. In the URL alone, %20 is a space."""
     if scheme_of(spec) != "file":
         return Path(spec)
     rest = spec.split("://", 1)[1]
@@ -47,7 +47,7 @@ def files_of(spec: str) -> list[Path]:
 
 
 def open_files(spec: str, options: OpenOptions) -> Source:
-    """Raises ImageError for what is not there, holds no picture, or is no file."""
+    """Raises ImageError for a path that does not exist, holds no picture, or is no file."""
     from ...images.pictures import kind_at
 
     path = path_of(spec)
@@ -66,7 +66,7 @@ def open_files(spec: str, options: OpenOptions) -> Source:
         return PictureFiles(pictures, options.loop)
     require_file(path)
     kind = kind_at(path)
-    # A GIF moves: as a file of its own it is a video. So is a file of many JPEGs, which begins as one.
+    # A GIF is read as a video. So is a file of many JPEGs, which begins like a single one.
     if kind is not None and kind.name != "GIF" and path.suffix.lower() not in MJPEG_SUFFIXES:
         return PictureFiles([path], options.loop)
     quarters = stored_quarters(path)
@@ -80,7 +80,7 @@ def open_files(spec: str, options: OpenOptions) -> Source:
 
 
 def require_file(path: Path) -> None:
-    """Raises ImageError for devices, pipes and sockets: reading them may never end, and takes what others wait for."""
+    """Raises ImageError for devices, pipes and sockets: reading them may never end, and takes data from other programs."""
     mode = path.stat().st_mode
     for is_kind, words in SPECIAL:
         if is_kind(mode):
@@ -92,7 +92,7 @@ def require_file(path: Path) -> None:
 def open_video(path: Path, is_turned_here: bool) -> Capture:
     import cv2
 
-    # OpenCV's own reader of AVI prints bytes of a damaged file on the terminal. FFmpeg reads all that it does, and is silent.
+    # OpenCV's own AVI reader prints bytes of damaged files on the terminal. FFmpeg reads the same files without output.
     backend = cv2.CAP_FFMPEG if opencv_has("FFMPEG") else cv2.CAP_ANY
     capture = cv2.VideoCapture(str(path), backend)
     if is_turned_here:
@@ -141,7 +141,7 @@ class PictureFiles(ReadAhead):
 
 
 def diagnose(spec: str, options: OpenOptions) -> Iterator[Finding]:
-    """What is there, and whether it gives a frame."""
+    """Checks what lies there, and whether it gives a frame."""
     path = path_of(spec)
     try:
         source = open_files(spec, options)

@@ -1,4 +1,4 @@
-"""The contract of sources: frames, and a word about what went wrong; and what a kind of source offers."""
+"""The interface of sources and of kinds of sources."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name` says which one it is to a person; `stream`: of several cameras.
+    """A decoded picture: `image` (H, W, 3) uint8 BGR; `name`: for people; `stream`: the number of the camera among several.
 
-    taken_s: time.monotonic() when a camera's read returned. A file waits on its disk: when the frame was handed over.
+    taken_s: time.monotonic() when a camera's read returned. For files: when the frame was handed over.
     """
 
     index: int
@@ -55,7 +55,7 @@ OPEN_TIMEOUT_S = 30.0  # H.264 over RTSP gives its first picture after three fra
 
 @dataclass(frozen=True)
 class OpenOptions(Bounded):
-    """What a user may say beside the source. Seconds; without `stall_timeout_s` the stream's own rate decides."""
+    """A user's options for a source. Times are in seconds; without `stall_timeout_s` the stream's own rate decides."""
 
     loop: bool = field(default=False, metadata={"help": "Start files over at their end."})
     open_timeout_s: float = field(
@@ -80,9 +80,9 @@ class OpenOptions(Bounded):
 class SourceKind:
     """One kind of source.
 
-    help: one line, what to write and what it is. matches: whether the text names a source of this kind. open: starts
-    nothing that has to be ended before the source is iterated over. diagnose: what was checked, in order, for
-    --check-camera. All imports of OpenCV are inside the functions: --help reads this table.
+    help: one line, the text to write and its meaning. matches: whether the text names a source of this kind. open: must start
+    nothing that needs an end before the source is iterated over. diagnose: what was checked, in order, for --check-camera. All
+    imports of OpenCV are inside the functions: --help reads this table.
     """
 
     help: str

@@ -1,6 +1,6 @@
-"""Cameras and network streams: the newest frame counts, and a lost camera comes back by itself.
+"""Cameras and network streams: gives the newest frame, and opens a lost camera again.
 
-More than 250 lines: one thread's life, where each limit and each fault is seen beside the others.
+More than 250 lines: the life of a reading thread, with its limits and faults in one place.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READER = "camera-"  # what the names of reading threads begin with
+READER = "camera-"  # the prefix of the names of reading threads
 LOOK_S = (
     1.0  # between looks at an attempt to open; one that outlasts its time by this hangs, and another starts beside it
 )
-ATTEMPT_S = 5.0  # that an attempt may take at least, once the camera is known
+ATTEMPT_S = 5.0  # the least time for an attempt, once the camera has given a frame
 RETRY_S = 0.25  # between attempts of a reader
-CLOSE_S = 2.5  # for a reader to end its read; one that takes longer is left behind
+CLOSE_S = 2.5  # the time for a reader to end; one that takes longer is abandoned
 MOST_READERS = 4  # that may hang in a driver at the same time
 
 
 class LiveSource:
-    """The newest frame of a camera. A thread reads; where it hangs, another one opens the camera anew beside it.
+    """The newest frame of a camera. A thread reads; if it hangs, another one opens the camera beside it. The first reader that
+    gives a frame is kept, and the others end. A loss is logged, and the camera is opened again. A stream that announces its
+    length, such as a recording over RTSP, ends with it.
 
-    The first reader that gives a frame is the one that counts, and the others end. A loss is waited out and logged. A stream
-    that announces its length, such as a recording over RTSP, ends with it.
-
-    open_capture: opens the device, within about so many seconds; called again after every loss; a TimeoutError says that it
-    took longer, another OSError that there is none for now. describe: why it cannot be opened, for the error. Raises
-    DeviceError from the iterator when no first frame comes.
+    open_capture: opens the device, within about so many seconds; called again after every loss. It raises TimeoutError when
+    that takes longer, another OSError when there is no device for now. describe: the reason why it cannot be opened, for the
+    error. Raises DeviceError from the iterator when no first frame comes.
     """
 
     live = True
@@ -76,7 +75,7 @@ class LiveSource:
     def __iter__(self) -> Iterator[Frame]:
         try:
             yield from self._frames()
-        finally:  # however the iteration ends, no reader stays behind
+        finally:  # end the readers however the iteration ends
             self.close()
 
     def _frames(self) -> Iterator[Frame]:
@@ -85,7 +84,7 @@ class LiveSource:
         self._start_reader()
         while True:
             limit_s = self._rhythm.limit_s if index else self._open_timeout_s
-            if is_lost or not index:  # an attempt goes on: look after it now and then
+            if is_lost or not index:  # an attempt runs: check it now and then
                 limit_s = min(limit_s, LOOK_S)
             newest = self._wait(limit_s)
             now = time.monotonic()
@@ -117,13 +116,14 @@ class LiveSource:
                 self._start_reader()
 
     def _no_picture(self) -> str:
-        """The error of a camera that never gave a frame: what ended the wait, the device's words, and the cause."""
+        """The error for a camera that never gave a frame: the reason why the wait ended, the device's message, and the
+        cause."""
         limit = "" if self._refused else f" within {self._open_timeout_s:g} s (--open-timeout-s)"
         words = "".join(f" ({fault})" for fault in self.faults[:1])
         return f"{self.name} gives no picture{limit}{words}. {self._describe()}"
 
     def close(self) -> None:
-        """Ends the iteration and waits for the readers; one that hangs in its driver is left behind after CLOSE_S."""
+        """Ends the iteration and waits for the readers; one that hangs in its driver is abandoned after CLOSE_S."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -150,8 +150,8 @@ class LiveSource:
     def _begin_attempt(self, number: int) -> float:
         """Notes that a reader opens the camera; returns the seconds that it may take. Called with the lock held.
 
-        A first attempt gets a third of the time for the first frame, the next one the rest: some servers set a stream up and
-        never send it, and a new connection cures that.
+        A first attempt gets a third of the time for the first frame, the next one the rest: some servers set up a stream and
+        never send it, and a new connection helps.
         """
         if self._took_s is not None:
             allowed_s = max(ATTEMPT_S, 3 * self._took_s)
@@ -185,9 +185,9 @@ class LiveSource:
             self._rhythm.pause()
         try:
             capture = self._open_capture(allowed_s)
-        except TimeoutError:  # this attempt: the next one may do
+        except TimeoutError:  # the next attempt may succeed
             return None
-        except OSError:  # no device for now: `describe` finds the words for it
+        except OSError:  # no device for now: `describe` gives the reason
             capture = None
         except Exception as reason:  # of a driver or of OpenCV
             self._note(f"{type(reason).__name__}: {reason}")
@@ -215,7 +215,7 @@ class LiveSource:
             self._put(number, image)
             given += 1
             if announced is not None:
-                position_ms = capture.get(POSITION_MS)  # a read that fails sets it back
+                position_ms = capture.get(POSITION_MS)  # a failed read resets it
         if announced is not None and given and self._may_read(number):
             if is_cut_short(given, announced) and not has_reached_end(given, position_ms, capture.get(FPS), announced):
                 self._note(f"the stream ended after {given} of {announced} frames")
@@ -224,7 +224,7 @@ class LiveSource:
                 self._changed.notify_all()
 
     def _note(self, reason: str) -> None:
-        """Keeps the device's own words, once each, for the end of the run."""
+        """Keeps the device's messages, once each, for the end of the run."""
         line = f"{self.name}: {reason.strip().splitlines()[-1]}"
         if line not in self.faults:
             self.faults.append(line)
@@ -234,7 +234,7 @@ class LiveSource:
             return not self._closed and self._counting in (None, number)
 
     def _may_open(self, number: int) -> bool:
-        """A reader that has lost its connection opens the camera again, unless a younger one is at it."""
+        """Opens the camera again after a lost connection, unless a newer reader is doing so."""
         with self._changed:
             if self._closed or self._has_ended:
                 return False

@@ -18,8 +18,8 @@ from .live import LiveSource
 from .probe import CREDENTIALS_ASKED, Reply, ask, connect
 from .video import VideoFile
 
-# FFmpeg's decoders hold back a frame per thread: at 5 frames per second and 12 threads 2.4 s. One thread of an Orin Nano is
-# taken to keep up with 1080p; larger pictures get more threads.
+# FFmpeg's decoders hold back a frame per thread: at 5 frames per second and 12 threads 2.4 s. We assume that one thread of an
+# Orin Nano keeps up with 1080p; larger pictures get more threads.
 PIXELS_PER_THREAD = 1920 * 1080
 NOT_FOUND = 404
 UNDECODED = (
@@ -53,12 +53,12 @@ def open_network(spec: str, options: OpenOptions) -> Source:
 def open_stream(address: Address, options: OpenOptions, allowed_s: float) -> Capture:
     """The stream, opened with as few decoder threads as its size allows. Raises OSError when its server gives none.
 
-    A connection of our own comes first: it fails after seconds where FFmpeg would wait for the whole time allowed.
+    We connect to the server first: this fails after seconds where FFmpeg would wait for the whole time allowed.
     """
     import cv2
 
     connect(address).close()
-    # Without a limit on FFmpeg's threads, H.264 comes a frame per core late: Ubuntu 24.04 has such an OpenCV.
+    # Without a limit on FFmpeg's threads, H.264 is delayed by one frame per core: Ubuntu 24.04 has such an OpenCV.
     if address.scheme.startswith("rtsp") and not hasattr(cv2, "CAP_PROP_N_THREADS") and opencv_has("GStreamer"):
         capture: Capture = cv2.VideoCapture(rtsp_pipeline(address), cv2.CAP_GSTREAMER)
         if capture.isOpened():
@@ -78,7 +78,7 @@ def open_stream(address: Address, options: OpenOptions, allowed_s: float) -> Cap
 
 
 def rtsp_pipeline(address: Address) -> str:
-    """GStreamer's pipeline for an RTSP stream: BGR, newest frame only. Whatever the address holds stays inside its quotes."""
+    """GStreamer's pipeline for an RTSP stream: BGR, newest frame only. The address cannot leave its quotes."""
     location = quote(address.url, safe="/:@%?&=+,;.~-_[]")
     return (
         f'rtspsrc location="{location}" latency=0 protocols=tcp tls-validation-flags=0 ! decodebin ! videoconvert ! '
@@ -98,7 +98,7 @@ def _open_with_threads(address: Address, options: OpenOptions, allowed_s: float,
 
 
 def _answer_of(address: Address) -> Reply:
-    """What an HTTP server answers; status 0 where there is no answer: cameras come and go."""
+    """An HTTP server's answer; status 0 where there is none, since cameras may be off for a while."""
     try:
         return ask(address)
     except (OSError, ValueError, UsageError):
@@ -110,7 +110,7 @@ def _is_playlist(reply: Reply) -> bool:
 
 
 def _ends(reply: Reply, address: Address, options: OpenOptions) -> bool:
-    """Whether what an HTTP server sends has an end: by its length, or by what FFmpeg finds in it. MJPEG has none."""
+    """Whether an HTTP server's stream has an end: by its length, or by FFmpeg's number of frames. MJPEG has none."""
     if reply.status != 200 or reply.headers.get("content-type", "").lower().startswith("multipart/"):
         return False
     if "content-length" in reply.headers and not _is_playlist(reply):
@@ -146,7 +146,7 @@ def diagnose(spec: str, options: OpenOptions) -> Iterator[Finding]:
 
 
 def _checks(address: Address) -> Iterator[Finding]:
-    """What can be checked without a decoder."""
+    """Checks that need no decoder."""
     if not opencv_has("FFMPEG"):
         yield "this OpenCV was built without FFMPEG, which network streams need", "Install opencv-python from PyPI"
         return
@@ -166,7 +166,7 @@ def _checks(address: Address) -> Iterator[Finding]:
 
 
 def _judge(reply: Reply, address: Address) -> Finding:
-    """What a server's status means for a person."""
+    """The finding of a server's status."""
     status = f"{address.place} answers {reply.status} {reply.reason}".strip()
     if reply.status == CREDENTIALS_ASKED and address.user is None:
         return (

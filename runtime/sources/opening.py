@@ -1,4 +1,4 @@
-"""From what a user writes after --camera to a source: the table of the kinds of sources."""
+"""Opens the source that a user names after --camera: the table of the kinds of sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS: tuple[SourceKind, ...] = (USB, CSI, NETWORK, FILES)  # the first that mat
 
 
 def describe_kinds() -> str:
-    """What may be written after --camera, for its help and for a message."""
+    """The texts that --camera takes, for its help and for messages."""
     return "; ".join(kind.help for kind in KINDS)
 
 
@@ -34,14 +34,14 @@ def kind_of(spec: str, option: str = "--camera") -> SourceKind:
 def open_source(spec: str, options: OpenOptions | None = None, option: str = "--camera") -> Source:
     """The source that the text names.
 
-    option: where the user gave it. Raises ImageError for files that are not there or cannot be read, UsageError for what
-    cannot be meant; a live source raises DeviceError when it is iterated over and gives no picture.
+    option: where the user gave it. Raises ImageError for files that are not there or cannot be read, UsageError for a text that
+    names no source; a live source raises DeviceError when it is iterated over and gives no picture.
     """
     return kind_of(spec, option).open(spec, options or OpenOptions())
 
 
 def open_sources(specs: Sequence[str], options: OpenOptions | None = None) -> Source:
-    """The source of one text, or the sources of all of them as one. Raises as `open_source` does; then none stays open."""
+    """The source of one text, or the sources of all of them as one. Raises as `open_source` does; then all are closed."""
     if len(specs) == 1:
         return open_source(specs[0], options)
     sources: list[Source] = []

@@ -1,4 +1,4 @@
-"""What a camera's server answers to one request, over HTTP or RTSP: OpenCV hides the status, and with it the reason."""
+"""Sends one request to a camera's server over HTTP or RTSP: OpenCV hides the status, and with it the reason of a failure."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Reply:
 
 
 def connect(address: Address, timeout_s: float = ANSWER_S) -> socket.socket:
-    """A connection to the address's server. Raises OSError, also for a name that nobody knows or that is none."""
+    """A connection to the address's server. Raises OSError, also for a host name that is unknown or malformed."""
     try:
         return socket.create_connection((address.host.strip("[]"), address.port), timeout=timeout_s)
-    except TimeoutError:  # no silence of the stream: nobody is there
+    except TimeoutError:  # the server does not answer, as opposed to a silent stream
         raise OSError(f"no answer within {timeout_s:g} s") from None
     except UnicodeError as reason:  # of a name that no encoding for DNS exists for
         raise OSError(str(reason)) from None
@@ -47,7 +47,7 @@ def connect(address: Address, timeout_s: float = ANSWER_S) -> socket.socket:
 def ask(address: Address) -> Reply:
     """The server's answer to GET or DESCRIBE; redirects are followed, and user and password are sent when asked for.
 
-    Raises OSError when there is no answer, ValueError when it is none of HTTP or RTSP.
+    Raises OSError without an answer, ValueError for one that is neither HTTP nor RTSP.
     """
     for _ in range(MOST_REDIRECTS):
         reply = _ask_once(address, None)
@@ -84,7 +84,7 @@ def _ask_once(address: Address, credentials: str | None) -> Reply:
             raise ValueError(str(reason)) from None
         headers = {name.lower(): value for name, value in found.items()}
         for challenge in found.get_all("www-authenticate", []):
-            if challenge.lower().startswith("digest"):  # where a server offers both
+            if challenge.lower().startswith("digest"):  # preferred where a server offers both
                 headers["www-authenticate"] = challenge
         length = headers.get("content-length", "0")
         size = min(int(length), MOST_BYTES) if is_rtsp and length.isdecimal() else 0
@@ -92,7 +92,7 @@ def _ask_once(address: Address, credentials: str | None) -> Reply:
 
 
 def _secured(address: Address) -> ssl.SSLSocket:
-    """TLS without a check of the certificate, as FFmpeg reads the stream itself: cameras sign their own."""
+    """TLS without a check of the certificate, as FFmpeg does for the stream: cameras have self-signed certificates."""
     import ssl
 
     context = ssl.create_default_context()

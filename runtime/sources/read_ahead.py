@@ -33,7 +33,7 @@ class ReadAhead(ABC):
         """The frames, decoded as they are asked for. Runs in the reader's thread."""
 
     def __iter__(self) -> Iterator[Frame]:
-        # A thread inside a decoder aborts the whole program when Python ends: also where nobody has closed this source.
+        # A thread inside a decoder would abort the program when Python ends, also where this source was not closed.
         weakref.finalize(self, end_reader, self._thread, self._stopped, self._queue)
         self._thread.start()
         try:
@@ -44,11 +44,11 @@ class ReadAhead(ABC):
                 if isinstance(item, BaseException):
                     raise item
                 yield replace(item, taken_s=time.monotonic())
-        finally:  # however the iteration ends, no reader stays behind
+        finally:  # end the reader however the iteration ends
             self.close()
 
     def close(self) -> None:
-        """Ends the reader, which at most decodes one more frame; one that hangs on a dead disk is left behind."""
+        """Ends the reader, which at most decodes one more frame; one that hangs on a broken disk is abandoned."""
         end_reader(self._thread, self._stopped, self._queue)
 
     def _read(self) -> None:
@@ -58,7 +58,7 @@ class ReadAhead(ABC):
                     return
                 self._queue.put(frame)
             self._queue.put(None)
-        except BaseException as fault:  # carried to the consumer, where it is raised
+        except BaseException as fault:  # raised again in the consumer
             self._queue.put(fault)
 
 

@@ -1,10 +1,10 @@
-"""How long a camera may be silent before it counts as lost: learnt from its own gaps between frames."""
+"""How long a camera may be silent before it counts as lost, learnt from the gaps between its frames."""
 
 from __future__ import annotations
 
-SHORTEST_S = 1.0  # no stream is given up earlier
-GAPS = 3.0  # longest recent gaps that a silence may last
-KNOWN_GAPS = 3  # before these are seen, a burst at the start could pass for the rate
+SHORTEST_S = 1.0  # a stream never counts as lost earlier
+GAPS = 3.0  # a silence may last so many times the longest recent gap
+KNOWN_GAPS = 3  # fewer would let a burst at the start pass for the rate
 FADING = 0.999  # per frame: what one hiccup of 30 frames per second adds is gone after a minute; HLS comes in bursts
 
 
@@ -21,14 +21,14 @@ class Rhythm:
         self.is_new = True  # no frame yet
 
     def observe(self, now_s: float) -> None:
-        """A frame has come."""
+        """Notes that a frame has come."""
         if self._last_s is not None:
             self._longest_s = max(now_s - self._last_s, FADING * self._longest_s)
             self._gaps += 1
         self._last_s, self.is_new = now_s, False
 
     def pause(self) -> None:
-        """The camera is lost: the time until its next frame is no gap of its own."""
+        """Notes that the camera is lost: the time until its next frame does not count as a gap."""
         self._last_s = None
 
     @property

@@ -1,4 +1,4 @@
-"""Several cameras or files as one source: at most one frame of each a round, and whose turn is first goes round."""
+"""Several cameras or files as one source: each round has at most one frame of each, and the first place rotates."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ END_S = 5.0  # for a reader to end
 class Several:
     """See `Source`. A thread per source holds its next frame: the newest one of a camera, the next one of a file.
 
-    `rounds` gives what is there, so a slow camera does not delay the others. If a source fails, the others go on and the
-    failure is in `faults`.
+    `rounds` gives the frames that are ready, so a slow camera does not delay the others. If a source fails, the others go on
+    and the failure is in `faults`.
     """
 
     def __init__(self, sources: Sequence[Source], names: Sequence[str]) -> None:
@@ -53,9 +53,9 @@ class Several:
         return itertools.chain.from_iterable(self.rounds())
 
     def rounds(self) -> Iterator[list[Frame]]:
-        """One list after the other: a frame of each stream that has one, the first place going round. Ends with all sources.
+        """Yields lists with a frame of each stream that has one; the first place rotates. Ends with the last source.
 
-        Raises what the first source raised when none of them gave a frame.
+        If no source gave a frame, the error of the first one is raised.
         """
         for thread in self._threads:
             thread.start()
@@ -77,7 +77,7 @@ class Several:
             raise self._failed[0]
 
     def _handed_over(self, frame: Frame, index: int) -> Frame:
-        """The frame with its number in the run; one of a file has waited here at no cost to its freshness."""
+        """The frame with its number in the run. The age of a file's frame counts from now, since waiting does not age it."""
         taken_s = frame.taken_s if self._sources[frame.stream].live else time.monotonic()
         return replace(frame, index=index, taken_s=taken_s)
 
@@ -93,7 +93,7 @@ class Several:
                         return
                     self._waiting[stream] = replace(frame, name=f"{stream}: {frame.name}", stream=stream)
                     self._changed.notify_all()
-        except BaseException as fault:  # told with the others' answers; raised when there are none
+        except BaseException as fault:  # reported at the end; raised when no source gave a frame
             self._failed.append(fault)
             self._own_faults.append(f"{self._names[stream]}: {fault}")
         finally:

@@ -14,7 +14,7 @@ from .frame import Finding, OpenOptions, Source, SourceKind, first_cause
 from .live import LiveSource
 
 WIDTH, HEIGHT, RATE = 1280, 720, 30  # what cameras are asked for; jetson-inference's default size
-SELECT_S = 3  # that a read waits for a frame: OpenCV's own 10 s delay the next attempt after a stall
+SELECT_S = 3  # for a read to wait for a frame: OpenCV's own 10 s would delay the next attempt after a stall
 
 
 def node_of(spec: str) -> Path | None:

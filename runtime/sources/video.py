@@ -25,9 +25,10 @@ QUARTERS = {(ONE, 0, 0, ONE): 0, (0, ONE, -ONE, 0): 1, (-ONE, 0, 0, -ONE): 2, (0
 
 
 class VideoFile(ReadAhead):
-    """Every frame of a video. One that ends before its own count says so in `faults`; one without a frame raises ImageError.
+    """Every frame of a video. One with fewer frames than it announces is named in `faults`; one without a frame raises
+    ImageError.
 
-    name: what messages call it. open_capture: opens it, from its beginning. quarters: turns of 90 degrees clockwise that make
+    name: for messages. open_capture: opens it from its beginning. quarters: turns of 90 degrees clockwise that make
     its frames upright. counts: the file stores its number of frames; otherwise OpenCV estimates it.
     """
 
@@ -71,7 +72,7 @@ class VideoFile(ReadAhead):
                     ok, image = capture.read()
                     if not ok:
                         break
-                    position_ms = capture.get(POSITION_MS)  # a read that fails sets it back
+                    position_ms = capture.get(POSITION_MS)  # a failed read resets it
                     yield Frame(index, f"{short_name}#{given}", turned(image, self._quarters))
                     index, given = index + 1, given + 1
             finally:
@@ -108,19 +109,19 @@ def counts_frames(path: Path) -> bool:
 def stored_quarters(path: Path) -> int | None:
     """How many turns of 90 degrees clockwise a phone's video needs, as its MP4 or MOV file says; None for any other file.
 
-    OpenCV's releases differ: 4.6 turns some the wrong way round, 4.11 turns none.
+    OpenCV's releases differ: 4.6 turns some in the wrong direction, 4.11 turns none.
     """
     with path.open("rb") as file:
         if file.read(8)[4:] != b"ftyp":
             return None
         try:
             return next(_turns(file, os.fstat(file.fileno()).st_size), None)
-        except struct.error:  # cut short: the decoder says so
+        except struct.error:  # cut short: the decoder reports it
             return None
 
 
 def _turns(file: BinaryIO, size: int) -> Iterator[int | None]:
-    """Of each video track."""
+    """The quarter turns of each video track."""
     for movie in _boxes(file, b"moov", 0, size):
         for track in _boxes(file, b"trak", *movie):
             for start, _ in _boxes(file, b"tkhd", *track):

@@ -26,7 +26,7 @@ from .timing.trtexec import summary_lines, write_times
 
 @dataclass(frozen=True)
 class Run:
-    """A profile in progress: its subject, its store, and where news of it goes."""
+    """A profile in progress: its subject, its store, and its reports."""
 
     subject: Subject
     store: Store
@@ -44,7 +44,7 @@ def profile_pair(
     open_source: Callable[..., PowerSource] = open_power,
     modes: PowerModes | None = None,
 ) -> Store:
-    """Measures what the store in `folder` lacks. Ctrl-C leaves it with what was measured.
+    """Measures the windows that the store in `folder` lacks. After Ctrl-C it keeps what was measured.
 
     Raises EngineError for engines that do not fit, UsageError for options that do not and for a folder that another run
     writes to, PowerError for a power source that was asked for by name and does not answer.
@@ -63,7 +63,7 @@ def profile_pair(
 
 
 def _sweep_modes(run: Run, modes: PowerModes) -> None:
-    """Measures in each power mode that can be set, and puts the old one back."""
+    """Measures in each power mode that can be set, and restores the old one."""
     modes.require(run.subject.request.power_modes)
     is_apart_done = False
     with modes.restored():
@@ -109,7 +109,7 @@ def _measure_mode(run: Run, mode: int | None) -> None:
 
 
 def _measure_apart(run: Run) -> None:
-    """Passes in their parts, and layers: once, in the first power mode."""
+    """Measures the parts of passes, and layers: once, in the first power mode."""
     request, store, subject = run.subject.request, run.store, run.subject
     if not store.of("parts") or request.export_times is not None:
         run.report("parts", 3.0)

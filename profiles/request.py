@@ -1,4 +1,4 @@
-"""What is to be measured, and how: the options of sacvit-profile."""
+"""The options of sacvit-profile: what is measured, and how."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parse_mode_list(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class ProfileRequest(Bounded, EngineOptions, EngineFiles):
-    """What a user asked for. Raises UsageError for what cannot be.
+    """A user's options. Raises UsageError for values out of range and contradictions.
 
     batch: None is 1, or in a scenario of batches the most that the engines take. duration_s: of each variant; None is 30 s,
     or what the scenario asks for.

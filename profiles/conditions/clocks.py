@@ -13,7 +13,7 @@ EMC = "sys/kernel/debug/bpmp/debug/clk/emc"  # root only
 
 @dataclass(frozen=True)
 class ClockState:
-    """A clock in MHz and the limits that it may move in; pinned: it cannot move."""
+    """A clock in MHz with its limits. pinned: it cannot change."""
 
     name: str
     governor: str | None
@@ -24,7 +24,7 @@ class ClockState:
 
 
 def read_cpu_clocks(root: Path) -> tuple[ClockState, ...]:
-    """A clock for each frequency policy: cores that share one move together."""
+    """One clock per frequency policy: cores that share a policy have the same clock."""
     return tuple(
         _read_clock(f"CPU {folder.name}", folder, "scaling_", 1e3)
         for folder in listed(root / "sys/devices/system/cpu/cpufreq", "policy*")
@@ -32,7 +32,7 @@ def read_cpu_clocks(root: Path) -> tuple[ClockState, ...]:
 
 
 def read_gpu_clocks(root: Path) -> tuple[ClockState, ...]:
-    """A Jetson's; a desktop GPU's are in `NvmlState`."""
+    """The GPU clock of a Jetson; those of a desktop GPU are in `NvmlState`."""
     return tuple(
         _read_clock(f"GPU {folder.name}", folder, "", 1e6)
         for folder in listed(root / "sys/class/devfreq", "*")
@@ -52,7 +52,7 @@ def _read_mhz(path: Path, in_mhz: float) -> float | None:
 
 
 def read_memory_clock(root: Path) -> ClockState | None:
-    """Of devfreq on JetPack 7, else of the boot processor: there min and max are the hardware's, and a lock pins."""
+    """The memory clock: from devfreq on JetPack 7, else from the boot processor, whose min and max are the hardware's."""
     devfreq = _read_clock("EMC", root / "sys/class/devfreq/bwmgr", "", 1e6)
     if devfreq.now_mhz is not None:
         return devfreq

@@ -1,4 +1,4 @@
-"""What NVML says about the GPU: clocks, temperature, power limit, and why the clocks are what they are."""
+"""The GPU's state by NVML: clocks, temperature, power limit, and what limits the clocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class NvmlState:
-    """The GPU that CUDA calls its first; None for what NVML does not report. unavailable: why there is nothing."""
+    """The first GPU in CUDA's order. Fields are None where NVML reports nothing. unavailable: why nothing can be read."""
 
     gpu: str | None = None
     driver: str | None = None
@@ -41,7 +41,7 @@ class NvmlState:
 
 
 def read_nvml_state(nvml: Any) -> NvmlState | None:
-    """What NVML reports, field by field: on Orin it starts and reports the name alone. nvml: `pynvml`, or None.
+    """Reads NVML field by field: on Orin it starts, but reports only the name. nvml: `pynvml`, or None.
 
     NVML is started and ended here: its state does not survive a fork.
     """
@@ -49,7 +49,7 @@ def read_nvml_state(nvml: Any) -> NvmlState | None:
         return None
     try:
         nvml.nvmlInit()
-    except Exception as reason:  # whatever a library of another release raises: a look at the machine ends no run
+    except Exception as reason:  # another release may raise anything, and reading the state must not end a run
         return NvmlState(unavailable=f"NVML does not start: {reason}")
     try:
         return _read_nvml_device(nvml, open_device(nvml))
@@ -62,7 +62,7 @@ def read_nvml_state(nvml: Any) -> NvmlState | None:
 
 def _read_nvml_device(nvml: Any, device: Any) -> NvmlState:
     def ask(function: str, *arguments: str) -> Any:
-        """What a function gives; None where the library lacks it or the GPU does not support it."""
+        """The result of a function; None where the library lacks it or the GPU does not support it."""
         return or_none(lambda: getattr(nvml, function)(device, *(getattr(nvml, name) for name in arguments)))
 
     reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
@@ -85,13 +85,13 @@ def _read_nvml_device(nvml: Any, device: Any) -> NvmlState:
 
 
 def name_reasons(mask: int) -> tuple[str, ...]:
-    """Why a GPU's clocks are what they are, by NVML's bits; an unknown bit is its number."""
+    """The reasons that limit a GPU's clocks, by NVML's bits; an unknown bit is given as its number."""
     bits = [1 << place for place in range(64) if mask >> place & 1]
     return tuple(REASONS.get(bit, hex(bit)) for bit in bits)
 
 
 def or_none(call: Callable[[], T]) -> T | None:
-    """The result of a call into a library; None when it raises, whatever it raises."""
+    """The result of a call into a library; None when it raises anything."""
     try:
         return call()
     except Exception:

@@ -7,13 +7,13 @@ from pathlib import Path
 from ...machine.small_files import listed, read_number, read_text
 from .clocks import GPU_NAMES
 
-COOLING = ("throttle-alert", "cpufreq", *GPU_NAMES)  # devices that slow something down; the others are fans and alerts
-CONSTANT_ZONES = ("PMIC-Die",)  # 100 C to JetPack 4.4, 50 C after it, whatever the temperature
-COLDEST_C = -200.0  # -256: the zone's part has no power
+COOLING = ("throttle-alert", "cpufreq", *GPU_NAMES)  # devices that throttle; the others are fans and alerts
+CONSTANT_ZONES = ("PMIC-Die",)  # always 100 C up to JetPack 4.4, and 50 C after it
+COLDEST_C = -200.0  # a zone without power gives -256
 
 
 def read_temperatures(root: Path) -> dict[str, float]:
-    """Degrees by zone. A zone whose part has no power gives an error or -256 C, and is left out."""
+    """Temperatures by zone in degrees Celsius. A zone without power gives an error or -256 C, and is left out."""
     found: dict[str, float] = {}
     for folder in listed(root / "sys/class/thermal", "thermal_zone*"):
         zone, value = read_text(folder / "type"), read_number(folder / "temp")
@@ -23,7 +23,7 @@ def read_temperatures(root: Path) -> dict[str, float]:
 
 
 def read_cooling(root: Path) -> dict[str, int]:
-    """The step of every device that slows something down; the highest of those with one name."""
+    """The step of every throttling device; of several with the same name, the highest step."""
     found: dict[str, int] = {}
     for folder in listed(root / "sys/class/thermal", "cooling_device*"):
         kind, step = read_text(folder / "type"), read_number(folder / "cur_state")

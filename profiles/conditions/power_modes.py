@@ -1,7 +1,7 @@
-"""Power modes of a Jetson: which is in use, switching with NVIDIA's nvpmodel, and putting the old one back.
+"""Power modes of a Jetson: reads the mode in use, switches with NVIDIA's nvpmodel, and restores the old mode.
 
-nvpmodel can refuse and still end with 0; modes that change the number of cores want a reboot, and without a terminal the tool
-only says so. So a switch counts when the mode afterwards is the new one.
+nvpmodel can refuse and still return 0. Modes that change the number of cores need a reboot, and without a terminal the tool
+only prints this. So a switch has succeeded only if the mode read afterwards is the new one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...machine.terminal import terminal_safe
 logger = logging.getLogger(__name__)
 LIMIT_S = 30.0  # a switch takes a second or two
 MAX_OUTPUT_BYTES = 16384
-MAX_WORDS = 300  # characters of the tool's own words in a message
+MAX_WORDS = 300  # characters of the tool's output in a message
 POLL_S = 0.02
 MODE_NAME = r"NV Power Mode:[ \t]*(\S+)"
 MODE_NUMBER = r"^[ \t]*(\d{1,9})[ \t]*$"
@@ -37,7 +37,7 @@ class PowerModes:
 
     def __init__(self, command: str = "nvpmodel", root: Path = ROOT, limit_s: float = LIMIT_S) -> None:
         self._command, self._root, self._limit_s = command, root, limit_s
-        self._half_done = False  # a call did not come to its end: what the machine is in now is not what its note says
+        self._half_done = False  # a call did not finish: the machine's note may be wrong
 
     def current(self) -> PowerMode:
         """The mode in use. Raises DeviceError on a machine that reports none."""
@@ -50,7 +50,7 @@ class PowerModes:
         return mode
 
     def known(self) -> list[PowerMode]:
-        """What /etc/nvpmodel.conf offers; empty without the file."""
+        """The modes in /etc/nvpmodel.conf; empty without the file."""
         return known_power_modes(self._root)
 
     def require(self, mode_ids: Sequence[int]) -> None:
@@ -63,10 +63,10 @@ class PowerModes:
             )
 
     def switch(self, mode_id: int) -> None:
-        """Sets the mode; nothing is called when it is in use already: nvpmodel would undo jetson_clocks.
+        """Sets the mode. If it is in use already, nvpmodel is not called, since it would undo jetson_clocks.
 
-        Raises UsageError for an unknown id, DeviceError when the machine is not in the mode afterwards: for want of root,
-        of a reboot, or for no reason that the tool gives.
+        Raises UsageError for an unknown id, DeviceError when the machine is not in the mode afterwards: because root or a
+        reboot is needed, or without a reason from the tool.
         """
         self.require([mode_id])
         if self.current().id != mode_id:
@@ -76,7 +76,7 @@ class PowerModes:
     def restored(self) -> Iterator[PowerMode]:
         """The mode in use, which is set again at the end, on exceptions and Ctrl-C too.
 
-        When that fails: DeviceError, or, where another exception is under way, the same words on stderr.
+        If that fails, it raises DeviceError or, during another exception, prints the message on stderr.
         """
         before = self.current()
         try:
@@ -115,7 +115,7 @@ class PowerModes:
         complains = code != 0 or "NVPM ERROR" in output
         wants_reboot = re.search("reboot", output, re.IGNORECASE) is not None
         wants_root = complains and re.search(NOT_ROOT, output, re.IGNORECASE | re.MULTILINE) is not None
-        self._half_done = complains and not wants_reboot and not wants_root  # those two end it before anything is set
+        self._half_done = complains and not wants_reboot and not wants_root  # both end it before anything is set
         if now.id == mode_id and not complains and not wants_reboot:
             return
         if wants_reboot:
@@ -130,14 +130,14 @@ class PowerModes:
 
 
 def read_power_mode(root: Path, command: str | Path, limit_s: float) -> tuple[PowerMode | None, str | None]:
-    """The mode in use and where that stands: the note that nvpmodel keeps, else the tool's word; (None, None) for none."""
+    """The mode in use and its source: nvpmodel's note, else the tool's output; (None, None) for none."""
     if mode := power_mode_in_use(root):
         return mode, f"/{NVPMODEL_STATUS}"
     try:
         code, output = run_limited([str(command), "-q"], limit_s)
     except DeviceError:
         return None, None
-    # The exit code does not count: without root the tool prints the mode and then complains of files that it cannot read.
+    # The exit code is ignored: without root the tool prints the mode and then fails on files that it cannot read.
     mode = None if code is None else _mode_in(output, known_power_modes(root))
     return (mode, f"{Path(command).name} -q") if mode else (None, None)
 
@@ -145,7 +145,7 @@ def read_power_mode(root: Path, command: str | Path, limit_s: float) -> tuple[Po
 def run_limited(arguments: Sequence[str], limit_s: float) -> tuple[int | None, str]:
     """Exit code and the first 16 KiB of what a tool prints, both streams; the code is None when it was killed at its limit.
 
-    It has no input and no terminal, so that a question ends it; a Ctrl-C of ours does not reach it.
+    The tool has no input and no terminal, so a question ends it. Our Ctrl-C does not reach it.
     """
     try:
         process = subprocess.Popen(  # noqa: S603
@@ -169,7 +169,7 @@ def run_limited(arguments: Sequence[str], limit_s: float) -> tuple[int | None, s
                     kept += piece[: MAX_OUTPUT_BYTES - len(kept)]
                     if not piece:
                         break
-                elif process.poll() is not None:  # a child of the tool's may hold the pipe for ever
+                elif process.poll() is not None:  # a child of the tool may keep the pipe open forever
                     break
         with suppress(subprocess.TimeoutExpired):
             process.wait(max(deadline - time.monotonic(), 0))
@@ -184,7 +184,7 @@ def run_limited(arguments: Sequence[str], limit_s: float) -> tuple[int | None, s
 
 
 def _mode_in(output: str, known: Sequence[PowerMode]) -> PowerMode | None:
-    """Of `NV Power Mode: MODE_15W` and the line `2` below it, with other lines around them."""
+    """Parses `NV Power Mode: MODE_15W` and the line `2` below it, among other lines."""
     name, numbers = re.search(MODE_NAME, output), re.findall(MODE_NUMBER, output, re.MULTILINE)
     if name is None:
         return None
@@ -194,7 +194,7 @@ def _mode_in(output: str, known: Sequence[PowerMode]) -> PowerMode | None:
 
 
 def _words(output: str) -> str:
-    """The end of what the tool said, as one line."""
+    """The end of the tool's output, as one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     text = " / ".join(dict.fromkeys(lines))
     printable = terminal_safe(text)

@@ -1,6 +1,6 @@
-"""The machine's state, to stand beside every number.
+"""The machine's state, which is stored with every number.
 
-What a machine does not report is None or empty, and never an error. Facts and their sources: docs/profiling.md.
+Values that a machine does not report are None or empty, never an error. Facts and their sources: docs/profiling.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MEASURING = ("tegrastats", "jtop")
 
 @dataclass(frozen=True)
 class MachineState:
-    """One look at the machine.
+    """The machine's state at one time.
 
     power_mode_source: the file or command that it was read from. nvpmodel_table: the first 12 hex digits of its SHA-256.
     """
@@ -52,7 +52,7 @@ class MachineState:
     gpu_clocks: tuple[ClockState, ...] = ()
     memory_clock: ClockState | None = None
     temperatures_c: dict[str, float] = field(default_factory=dict)
-    cooling: dict[str, int] = field(default_factory=dict)  # above 0: slowing something down
+    cooling: dict[str, int] = field(default_factory=dict)  # above 0: throttling
     over_current: dict[str, int] = field(default_factory=dict)  # events since the machine started
     used_swap_mib: int | None = None
     available_memory_mib: int | None = None
@@ -79,7 +79,7 @@ def read_state(
     own_pids: Collection[int] = (),
     find_nvml: Callable[[], Any] = load_nvml,
 ) -> MachineState:
-    """A look at the machine, in some milliseconds. own_pids: processes that measure for us."""
+    """Reads the machine's state within milliseconds. own_pids: processes that measure for us."""
     release = l4t_release(root)
     mode, source = read_power_mode(root, nvpmodel, QUERY_LIMIT_S)
     return MachineState(

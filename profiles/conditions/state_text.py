@@ -1,4 +1,4 @@
-"""The machine's state in words: rows of a printed table, and the pieces that other sentences use."""
+"""The machine's state as text: rows of a printed table, and phrases for other sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .state import MachineState
 
 
 def state_rows(state: MachineState) -> list[tuple[str, str]]:
-    """Label and text of what is known, for a printed table."""
+    """Labels and texts of the known values, for a printed table."""
     system = (state.jetpack, state.l4t and f"Jetson Linux {state.l4t}", state.kernel and f"kernel {state.kernel}")
     table = f", table {state.nvpmodel_table}" if state.nvpmodel_table else ""
     active = [f"{name} {value}" for name, value in state.cooling.items() if value > 0]

@@ -1,4 +1,4 @@
-"""What changed between two looks at the machine: some changes make the numbers between them worthless."""
+"""Changes of the machine's state between two times. Some of them invalidate the numbers measured between them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .state import MachineState
 from .state_text import limits, some
 
 OVER_CURRENT = {"oc1": "under-voltage", "oc2": "average power", "oc3": "peak power"}  # Jetson Linux r36.4 guide
-# By board: trip points of public logs; the hardware steps in at 101 to 103.
+# Trip points by board, from public logs; the hardware throttles at 101 to 103.
 THROTTLE_BANDS_C = {"Orin": 99.0, "Thor": 109.0}
-HOT_C = 90.0  # worth telling where the band is not known
+HOT_C = 90.0  # reported where the board's band is unknown
 SWAP_GROWTH_MIB = 16
-DRIFT = 0.01  # of a clock that nothing holds
+DRIFT = 0.01  # allowed change of a clock that is not pinned
 BUSY = 0.25  # load for each core before a run
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happened between two looks, for people; invalidates: the numbers of that time are not to be used."""
+    """A change between two states, as text. invalidates: numbers measured between them must not be used."""
 
     text: str
     invalidates: bool
 
 
 def describe_changes(before: MachineState, after: MachineState) -> list[Change]:
-    """What happened between two looks at one machine; what invalidates the numbers comes first."""
+    """The changes between two states of one machine; those that invalidate numbers come first."""
     bad = [
         *_mode_changes(before, after),
         *_limit_changes(before, after),
@@ -120,7 +120,7 @@ def _swap_growth(before: MachineState, after: MachineState) -> list[str]:
 
 
 def _drift(before: MachineState, after: MachineState) -> list[str]:
-    """Clocks that nothing holds, a power cap, and heat where no band is known."""
+    """Changes of clocks that are not pinned, a power cap, and heat where the board's band is unknown."""
     texts = []
     drifted = [
         f"{new.name} {old.now_mhz:.0f} to {new.now_mhz:.0f} MHz"
@@ -152,7 +152,7 @@ def _company(before: MachineState, after: MachineState) -> list[str]:
 
 
 def _differ(old: object, new: object) -> bool:
-    """Whether both are known and not the same."""
+    """Whether both are known and differ."""
     return old is not None and new is not None and old != new
 
 

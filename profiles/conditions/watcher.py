@@ -12,13 +12,13 @@ from .state import MachineState, read_state
 from .state_text import state_rows
 from .validity import Change, describe_changes
 
-NUMBERS = re.compile(r"[\d.]+")  # what differs between two reports of one change
+NUMBERS = re.compile(r"[\d.]+")  # numbers differ between two reports of the same change
 
 
 class Watcher:
-    """Looks at the machine when it is made and whenever it is asked to.
+    """Reads the machine's state when it is created and on each call.
 
-    A change that came and went counts: it spoils the windows that it met.
+    A temporary change counts too: it invalidates the windows in which it occurred.
     """
 
     def __init__(self, source: PowerSource) -> None:
@@ -32,11 +32,11 @@ class Watcher:
         self._bad.update({NUMBERS.sub("", one.text): one for one in changes if one.invalidates})
 
     def first(self) -> dict[str, Any]:
-        """For the store: the state before."""
+        """The state before, for the store."""
         return {"before": self.before.to_dict(), "rows_before": state_rows(self.before)}
 
     def last(self) -> dict[str, Any]:
-        """For the store: the state now, and every change; what invalidates comes first."""
+        """The state now and every change, for the store; changes that invalidate come first."""
         self.look()
         told = [one for one in describe_changes(self.before, self._after) if not one.invalidates]
         changes = [{"text": one.text, "invalidates": one.invalidates} for one in (*self._bad.values(), *told)]
@@ -44,7 +44,7 @@ class Watcher:
 
 
 def conditions_of(state: MachineState, source: PowerSource) -> dict[str, Any]:
-    """What two windows of one power mode must have in common, as JSON gives it back."""
+    """The conditions that all windows of one power mode must share, as read back from JSON."""
     clocks = [[clock.name, clock.min_mhz, clock.max_mhz] for clock in state.clocks]
     return {
         "power mode": None if state.power_mode is None else str(state.power_mode),
@@ -57,7 +57,8 @@ def conditions_of(state: MachineState, source: PowerSource) -> dict[str, Any]:
 
 
 def require_same(store: Store, mode: int | None, conditions: dict[str, Any]) -> None:
-    """Raises UsageError when this mode's earlier windows were measured under others: they would be averaged together."""
+    """Raises UsageError when this mode's earlier windows were measured under other conditions: they would be averaged
+    together."""
     for line in store.of("session"):
         before = line["conditions"] if line["mode"] == mode else None
         different = [name for name, value in conditions.items() if before is not None and before.get(name) != value]

@@ -1,7 +1,7 @@
-"""What Jetson modules and graphics cards can do at most: the GPU's dense peaks, launches and memory, from boards.json.
+"""Peak rates of Jetson modules and graphics cards: dense arithmetic, launches and memory, from boards.json.
 
-A mode caps clocks (and on some modules the number of SMs), never watts. DLA and 2:4 sparsity are left out: these models use
-neither. A mode whose GPU clock no source states is not in the table. Sources were read in public copies and quotations.
+A mode limits clocks (and on some modules the number of SMs), never watts. DLA and 2:4 sparsity are left out: these models use
+neither. Modes without a published GPU clock are not in the table. Sources were read in public copies and quotations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Count = Annotated[int, Meta(gt=0)]
 class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Operations per SM and clock, a multiply-add being two: dense tensor cores for INT8 and FP16, CUDA cores for FP32.
 
-    launch_us: the least that a kernel takes in a replayed CUDA graph, however little it does.
+    launch_us: the least time of a kernel in a replayed CUDA graph, even if it does almost nothing.
     """
 
     name: Text
@@ -39,7 +39,7 @@ class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One power mode: SMs that are on, clock caps in MHz, the width of the memory bus, nominal watts of the module.
 
-    budget_w: of a MAXN mode, which caps nothing, the module's stated maximum; None where no source states it.
+    budget_w: for a MAXN mode, which limits nothing, the module's published maximum; None where none is published.
     """
 
     name: Text
@@ -95,13 +95,13 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 @cache
 def load_boards(path: Path = TABLE) -> dict[str, Board]:
-    """The modules of the table by name. Raises ValueError that names the place for a table that cannot be meant."""
+    """The modules of the table by name. Raises ValueError with the place of an error in the table."""
     content = msgspec.json.decode(path.read_bytes(), type=_File)
     gpus = {gpu.name: msgspec.to_builtins(gpu) for gpu in content.gpus}
     for place, record in enumerate(content.boards):
         if record.get("gpu") not in gpus:
             raise ValueError(f"boards[{place}].gpu: expected one of {', '.join(gpus)}, found {record.get('gpu')!r}")
-        record["gpu"] = gpus[record["gpu"]]  # a board names its GPU, since many have the same
+        record["gpu"] = gpus[record["gpu"]]  # a board names its GPU, which several share
     boards = msgspec.convert(content.boards, list[Board])
     if len({board.name for board in boards}) < len(boards):
         raise ValueError("boards: two records have one name")

@@ -1,7 +1,7 @@
-"""How fast could it be at best on a board that is not here? A roofline bound on latency, and what energy that would be.
+"""A roofline bound on latency for a board that is not here, and the energy that it implies.
 
-time >= max(2 * MACs / the GPU's peak, bytes / the memory's bandwidth, kernels * the least that a kernel takes), for each stage.
-A bound from below, not a forecast: norms, softmax, activations that leave the caches, and the CPU come on top.
+time >= max(2 * MACs / the GPU's peak, bytes / the memory's bandwidth, kernels * the least time of a kernel), for each stage. It
+is a lower bound, not a forecast: norms, softmax, activations that leave the caches, and the CPU come on top.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from ...model.cost import DERIVED_EXIT_RATE, ModelCost, StageCost
 from ..results.break_even import BreakEven, break_even
 from .boards import Board, Mode
 
-BATCHES = (1, 4, 8, 16)  # images per pass, or cameras that are looked at together
+BATCHES = (1, 4, 8, 16)  # images per pass, or cameras that share a pass
 
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """The three sides of one pass over a batch, in ms: arithmetic, DRAM traffic, launches (0 where they were not counted)."""
+    """The three lower bounds of one pass over a batch, in ms: arithmetic, DRAM traffic, launches (0 where they were not
+    counted)."""
 
     compute_ms: float
     memory_ms: float
     launch_ms: float
     batch: int
-    fits_l2: bool  # the weights fit the GPU's cache: a pass that follows on another may find them there
+    fits_l2: bool  # the weights fit into the GPU's cache, where a following pass may find them
 
     @property
     def image_ms(self) -> float:
@@ -42,9 +43,10 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bounds for one image at this exit rate (in [0, 1]); `*_mj` is the bound times the mode's nominal watts: no bound.
+    """Bounds for one image at this exit rate (in [0, 1]); `*_mj` is that bound times the mode's nominal watts, which is not a
+    bound.
 
-    kernels: of one pass, by stage; None where no compiler counted them.
+    kernels: of one pass, by stage; None where they were not counted.
     """
 
     cost: ModelCost
@@ -68,9 +70,9 @@ class Estimate:
 
     @property
     def pay_off(self) -> BreakEven | None:
-        """The exit rate above which the chain's bound is below the plain ViT's, and what is gained at this one.
+        """The exit rate above which the chain's bound is below the plain ViT's, and the gain at this one.
 
-        None for a model of which a stage costs nothing.
+        None for a model in which a stage costs nothing.
         """
         full = self.ee.image_ms + self.sac.image_ms
         return break_even(self.ee.image_ms, full, self.plain.image_ms, self.exit_rate)
@@ -81,7 +83,7 @@ class Estimate:
 
     @property
     def rows(self) -> dict[str, tuple[float, StageEstimate | None]]:
-        """ms per image of each stage and of the chain, which is no stage."""
+        """ms per image of each stage, and of the chain."""
         return {
             "EE": (self.ee.image_ms, self.ee),
             "SAC": (self.sac.image_ms, self.sac),
@@ -90,7 +92,7 @@ class Estimate:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What `estimate_lines` prints, for machines."""
+        """The content of `estimate_lines` as JSON, for programs."""
         rows: dict[str, dict[str, Any]] = {}
         for name, (latency_ms, stage) in self.rows.items():
             rows[name] = {"latency_ms_at_least": latency_ms, "energy_mj_at_budget": self.energy_mj(latency_ms)}
@@ -123,7 +125,7 @@ class Estimate:
 
 
 def peak_tops(board: Board, mode: Mode, precision: Precision) -> float:
-    """10^12 operations per second, two for a multiply-add, of the unit that this precision's products run on at best."""
+    """10^12 operations per second, two for a multiply-add, of the fastest unit for this precision's products."""
     gpu = board.gpu
     ops = {"fp32": gpu.fp32_ops, "fp16": gpu.fp16_ops, "int8": gpu.int8_ops}[row_of(precision).units]
     return mode.tera_ops(ops)
@@ -132,7 +134,7 @@ def peak_tops(board: Board, mode: Mode, precision: Precision) -> float:
 def estimate_stage(
     cost: StageCost, board: Board, mode: Mode, precision: Precision, batch: int, kernels: int = 0
 ) -> StageEstimate:
-    """The sides of one pass over `batch` images: weights are read once, image, hand-off and answers for each image."""
+    """The lower bounds of one pass over `batch` images. Weights are read once; image, hand-off and answers once per image."""
     weight_bytes = cost.weight_bytes * row_of(precision).weight_bytes / row_of("fp32").weight_bytes
     moved_bytes = weight_bytes + batch * (cost.input_bytes + cost.output_bytes)
     return StageEstimate(
@@ -153,11 +155,10 @@ def estimate(
     exit_rate: float,
     kernels: Mapping[str, int] | None = None,
 ) -> Estimate:
-    """The bounds of both stages, the chain and the plain ViT of this geometry. Raises UsageError for what cannot be.
-
+    """The bounds of both stages, the chain and the plain ViT of this geometry. Raises UsageError for values out of range.
     kernels: of one pass of "EE", "SAC" and "plain", as a compiler counted them (`kernels_of`).
     """
-    row_of(precision)  # raises for a name that no row has
+    row_of(precision)  # raises for an unknown name
     if batch < 1:
         raise UsageError(f"a batch holds at least 1 image, found {batch}")
     if not 0 <= exit_rate <= 1:
@@ -184,13 +185,13 @@ def kernels_of(compiled: Iterable[Mapping[str, Any]], precision: Precision) -> d
 
 
 def gains(found: Estimate) -> dict[int, float]:
-    """How many times as fast the chain's bound is as the plain ViT's, by images per pass."""
+    """The ratio of the plain ViT's bound to the chain's, by images per pass."""
     pay_offs = {batch: found.at(batch).pay_off for batch in BATCHES}
     return {batch: pay_off.gain for batch, pay_off in pay_offs.items() if pay_off is not None}
 
 
 def exit_rate_lines(found: Estimate) -> list[str]:
-    """Where the exit rate comes from, if it is the one that is taken without a measurement."""
+    """The source of the exit rate, if it is the default and not measured."""
     if found.exit_rate != DERIVED_EXIT_RATE:
         return []
     return [

@@ -1,4 +1,4 @@
-"""An estimate as a person reads it: the bounds, what they say of two stages, and everything that was assumed."""
+"""The text of an estimate: the bounds, what they mean for two stages, and all assumptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPEED = {
 
 
 def camera_lines(found: Estimate) -> list[str]:
-    """From how many cameras on two stages pay, one image of each per pass."""
+    """The number of cameras from which two stages pay, with one image of each per pass."""
     by_batch = gains(found)
     if not by_batch:
         return []
@@ -33,7 +33,7 @@ def camera_lines(found: Estimate) -> list[str]:
 
 
 def pay_off_line(found: Estimate) -> str:
-    """What the bounds say of the two stages against the plain ViT."""
+    """What the bounds mean for the two stages against the plain ViT."""
     if found.pay_off is None:
         return "There is no break-even: a stage costs nothing."
     needed, gain = found.pay_off.exit_rate, found.pay_off.gain
@@ -48,7 +48,7 @@ def pay_off_line(found: Estimate) -> str:
 
 
 def assumption_lines(found: Estimate) -> list[str]:
-    """Everything that was taken for granted, most of it in the board's favour."""
+    """All assumptions; most of them favour the board."""
     lines = [
         SPEED[found.precision],
         f"Weights have {8 * row_of(found.precision).weight_bytes} bits each and cross the memory bus once per pass;"

@@ -1,7 +1,7 @@
-"""Energy from power: how long a window must be, what lies in one, and how sure that is.
+"""Energy from power: the least length of a window, the energy in one, and its uncertainty.
 
-An amount is given with a half-width that holds, as a bound and not as a standard deviation, what the sensor cannot resolve, and
-95 % of what differs between windows. Sources: docs/profiling.md.
+An amount has a half-width. It is the sum of a bound on what the sensor cannot resolve, and of the 95 % interval of the
+differences between windows. Sources: docs/profiling.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .sampler import Numbers, Sampler, Trace
 from .source import PERIOD_S, PowerSource
 
 SHORTEST_S, CONSTANTS, SAMPLES = 10.0, 10, 50  # of a window: seconds, filter time constants, readings
-SHORTEST_COUNTED_S = 1.0  # a counter has no steps to average over: only its updates count
+SHORTEST_COUNTED_S = 1.0  # of a counter, where only the update period matters
 MOST_MISSING = 0.05  # share of a window without readings
 TOTAL = "total"
 # 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond, the normal's is 4 % too small at most
@@ -30,7 +30,7 @@ STUDENT = (
 
 @dataclass(frozen=True)
 class Amount:
-    """A value and half the width of its interval, in one unit; None where there is no telling how wide that is."""
+    """A value and half the width of its interval, in the same unit; None where the width is unknown."""
 
     value: float
     plus_minus: float | None
@@ -42,10 +42,10 @@ class Amount:
 
 @dataclass(frozen=True)
 class PowerWindow:
-    """Mean power of a stretch of time, by rail and `TOTAL`: mW, and the bound of what the sensor cannot resolve.
+    """Mean power over an interval of time, by rail and `TOTAL`: mW, and the bound of what the sensor cannot resolve.
 
-    A bound is None for a sensor of unknown steps. A rail without readings is left out. reason: why there is no power,
-    or none of the total; then the tables are empty.
+    A bound is None for a sensor with unknown steps. A rail without readings is left out. reason: why there is no power,
+    or no total; then the tables are empty.
     """
 
     duration_s: float
@@ -56,9 +56,9 @@ class PowerWindow:
 
 @dataclass(frozen=True)
 class Meter:
-    """What is known of each rail's sensor when readings are there; TOTAL stands for the sum of its rails."""
+    """What is known of each rail's sensor from its readings. TOTAL is the sum of its rails."""
 
-    rails: Mapping[str, tuple[str, ...]]  # each name and the rails that it is the sum of
+    rails: Mapping[str, tuple[str, ...]]  # by name: the rails in the sum
     steps_mw: Mapping[str, float | None]
     filter_s: float
 
@@ -70,7 +70,8 @@ class Meter:
 
 
 def meter_of(source: PowerSource, sampler: Sampler | None = None) -> Meter:
-    """The rails and their sensors. A step that is not documented is the median of the differences between readings, if any."""
+    """The rails and their sensors. An undocumented step is estimated by the median of the differences between readings, if
+    any."""
     rails: dict[str, tuple[str, ...]] = {rail: (rail,) for rail in source.sensors}
     steps: dict[str, float | None] = {}
     for rail, sensor in source.sensors.items():
@@ -78,7 +79,7 @@ def meter_of(source: PowerSource, sampler: Sampler | None = None) -> Meter:
         if step is None:
             step = None if sampler is None else _typical_step(sampler.trace((rail,)).values)
         if source.kind == "energy":
-            step = 0.0  # a counter counts in far smaller ones than a window holds
+            step = 0.0  # a counter's steps are far smaller than the energy of a window
         steps[rail] = step
     if source.total_rails:
         rails[TOTAL] = source.total_rails
@@ -115,10 +116,11 @@ def measure(sampler: Sampler, meter: Meter, begin_s: float, end_s: float, *, nee
 
 
 def sensor_bound_mw(trace: Trace, begin_s: float, end_s: float, step_mw: float | None, filter_s: float) -> float | None:
-    """How far the mean power of a window may be off, for a sensor with this step and smoothing; None for an unknown step.
+    """The bound on the error of a window's mean power, for a sensor with this step and smoothing; None for an unknown step.
 
-    On a flat signal steps do not average out: half of one. A first-order filter moves filter_s * (change of its output) of
-    energy over the window's ends. A counter is late by one update at most.
+    On a constant signal steps do not average out, so half a step counts. A first-order filter moves filter_s * (change of its
+    output) of
+    energy over the window's ends. A counter is at most one update late.
     """
     if trace.kind == "energy":
         return abs(trace.power_mw(begin_s, end_s)) * filter_s / (end_s - begin_s)
@@ -140,7 +142,7 @@ class Idle:
 
 @dataclass(frozen=True)
 class Spent:
-    """One window of a contender: what was drawn, while how many images were answered, and what idling drew in its session."""
+    """One window of a variant: its power, the number of images answered, and the idle power of its session."""
 
     power: PowerWindow
     images: int
@@ -195,7 +197,7 @@ def _per_image(windows: Sequence[Spent], rail: str, *, above_idle: bool) -> Amou
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Half the 95 % interval of the mean; None for one value, of whose spread nothing is known."""
+    """Half the 95 % interval of the mean; None for a single value, whose spread is unknown."""
     if len(values) < 2:
         return None
     return student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
@@ -207,7 +209,7 @@ def student(freedom: int) -> float:
 
 
 def _typical_step(values: Numbers) -> float | None:
-    """None for readings that never changed: they do not show the size of a step."""
+    """None for readings that never changed, since they do not show a step."""
     differences = np.abs(np.diff(values))
     moved = differences[differences > 0]
     return float(np.median(moved)) if len(moved) else None

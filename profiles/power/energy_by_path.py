@@ -1,4 +1,4 @@
-"""Energy by path: sensors are far slower than an inference, but windows with different shares of exits tell the paths apart.
+"""Energy by path: sensors are far slower than an inference, but windows with different exit rates separate the paths.
 
 E = sum over paths of (energy of one image * images on it) + P_idle * t, over windows at several thresholds and idle ones.
 """
@@ -12,14 +12,14 @@ import numpy as np
 
 from .energy import Amount, student
 
-WORST_CONDITION = 1e6  # of the scaled matrix: beyond, two columns say the same
+WORST_CONDITION = 1e6  # of the scaled matrix; beyond it, columns are nearly dependent
 
 
 @dataclass(frozen=True)
 class Row:
     """One window: its mean power, the bound of what the sensor cannot resolve, and how many images took each path.
 
-    session: windows of another one have another idle power.
+    session: each one has its own idle power.
     """
 
     power_mw: float
@@ -33,7 +33,7 @@ class Row:
 class Paths:
     """mJ of one image on each path above idle, and the first session's idle power in mW.
 
-    residual_mw: what the fit leaves, root mean square.
+    residual_mw: root mean square of the fit's residuals.
     reason: why there is no fit; then `mj` is empty.
     """
 
@@ -47,7 +47,7 @@ class Paths:
 def fit_paths(rows: Sequence[Row]) -> Paths:
     """Least squares on mean power, since its error does not grow with a window's length; an idle power for every session.
 
-    The interval of each number is Student's 95 % of the residuals plus the worst that the sensor's bounds can do to it.
+    The interval of each number is Student's 95 % of the residuals plus the largest effect of the sensor's bounds.
     """
     names = sorted({name for row in rows for name, count in row.images.items() if count})
     if not names:

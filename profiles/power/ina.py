@@ -1,7 +1,7 @@
 """INA3221 and INA238 power monitors of a Jetson, read from sysfs: no root, no child process, every channel.
 
-hwmon since JetPack 5 (kernel.org, hwmon/ina3221 and hwmon/ina238), NVIDIA's own iio driver before. Devices are found by driver
-and rails by label: numbers of hwmon folders change between boots.
+hwmon since JetPack 5 (kernel.org, hwmon/ina3221 and hwmon/ina238), NVIDIA's own iio driver before. Devices are found by their
+driver and rails by their label, since numbers of hwmon folders change between boots.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INA238_SHUNT_STEP_UV = 5.0  # 16 bits over +-163.84 mV, the reset default; TI IN
 CHANNELS = (1, 2, 3)  # 4 to 6 are shunt voltages, 7 their sum
 UNUSED = ("", "NC")
 MAX_LABEL = 32
-NO_TEXT = "\ufffd"  # what a byte that is no UTF-8 reads as
+NO_TEXT = "\ufffd"  # read in place of a byte that is no UTF-8
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class InaPower(PowerSource):
     """See `PowerSource`. Raises PowerError when no channel gives a number."""
 
     kind: Kind = "power"
-    default_filter_s = 1.0  # the iio driver does not tell; a jump takes 1 to 2 s in logs of Xavier NX
+    default_filter_s = 1.0  # the iio driver does not report it; a step of the load takes 1 to 2 s in logs of Xavier NX
 
     def __init__(self, root: Path = ROOT, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
@@ -61,7 +61,7 @@ class InaPower(PowerSource):
         self.total_rails, self.scope = module_total(list(self._channels))
 
     def read(self) -> list[Reading]:
-        """One reading. A rail that is gone is left out; PowerError when all are."""
+        """One reading. A missing rail is left out. Raises PowerError when all are missing."""
         before = self._clock()
         rails = {name: power for name, channel in self._channels.items() if (power := channel.read_mw()) is not None}
         if not rails:
@@ -148,7 +148,7 @@ def _scaled(path: Path, factor: float) -> Callable[[], float | None]:
 
 
 def _label(text: str | None) -> str | None:
-    """A rail's name; None for a channel that is not connected, or a text that is no name."""
+    """A rail's name; None for a channel that is not connected, or whose label is no name."""
     if text is None or text in UNUSED or "sum of shunt" in text.lower():
         return None
     return text if len(text) <= MAX_LABEL and text.isprintable() and NO_TEXT not in text else None

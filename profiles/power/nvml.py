@@ -1,6 +1,6 @@
-"""NVML: power of a desktop or data-center GPU, by nvidia-ml-py. On Orin it initialises and then has no power.
+"""NVML: power of a desktop or data-center GPU, by nvidia-ml-py. On Orin it initialises, but has no power readings.
 
-What a GPU offers is found by asking it: the energy counter, then power at an instant, then NVML's own average.
+The first reading that a GPU supports is used: the energy counter, then instantaneous power, then NVML's own average.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def load_nvml() -> Any:
 
 
 def open_device(nvml: Any) -> Any:
-    """The handle of the GPU that CUDA calls its first. Raises PowerError when it is not known which that is."""
+    """The handle of the GPU that CUDA calls its first. Raises PowerError when it is unknown which one that is."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     try:
         if first.startswith("GPU-"):
             return nvml.nvmlDeviceGetHandleByUUID(first)
         if not first.isdecimal():
             raise PowerError(f"CUDA_VISIBLE_DEVICES={first}: power is of whole GPUs; give a number or GPU-...")
-        # CUDA counts the fastest first, NVML by PCI address: they agree for one GPU, or where CUDA is told so.
+        # CUDA orders GPUs by speed, NVML by PCI address. They agree for a single GPU, or with CUDA_DEVICE_ORDER=PCI_BUS_ID.
         if nvml.nvmlDeviceGetCount() > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
             raise PowerError("several GPUs: set CUDA_DEVICE_ORDER=PCI_BUS_ID, so that NVML measures the one in use")
         return nvml.nvmlDeviceGetHandleByIndex(int(first))

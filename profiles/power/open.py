@@ -1,4 +1,4 @@
-"""The power sources as a table, and which of them answers here."""
+"""The table of power sources, and the choice of the one to use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AUTO, NONE = "auto", "none"  # values of --power beside the names of the rows
 
 @dataclass(frozen=True)
 class Place:
-    """Where a source looks: the root of the file system, the command to run, the clock of its readings."""
+    """The surroundings of a source: the root of the file system, the command to run, the clock of its readings."""
 
     root: Path = ROOT
     tegrastats: str = "tegrastats"
@@ -43,7 +43,7 @@ class Row:
 ROWS = (  # `auto` tries them in this order
     Row("ina", lambda at: InaPower(at.root, at.clock), on_gpu=True, on_cpu=True, help="a Jetson's INA3221, in sysfs"),
     Row("tegrastats", lambda at: TegrastatsPower(at.tegrastats, at.clock), on_gpu=True, on_cpu=True, help="its tool"),
-    # On a PC, NVML measures the GPU and RAPL the processor: one of them says nothing about the other's engines.
+    # On a PC, NVML measures the GPU and RAPL the processor: neither measures engines on the other one.
     Row("nvml", lambda at: NvmlPower(at.clock), on_gpu=True, on_cpu=False, help="an NVIDIA GPU of a PC"),
     Row("rapl", lambda at: RaplPower(at.root, at.clock), on_gpu=True, on_cpu=True, help="an x86 processor"),
 )
@@ -55,7 +55,7 @@ def choices() -> tuple[str, ...]:
 
 
 def choices_help() -> str:
-    """What each value of --power reads."""
+    """The help for each value of --power."""
     names = "; ".join(f"{row.name}: {row.help}" for row in ROWS)
     return f"{AUTO}: the first source that gives a reading; {names}; {NONE}: no power"
 

@@ -1,7 +1,6 @@
-"""Which rails make up a module's total, and the steps of its sensors: read from rails.json.
+"""The rails that make up a module's total, and the steps of its sensors, from rails.json.
 
-A parent rail is never added to its children. Carrier, fan, disk and USB lie outside: a total here is the module's input, never
-the board's.
+A parent rail is never added to its children. A total is the module's input, without carrier, fan, disk and USB.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
 
 
 class Total(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A module's input: the sum of these rails, all of which must be there. modules: that have these rails."""
+    """A module's input: the sum of these rails, all of which must be there. modules: those with these rails."""
 
     modules: Text
     rails: Names
@@ -28,7 +27,7 @@ class Total(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one step of the current sensor is worth on these rails, for a power source that does not report it."""
+    """The value of one step of the current sensor on these rails, for a power source that does not report it."""
 
     modules: Text
     rails: Names
@@ -50,12 +49,12 @@ class Rails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def load_rails(path: Path = TABLE) -> Rails:
-    """The table. Raises msgspec.ValidationError, a ValueError that names the place, for one that cannot be meant."""
+    """The table. Raises msgspec.ValidationError, a ValueError with the place of an error."""
     return msgspec.json.decode(path.read_bytes(), type=Rails)
 
 
 def total_of(rails_mw: Mapping[str, float]) -> tuple[float, Total] | None:
-    """The module's power in mW and the rails that it is made of; None for a board that no row knows."""
+    """The module's power in mW and the rails that it is made of; None for a board without a row."""
     for total in load_rails().totals:
         if all(name in rails_mw for name in total.rails):
             return sum(rails_mw[name] for name in total.rails), total
@@ -63,5 +62,5 @@ def total_of(rails_mw: Mapping[str, float]) -> tuple[float, Total] | None:
 
 
 def step_mw(rail: str) -> float | None:
-    """The step of a rail's sensor; None for a rail that no row knows."""
+    """The step of a rail's sensor; None for a rail without a row."""
     return next((row.step_mw for row in load_rails().steps if rail in row.rails), None)

@@ -1,4 +1,4 @@
-"""RAPL: the energy counters of x86 processors, through Linux's powercap. AMD's stand under Intel's name.
+"""RAPL: the energy counters of x86 processors, through Linux's powercap. AMD's appear under Intel's name.
 
 kernel.org, power/powercap. Package zones hold core and uncore; psys holds the packages; dram stands beside them.
 """
@@ -69,7 +69,7 @@ class RaplPower(PowerSource):
         }
         self.total_rails: tuple[str, ...] = tuple(label for label in self._zones if IN_TOTAL.fullmatch(label))
         self.scope = "the processor's packages and memory as RAPL models them; disk, fan and supply lie outside"
-        if lacking := [name for name in hidden if IN_TOTAL.fullmatch(name)]:  # a part is never given for the whole
+        if lacking := [name for name in hidden if IN_TOTAL.fullmatch(name)]:  # never report a part as the total
             self.total_rails, self.scope = (), f"no total: {', '.join(lacking)} cannot be read. {CURE}"
 
     def read(self) -> list[Reading]:

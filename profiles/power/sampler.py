@@ -1,4 +1,4 @@
-"""Readings of a power source at a steady pace, beside whatever runs, and what follows from them."""
+"""Reads a power source at regular times, in parallel to the measured work, and integrates the readings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Numbers = npt.NDArray[np.float64]
 
 
 class Sampler:
-    """Reads a source every `PERIOD_S` in a thread of its own, from `with` to its end.
+    """Reads a source every `PERIOD_S` in its own thread, within a `with` block.
 
-    faults: what went wrong, one line each; the run that is measured goes on. A reading that is not later than the one
+    faults: errors, one line each; they do not end the measured run. A reading that is not later than the one
     before it is left out.
     """
 
@@ -48,7 +48,7 @@ class Sampler:
             due = max(due + PERIOD_S, time.monotonic())
 
     def take(self) -> None:
-        """Adds what the source has now."""
+        """Adds the source's new readings."""
         try:
             readings = self.source.read()
         except PowerError as fault:

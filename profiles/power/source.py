@@ -1,4 +1,4 @@
-"""Power by rail: what every source gives, and what is known about the sensor behind it.
+"""The interface of power sources: power by rail, and the properties of the sensors.
 
 Facts about sensors and their sources: docs/profiling.md.
 """
@@ -12,21 +12,22 @@ from typing import Any, Literal, Protocol
 from ...bundle.errors import DeviceError
 from .rails import total_of
 
-PERIOD_S = 0.1  # between readings: the filter in an INA3221 and NVML's counter both change no faster
-LONGEST_GAP_S = 2 * PERIOD_S  # between readings of a source that answers when it is asked: one reading came late
-Kind = Literal["power", "energy"]  # mW at an instant, or mJ since some start
+PERIOD_S = 0.1  # between readings: an INA3221's filter and NVML's counter do not change faster
+LONGEST_GAP_S = 2 * PERIOD_S  # between readings of a source that answers on request: allows one late reading
+Kind = Literal["power", "energy"]  # instantaneous mW, or mJ since a start
 Clock = Callable[[], float]
 
 
 class PowerError(DeviceError):
-    """A source that does not answer, or no longer."""
+    """A source does not answer, or no longer answers."""
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """What is known of a rail's sensor; None where that is not known.
+    """The properties of a rail's sensor; None where unknown.
 
-    step_mw: the smallest difference that it shows. filter_s: time constant of its own smoothing. source: of these two.
+    step_mw: the smallest difference that it shows. filter_s: time constant of its own smoothing. source: where both are
+    published.
     """
 
     step_mw: float | None = None
@@ -44,28 +45,28 @@ class Reading:
 
 
 class PowerSource(Protocol):
-    """A source of power readings. Its sensors say what they are; to add one: docs/extending.md."""
+    """A source of power readings. How to add one: docs/extending.md."""
 
     name: str  # for people
     kind: Kind
     sensors: Mapping[str, Sensor]  # by rail
-    total_rails: tuple[str, ...]  # what makes up `scope`; empty where no total is known
-    scope: str  # what the total holds, for people
+    total_rails: tuple[str, ...]  # the rails in the total; empty where no total is known
+    scope: str  # a description of the total
     default_filter_s: float  # of a sensor that does not report its own
-    longest_gap_s: float = LONGEST_GAP_S  # between two readings: what lies in a longer one was not measured
+    longest_gap_s: float = LONGEST_GAP_S  # between two readings; a longer gap was not measured
     measures: bool = True
-    reason: str | None = None  # why it measures nothing, for people
+    reason: str | None = None  # why it measures nothing, as text
     pids: tuple[int, ...] = ()  # of processes that measure for it
 
     def read(self) -> list[Reading]:
-        """What is new since the last call, at once. Raises PowerError when the source is gone."""
+        """The readings since the last call, without waiting. Raises PowerError when the source is gone."""
 
     def close(self) -> None:
         """Ends what the source started."""
 
 
 class NoPower(PowerSource):
-    """No source answered. reason: why, for people."""
+    """The null source, used when no source answered. reason: why, as text."""
 
     name, scope, default_filter_s, measures = "none", "", 0.0, False
     kind: Kind = "power"
@@ -83,7 +84,7 @@ class NoPower(PowerSource):
 
 
 def describe(source: PowerSource) -> dict[str, Any]:
-    """For a result: the source with its sensors, or null and the reason."""
+    """The source with its sensors for a result, or null and the reason."""
     if not source.measures:
         return {"source": None, "reason": source.reason}
     return {
@@ -97,7 +98,7 @@ def describe(source: PowerSource) -> dict[str, Any]:
 
 
 def module_total(rails: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """The rails that a Jetson's total is made of and what it holds; empty for rails that no row of the table knows."""
+    """The rails in a Jetson's total and a description of it; empty for rails without a row in the table."""
     found = total_of(dict.fromkeys(rails, 0.0))
     if found is None:
         return (), "no total: it is not known for this board which of these rails include others"

@@ -1,6 +1,7 @@
-"""tegrastats as a power source: started, read line by line, terminated. Never its --stop, which ends other people's too.
+"""tegrastats as a power source: started, read line by line, terminated. Its --stop is not used, since it ends other users'
+processes too.
 
-Times are our own, of a line's arrival: tegrastats stamps whole seconds, and prints less often than it is asked to.
+Times are those of a line's arrival: tegrastats prints times in whole seconds, and prints less often than requested.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pathlib import Path
 from .source import PERIOD_S, Clock, Kind, PowerError, PowerSource, Reading, Sensor, module_total
 from .tegrastats_lines import LONGEST_LINE, read_line
 
-START_S = 5.0  # for a first line: it comes after one interval
-SILENT_S = 5.0  # without a line it hangs
+START_S = 5.0  # for the first line, which comes after one interval
+SILENT_S = 5.0  # without a line it is taken to hang
 END_S = 2.0
 KEPT_LINES = 10_000
-# It sleeps the interval and then works: asked for a line each 100 ms, real boards print 7 to 10 per second, some 170 ms apart.
-# One late or lost line then leaves 340 ms. A chip's filter of 0.43 s, as on the one board where it is known, bridges that.
+# tegrastats sleeps for the interval and then works: at 100 ms real boards print 7 to 10 lines per second, some 170 ms apart.
+# One late or lost line then leaves 340 ms. A chip's filter of 0.43 s, as on the only board where it is known, covers that.
 LONGEST_GAP_S = 0.5
 
 
@@ -28,7 +29,7 @@ class TegrastatsPower(PowerSource):
     """See `PowerSource`. Raises PowerError when there is no tegrastats, or it prints no rails."""
 
     kind: Kind = "power"
-    default_filter_s = 1.0  # it reads the INA3221, and does not tell its filter
+    default_filter_s = 1.0  # it reads the INA3221, and does not report its filter
     longest_gap_s = LONGEST_GAP_S
 
     def __init__(self, command: str = "tegrastats", clock: Clock = time.perf_counter, start_s: float = START_S) -> None:
@@ -59,7 +60,7 @@ class TegrastatsPower(PowerSource):
         assert self._process.stdout is not None
         with self._process.stdout as stdout:
             while line := stdout.readline(LONGEST_LINE):
-                if self._arrived.qsize() < KEPT_LINES:  # else nobody reads any more
+                if self._arrived.qsize() < KEPT_LINES:  # otherwise the reader has stopped
                     self._arrived.put((self._clock(), line.decode("utf-8", "replace")))
         self._arrived.put(None)
 
@@ -86,7 +87,7 @@ class TegrastatsPower(PowerSource):
         while not self._arrived.empty():
             item = self._arrived.get()
             if item is None:
-                self._arrived.put(None)  # the next call is told too
+                self._arrived.put(None)  # for the next call too
                 if readings:
                     break
                 raise PowerError(self._ended())
@@ -107,7 +108,7 @@ class TegrastatsPower(PowerSource):
         return f"tegrastats ended by itself with exit code {code}"
 
     def close(self) -> None:
-        """Ends our tegrastats, and waits for its end."""
+        """Ends our tegrastats and waits for it."""
         self._process.terminate()
         try:
             self._process.wait(END_S)

@@ -1,7 +1,8 @@
 """Lines of NVIDIA's tegrastats, of every generation from JetPack 3 to 7.2, read by token and never by position.
 
-Absent, `off`, a placeholder `0%` and a clock without a load are different things. What no rule knows is kept as it stands; so
-are numbers that are too long to be of a board. A line whose head was cut off begins with its list of cores and has no `ram`.
+Absent, `off`, a placeholder `0%` and a clock without a load are different things. Words that no rule matches are kept
+unchanged; so are numbers that are too long to be real. A line without its beginning starts with its list of cores and has no
+`ram`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ Number = int | float
 class Sample:
     """One line.
 
-    ram: None where the line was cut before it. cpu: [load %, MHz] per core, "off", or None where it was not available.
-    emc, gr3d, gr3d2: None where not printed. rails_mw: (name, instantaneous, average since tegrastats started[, maximum]) in
-    print order; a name may occur twice. unknown: every word that no rule took.
+    ram: None where the beginning of the line is missing. cpu: [load %, MHz] per core, "off", or None where it was not
+    available. emc, gr3d, gr3d2: None where not printed. rails_mw: (name, instantaneous, average since tegrastats started[,
+    maximum]) in print order; a name may occur twice. unknown: every word that no rule matched.
     """
 
     timestamp: str | None
@@ -39,7 +40,7 @@ class Sample:
     unknown: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The keys that every line has, and those of what this one printed."""
+        """The keys that every line has, and those for what this line printed."""
         content = {name: value for name, value in vars(self).items() if name != "unknown"}
         optional = {"iram": self.iram, "gr3d2": self.gr3d2, "temps_max_c": self.temps_max_c}
         return {name: value for name, value in content.items() if name not in optional or optional[name]}
@@ -47,12 +48,12 @@ class Sample:
 
 FIRST_YEAR, LAST_YEAR = 1970, 2199  # of a stamp; a board without a battery starts in 1970
 END = r"(?=\s|$)"
-AT = r"(?<![\w/%@])"  # where a token may begin: behind a blank, or behind what a wrapper or grep put in front
+AT = r"(?<![\w/%@])"  # where a token may begin: after a blank, or after a prefix of a wrapper or grep
 CORES = r"(?:\d{1,3}%(?:@\d{1,6})?|off|na)(?:,(?:\d{1,3}%(?:@\d{1,6})?|off|na))*"
 START = re.compile(AT + r"(?:(\d\d)-(\d\d)-(\d{4}) (\d\d):(\d\d):(\d\d) +)?(?=RAM \d{1,9}/\d{1,9}MB)")
 CUT_START = re.compile(
     AT + rf"(?=(?:CPU|cpu) \[(?=[^\]\s]*(?:@|\]@)){CORES}\])"
-)  # with a clock: other tools print none
+)  # with a clock, which other tools do not print
 TOKENS = {
     "ram": re.compile(r"RAM (\d{1,9})/(\d{1,9})MB(?: \(lfb (\d{1,9})x(\d{1,9}[kM]B)\))?" + END),
     "swap": re.compile(r"SWAP (\d{1,9})/(\d{1,9})MB(?: \(cached (\d{1,9})MB\))?" + END),
@@ -62,7 +63,7 @@ TOKENS = {
         r"(EMC|GR3D2?)(?:_FREQ)? +(?=[\d@])(?:(\d{1,3})%)?(?:@(\d{1,6}|\[\d{1,6}(?:,\d{1,6})*\]))?" + END
     ),
     "temperature": re.compile(r"([^\s@]+)@(-?\d{1,5}(?:\.\d{1,9})?)C(?:/(-?\d{1,5}(?:\.\d{1,9})?)C)?" + END),
-    # Both numbers with mW or both without: a line that was cut inside its last number shows there.
+    # Both numbers with mW or both without: this reveals a line that was cut inside its last number.
     "rail": re.compile(
         r"(?!(?:RAM|SWAP|IRAM) )([A-Za-z][A-Za-z0-9_]*) +"
         r"(?:(-?\d{1,9})mW/(-?\d{1,9})mW(?:/(-?\d{1,9})mW)?|(-?\d{1,9})/(-?\d{1,9})(?:/(-?\d{1,9}))?)" + END
@@ -73,7 +74,7 @@ CORE = re.compile(r"(\d{1,3})%(?:@(\d{1,6}))?$")
 
 
 def read_line(line: str) -> Sample | None:
-    """The sample in a line, whatever stands before it; None for a line that is none."""
+    """The sample in a line, whatever precedes it; None for other lines."""
     line = line[:LONGEST_LINE]
     begin = START.search(line)
     cut = CUT_START.search(line) if begin is None else None
@@ -97,7 +98,7 @@ def read_line(line: str) -> Sample | None:
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[tuple[int, Sample]]:
-    """Each sample with the number, from 1 on, of the line that it stood in."""
+    """Each sample with the number, from 1 on, of its line."""
     for number, line in enumerate(lines, start=1):
         if (sample := read_line(line)) is not None:
             yield number, sample
@@ -142,7 +143,7 @@ def _number(text: str) -> Number:
 
 
 def _timestamp(begin: re.Match[str]) -> str | None:
-    """ISO, local time, to the second; None where none was printed, or none that a calendar has."""
+    """ISO, local time, to the second; None where none was printed, or where the date is invalid."""
     if begin[1] is None:
         return None
     month, day, year, hour, minute, second = (int(part) for part in begin.groups())

@@ -1,4 +1,4 @@
-"""The lines of a tegrastats log, however it was kept: UTF-8 or UTF-16, with colours, or as Docker's JSON lines."""
+"""The lines of a tegrastats log, in UTF-8 or UTF-16, with colours, or as Docker's JSON lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 
 from .tegrastats_lines import LONGEST_LINE
 
-LONGEST_KEPT = 4 * LONGEST_LINE  # characters of a line as it was kept: colours and JSON take their share
+LONGEST_KEPT = 4 * LONGEST_LINE  # characters of a stored line, with colours and JSON
 MARKS = {  # byte order marks
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -34,13 +34,14 @@ def log_lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file, io.TextIOWrapper(file, encoding=_encoding(file), errors="replace") as text:
         while piece := text.readline(LONGEST_KEPT):
             rest = piece
-            while rest and not rest.endswith("\n"):  # the end of a line that is longer than any, or of the file
+            while rest and not rest.endswith("\n"):  # to the end of an overlong line, or of the file
                 rest = text.readline(LONGEST_KEPT)
             yield _printed(piece)
 
 
 def _encoding(file: BinaryIO) -> str:
-    """By the byte order mark; without one UTF-16 shows in its zeros. Leaves the file at its beginning."""
+    """The encoding, by the byte order mark; without one, UTF-16 is recognised by its zero bytes. Leaves the file at its
+    beginning."""
     head = file.read(64)
     file.seek(0)
     for mark, name in MARKS.items():

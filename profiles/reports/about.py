@@ -1,4 +1,4 @@
-"""The head of a page, as a slide needs it: date, host, model, accuracy where it is known, and the work per image."""
+"""The head of a page: date, host, model, accuracy where it is known, and the work per image."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def is_measurable(amount: Amount | None) -> TypeGuard[Amount]:
 def amount_text(amount: Amount | None, unit: str = "") -> str:
     """The value and its error, with the unit if one is given.
 
-    A question mark stands for an error that is not known: of one window, or of a sensor with unknown steps.
+    A question mark stands for an unknown error, as of a single window or of a sensor with unknown steps.
     """
     if amount is None:
         return "null"
@@ -31,7 +31,7 @@ def amount_text(amount: Amount | None, unit: str = "") -> str:
 
 
 def _digits(error: float) -> int:
-    """Behind the point, so that two digits of the error show."""
+    """The number of decimals that shows two digits of the error."""
     if error <= 0:
         return 4
     magnitude = int(f"{error:e}".partition("e")[2])

@@ -1,4 +1,4 @@
-"""Two profiles side by side, with ratios, and what makes them two different things."""
+"""Two profiles side by side: ratios, and the differences in their conditions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SAME = ("engines", "batch", "images", "scenario", "machine", "backend", "version
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity in both; None where one did not measure it. reason: what stands there instead.
+    """One quantity in both profiles; None where one did not measure it. reason: the text in its place.
 
-    spread: how far the ratio may lie off, relative, by what the rounds of both runs differ; None where that is not known.
+    spread: the relative half-width of the ratio, from the rounds of both runs; None where it is unknown.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Line:
 
 
 def differences(first: Profile, second: Profile) -> list[str]:
-    """What was not the same in the two runs, besides their numbers."""
+    """The differences between the two runs, besides their numbers."""
     lines = []
     for name in SAME:
         lines += _differ(name, first.get(name), second.get(name))
@@ -71,9 +71,9 @@ def _short(value: object) -> str:
 
 
 def compare(first: Profile, second: Profile) -> list[tuple[str, list[Line]]]:
-    """By power mode that both have: the quantities of every contender that both have.
+    """For each common power mode, the quantities of the common variants.
 
-    Two runs with one threshold each are compared by it, whatever it is: INT8's is another than FP32's.
+    Two runs with one threshold each are compared at it, even if it differs, as between INT8 and FP32.
     """
     groups = []
     for one, other in _modes_of_both(first, second):
@@ -85,7 +85,7 @@ def compare(first: Profile, second: Profile) -> list[tuple[str, list[Line]]]:
 
 
 def _modes_of_both(first: Profile, second: Profile) -> list[tuple[Mode, Mode]]:
-    """By label; where no label is in both, one against the other if each has only one."""
+    """Pairs with the same label; without a common label, the only one of each run."""
     others = {mode_label(mode): mode for mode in second["modes"]}
     pairs = [(mode, others[mode_label(mode)]) for mode in first["modes"] if mode_label(mode) in others]
     if not pairs and len(first["modes"]) == len(second["modes"]) == 1:
@@ -129,7 +129,7 @@ def _path_lines(one: Mode, other: Mode) -> Iterator[Line]:
 
 
 def _energy(name: str, *amounts: Amount | None) -> Line:
-    """One that is smaller than its error is no number to compare."""
+    """None for an amount that is smaller than its error."""
     first, second = (one["value"] if one is not None and is_measurable(one) else None for one in amounts)
     vague = any(one is not None and not is_measurable(one) for one in amounts)
     halves = [_relative(one["plus_minus"], one["value"]) for one in amounts if one is not None]
@@ -154,7 +154,7 @@ def compare_lines(first: Profile, second: Profile) -> list[str]:
 
 
 def write_comparison(first: Path, second: Path, out: Path) -> None:
-    """The page of two profiles: what differs besides the numbers, the ratios as bars, the numbers. Raises SacvitError."""
+    """Writes the page of two profiles: differences in conditions, the ratios as bars, the numbers. Raises SacvitError."""
     one, other = read_profile(first), read_profile(second)
     told = differences(one, other)
     groups = []
@@ -192,7 +192,8 @@ def write_comparison(first: Path, second: Path, out: Path) -> None:
 
 
 def write_tune_comparison(paths: Sequence[Path], out: Path) -> None:
-    """The page of several tune runs, as of one model in several precisions: their curves in one figure. Raises SacvitError."""
+    """Writes the page of several tune runs, as of one model in several precisions, with their curves in one figure. Raises
+    SacvitError."""
     runs = [(str(path), read_tune(path)) for path in paths]
     content = {
         "title": "Accuracy against speed, side by side",
@@ -219,7 +220,7 @@ def _ratio_text(line: Line) -> str:
 
 
 def _spread_text(line: Line) -> str:
-    """What the rounds allow the ratio to be off, and whether the two runs differ by no more than that."""
+    """The ratio's half-width by the rounds, and whether the two runs differ by no more than that."""
     if line.ratio is None or line.spread is None:
         return ""
     is_within = abs(line.ratio - 1) <= line.spread
@@ -227,7 +228,7 @@ def _spread_text(line: Line) -> str:
 
 
 def _number(value: float | None, reason: str) -> str:
-    """With four digits, or all that stand before the point."""
+    """With four digits, or with all digits of the whole number."""
     if value is None:
         return reason
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")

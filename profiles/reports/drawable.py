@@ -1,4 +1,4 @@
-"""What can be drawn: values and names that may come from files of others, made fit for a figure."""
+"""Values and names for figures: they may come from untrusted files, so they are limited and cleaned."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     Values = Sequence[float] | npt.NDArray[np.floating]
 
-LARGEST, SMALLEST = 1e12, 1e-12  # of a value: beyond, axes run out of digits
-MOST_POINTS = 2000  # of a line: more are not seen, and make the page large
+LARGEST, SMALLEST = 1e12, 1e-12  # of a value; beyond, axes lack digits
+MOST_POINTS = 2000  # of a line; more are not visible and make the page large
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ def usable(values: Values) -> npt.NDArray[np.float64]:
 
 
 def clean(name: str) -> str:
-    """A name without line ends and what is not printable: XML has no place for most control characters."""
+    """A name without line ends and characters that are not printable, most of which XML forbids."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(str(name).split()))
 
 
 def shortened(name: str, most: int = 40) -> str:
-    """A name that fits; matplotlib hides names that begin with an underscore, so a space goes before it."""
+    """A name of limited length. matplotlib hides names that begin with an underscore, so it gets a space in front."""
     text = clean(name)
     text = text if len(text) <= most else f"{text[: most - most // 3 - 1]}\u2026{text[-(most // 3) :]}"
     return f" {text}" if text.startswith("_") else text
 
 
 def points_of(line: Line) -> tuple[npt.NDArray[np.float64], ...]:
-    """x and y, thinned; NaN where y cannot be drawn, which parts the line; empty where no point can."""
+    """x and y, thinned; NaN where y cannot be drawn, which interrupts the line; empty where no point can be drawn."""
     x, y = np.asarray(line.x, np.float64).ravel(), np.asarray(line.y, np.float64).ravel()
     if x.shape != y.shape:
         raise ValueError(f"{line.name} has {len(x)} places and {len(y)} values: a Line needs one of each")
@@ -65,7 +65,7 @@ def points_of(line: Line) -> tuple[npt.NDArray[np.float64], ...]:
 
 
 def _thinned(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
-    """The lowest and the highest point of each of MOST_POINTS / 2 pieces: peaks stay."""
+    """The lowest and the highest point of each of MOST_POINTS / 2 pieces, which keeps peaks."""
     ends = np.linspace(0, len(x), MOST_POINTS // 2 + 1).astype(int)
     low, high = (
         [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .drawable import Values
 
 MOST_BANDS, MOST_SHADES = 30, 500  # windows with a name each, and without
-SHARE_SHOWN = 0.995  # of the slowest series: a histogram ends there
+SHARE_SHOWN = 0.995  # of the slowest series; the rest is cut off
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Bar:
-    """A value with half the width of its interval; text: what stands beside it, a reason where there is no value."""
+    """A value with half the width of its interval; text: shown beside it; the reason where there is no value."""
 
     name: str
     value: float | None
@@ -152,9 +152,9 @@ def trade_off(
     label: str, curves: Sequence[Line], points: Sequence[Point], x_label: str, y_label: str, top_label: str,
     top: Callable[[float], str],
 ) -> str:  # fmt: skip
-    """Accuracy against speed, on axes that the curves fill: a point far outside of them is named, and not drawn.
+    """Accuracy against speed, on axes that the curves fill: a point far outside of them is named and not drawn.
 
-    top: what the upper axis calls a tick of the lower one.
+    top: the label on the upper axis for a tick of the lower one.
     """
     pairs = [points_of(line) for line in curves]
     shown = [(line, x, y) for line, (x, y) in zip(curves, pairs, strict=True) if len(x)]
@@ -191,13 +191,13 @@ def trade_off(
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """The limits beyond which a point is too far away: it would press the curves flat."""
+    """The limits beyond which a point is not drawn, since it would flatten the curves."""
     span = high - low
     return low - 0.6 * span, high + 0.6 * span
 
 
 def _draw_bands(axes: Axes, bands: Sequence[Band]) -> None:
-    """Windows as shades, each with its name upright above the lines."""
+    """Windows as shaded areas, each with its name above the lines."""
     for band in bands[:MOST_SHADES]:
         axes.axvspan(band.start, band.end, color=LIGHT["band"], linewidth=0, zorder=0)
     if len(bands) > MOST_BANDS:

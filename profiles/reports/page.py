@@ -18,9 +18,9 @@ EXTRA = "sacvit[report]"
 
 
 def missing_extra() -> str | None:
-    """Why no page can be made here, or None. A package that is installed but does not load counts as missing."""
+    """The reason why no page can be made here, or None. A package that is installed but does not load counts as missing."""
     try:
-        for name in ("jinja2", "matplotlib", "matplotlib.figure"):  # the last loads what was compiled against NumPy
+        for name in ("jinja2", "matplotlib", "matplotlib.figure"):  # the last one loads compiled extensions
             importlib.import_module(name)
     except ImportError as reason:
         return f"{reason}; pip install '{EXTRA}'"
@@ -28,7 +28,7 @@ def missing_extra() -> str | None:
 
 
 def write_page(path: Path, template: str, content: dict[str, Any]) -> None:
-    """The page of `template`, whole or not at all. content: what the template names; a name that is missing is an error."""
+    """Writes the page of `template`, whole or not at all. content: the template's variables; a missing one is an error."""
     text = _environment().get_template(f"{template}.html.j2").render(**content, light=LIGHT, dark=DARK)
     with written_whole(path) as partial:
         # A file's name may hold bytes that are no text.

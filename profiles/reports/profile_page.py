@@ -1,6 +1,6 @@
-"""report.html of sacvit-profile: what a run costs in time and energy, on which machine in which state.
+"""report.html of sacvit-profile: time and energy of a run, and the machine's state.
 
-More than 250 lines: one page, each function one of its parts, in the order in which they stand on it.
+More than 250 lines: one page; each function makes one of its parts, in their order on the page.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ INDENT = "\u2003"  # an em space: HTML keeps it
 
 
 def write_profile_page(path: Path, out: Path) -> None:
-    """The page of a folder that sacvit-profile wrote, or of its profile.json alone. Raises SacvitError."""
+    """Writes the page of a folder of sacvit-profile, or of its profile.json alone. Raises SacvitError."""
     result, samples = read_profile(path), read_samples(path)
     shown = main_contender(result["modes"][0])
     content = {
@@ -87,7 +87,7 @@ def _top1(result: Profile) -> str:
 
 
 def _mode(samples: Store | None, mode: Mode, modes: int) -> dict[str, Any]:
-    """What the template shows of one power mode."""
+    """The template's variables for one power mode."""
     label, main = mode_label(mode), mode["main"]
     earns, verdict = profile_verdict(mode)
     return {
@@ -124,7 +124,7 @@ def _validity(valid: bool | None) -> str:
 
 
 def _cards(mode: Mode) -> list[tuple[str, str, str]]:
-    """What is seen first: (what, value, under which condition)."""
+    """The numbers at the top: (quantity, value, condition)."""
     name, contender = mode["main"], main_contender(mode)
     if name is None or contender is None:
         return []
@@ -170,7 +170,7 @@ def _speed(mode: Mode) -> Figure:
 
 
 def _relative(contender: Contender) -> float:
-    """How far the mean time may lie off by what the rounds differ, as a share of it; 0 where one round does not show it."""
+    """The half-width of the mean time by the rounds, as a share of it; 0 for a single round."""
     return (contender["ms_per_image_plus_minus"] or 0.0) / contender["ms_per_image"]
 
 
@@ -231,7 +231,7 @@ def _sweep(mode: Mode) -> list[Figure]:
 
 
 def _break_even(mode: Mode) -> list[tuple[str, ...]]:
-    """Of every threshold and cost; nothing where it is not known: the verdict gives the reason."""
+    """The break-evens of every threshold and cost; unknown ones are left out, and the verdict gives the reason."""
     rows: list[tuple[str, ...]] = []
     for name, units in (mode["break_even"]["by_threshold"] or {}).items():
         contender = mode["contenders"].get(name)

@@ -20,9 +20,9 @@ from .page import write_page
 
 GIVE = "Give a folder that sacvit-profile --out or sacvit-tune --out wrote, or a log: tegrastats --logfile FILE"
 BLOCKS = "▁▂▃▄▅▆▇█"
-UNPOWERED_C = -256  # what an unpowered sensor prints; PMIC prints a constant
+UNPOWERED_C = -256  # printed by an unpowered sensor
 MOST_LINES, MOST_GROUPS = 6, 4  # lines of a figure, and figures of a kind
-LONGEST_GAP_S = 3600.0  # between samples of one sitting
+LONGEST_GAP_S = 3600.0  # between samples of one recording
 
 
 def read_log(path: Path) -> list[tuple[int, Sample]]:
@@ -46,7 +46,7 @@ def json_lines(path: Path, samples: Sequence[tuple[int, Sample]]) -> Iterator[st
 def summary_lines(samples: Sequence[tuple[int, Sample]]) -> list[str]:
     """Power by rail, the module's total where its rails are known, load and temperature, over the whole log.
 
-    Means are over samples, of the instantaneous column: the printed average runs since tegrastats started.
+    Means are over samples of the instantaneous column, since the printed average covers all time since tegrastats started.
     """
     all_samples = [sample for _, sample in samples]
     lines = [f"{len(all_samples)} samples{_span(all_samples)}"]
@@ -89,7 +89,7 @@ def _loads(samples: Sequence[Sample]) -> list[float]:
 
 
 def _zones(samples: Sequence[Sample]) -> list[str]:
-    """Zones that tell a temperature: some part of the log shows them powered, and they are no constant."""
+    """Zones with a real temperature: they are powered in some part of the log, and not constant by design."""
     seen = dict.fromkeys(
         zone for sample in samples for zone, value in sample.temps_c.items() if value > UNPOWERED_C and zone != "PMIC"
     )
@@ -97,7 +97,7 @@ def _zones(samples: Sequence[Sample]) -> list[str]:
 
 
 def write_log_page(path: Path, out: Path) -> None:
-    """A page: the summary, and power, load, temperature and memory over time, or over samples in logs without times."""
+    """Writes a page: the summary, and power, load, temperature and memory over time, or over samples in logs without times."""
     numbered = read_log(path)
     samples = [sample for _, sample in numbered]
     times, unit = _times(samples)
@@ -127,7 +127,7 @@ def write_log_page(path: Path, out: Path) -> None:
 
 
 def _line(name: str, times: Sequence[float], values: Sequence[float | None]) -> Line:
-    """A line that stops where samples are missing: at a jump in time of over five median intervals."""
+    """A line that is interrupted where samples are missing: at a gap of more than five median intervals."""
     steps = [after - before for before, after in itertools.pairwise(times)]
     longest = 5 * statistics.median(steps) if steps else 0.0
     x, y = [times[0]], [values[0]]
@@ -143,7 +143,7 @@ def _line(name: str, times: Sequence[float], values: Sequence[float | None]) -> 
 def _times(samples: Sequence[Sample]) -> tuple[list[float], str]:
     """Seconds from the first sample, spread evenly over lines of one second.
 
-    Sample numbers where there are no stamps, or stamps of several sittings: backwards, or LONGEST_GAP_S apart.
+    Sample numbers where there are no times, or times of several recordings: they go backwards or are LONGEST_GAP_S apart.
     """
     stamps = [sample.timestamp for sample in samples]
     numbers = [float(number) for number in range(len(samples))]

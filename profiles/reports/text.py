@@ -1,4 +1,4 @@
-"""A result as a person reads it in a terminal."""
+"""A result as text for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KILLED = "The run was killed: the state of the machine at its end is not known."
 
 
 def summary_lines(result: Profile) -> list[str]:
-    """Engines, trtexec's summary of each, and of every power mode latency, energy, break-even and what invalidates them."""
+    """The engines, trtexec's summary of each, and for every power mode latency, energy, break-even and reasons against them."""
     engines = result["engines"]
     names = ", ".join(f"{stage} {one['file']} ({one['precision']})" for stage, one in engines.items())
     lines = [f"{names}, {result['backend']}, batch {result['batch']}; {result['images']}"]
@@ -67,13 +67,13 @@ def main_contender(mode: Mode) -> Contender | None:
 
 
 def spread_text(contender: Contender) -> str:
-    """How far the mean may lie off, by what the rounds differ."""
+    """The half-width of the mean by the rounds."""
     half = contender["ms_per_image_plus_minus"]
     return "± ?" if half is None else f"± {half / contender['ms_per_image']:.1%}"
 
 
 def load_lines(mode: Mode) -> list[str]:
-    """The worst of what was seen during the windows; nothing on a system that does not count it."""
+    """The worst load during the windows; nothing on a system without counters."""
     loads = [one["load"] for one in mode["contenders"].values() if one["load"] is not None]
     if not loads:
         return []
@@ -157,12 +157,12 @@ def _energy_lines(mode: Mode) -> list[str]:
 
 
 def energy_reasons(mode: Mode) -> list[str]:
-    """Why contenders have no energy, each reason once."""
+    """The reasons why variants have no energy, each one once."""
     return sorted({reason for one in mode["contenders"].values() if (reason := one["energy"]["reason"]) is not None})
 
 
 def _break_even_lines(mode: Mode) -> list[str]:
-    """Of every threshold and cost; nothing where it is not known: the verdict gives the reason."""
+    """The break-evens of every threshold and cost; unknown ones are left out, and the verdict gives the reason."""
     return [
         f"{name}, {unit}: {told['text']}"
         for name, units in (mode["break_even"]["by_threshold"] or {}).items()
@@ -176,7 +176,7 @@ def _short(value: float) -> str:
 
 
 def said(value: object) -> str:
-    """A switch in words."""
+    """A switch as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "not on this backend" if value is None else str(value)

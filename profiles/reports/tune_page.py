@@ -1,4 +1,4 @@
-"""tune.html of sacvit-tune: accuracy against speed, what the gate does, and the images that it gets wrong."""
+"""tune.html of sacvit-tune: accuracy against speed, the gate's decisions, and the images on which they are wrong."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .verdict import tune_verdict
 
 PAGE_NAME = "tune.html"
 JPEG_QUALITY = 85
-FIT_COLOUR = 5  # grey: what is beside the matter
+FIT_COLOUR = 5  # grey, for secondary curves
 HEAD = ("", "threshold", "top-1 %", "top-5 %", "exits %", "mean ms", "p99 ms", "images/s")
 MACHINE = {"processor": "{}", "cores": "{} cores", "load_1min": "load {}", "governor": "governor {}"}
 Pictures = Mapping[str, npt.NDArray[Any]]
 
 
 def write_tune_page(path: Path, out: Path) -> None:
-    """The page of a folder that sacvit-tune wrote, or of its tune.json alone. Raises SacvitError."""
+    """Writes the page of a folder of sacvit-tune, or of its tune.json alone. Raises SacvitError."""
     result, thumbnails = read_tune(path), read_thumbnails(path)
     name = main_point(result)
     point, plain = result["points"][name], result["plain"]
@@ -157,7 +157,7 @@ def draw_trade_off(runs: Sequence[tuple[str, Tune]]) -> tuple[str, str]:
 
 
 def _different(result: Tune) -> list[tuple[str, OperatingPoint]]:
-    """The operating points, those of one threshold as one with all their names: they would hide each other."""
+    """The operating points. Those with the same threshold are drawn as one with all names, since they would hide each other."""
     names: dict[float, list[str]] = {}
     for name, one in result["points"].items():
         names.setdefault(one["eta"], []).append(name)

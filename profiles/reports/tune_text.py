@@ -1,4 +1,4 @@
-"""What sacvit-tune found, as a person reads it in a terminal."""
+"""The result of sacvit-tune as text for a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main_point(result: Tune) -> str:
 
 
 def summary_lines(result: Tune) -> list[str]:
-    """The verdict, operating points fitted on one split and reported on the other, both ends, and what they promise."""
+    """The verdict, operating points fitted on one split and reported on the other, both ends, and the promised losses."""
     data, main = result["data"], main_point(result)
     elsewhere = "" if data["report"] == data["fit"] else f" of {data['report']}"
     error = result["calibration_error"]
@@ -58,12 +58,12 @@ def summary_lines(result: Tune) -> list[str]:
 
 
 def images_per_s(result: Tune, mean_ms: float) -> float:
-    """Of passes one after another, each with a full batch."""
+    """Images per second of successive passes with full batches."""
     return 1e3 * result["batch"] / mean_ms
 
 
 def promise_line(name: str, promise: Promise) -> str:
-    """What a point may lose on images that were not fitted on, or why nothing can be promised, and the best that can be had."""
+    """The loss that a point promises on new images; or the reason why none can be promised, and the best possible."""
     allowed, bound = 100 * promise["allowed"], 100 * promise["at_most"]
     if promise["is_kept"]:
         return (

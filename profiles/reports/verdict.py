@@ -1,4 +1,4 @@
-"""One sentence on each result: does the second stage earn its cost on this data?"""
+"""One sentence per result: whether the second stage earns its cost on this data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import math
 from ..results.profile_shape import Mode, PayOff
 from ..results.tune_shape import Tune
 
-CHANCE = 0.025  # one-sided: of a gain this large where SAC helps no more than it harms
-EXACT = 1000  # images that changed: beyond, the normal distribution is as good
+CHANCE = 0.025  # one-sided: the probability of such a gain if SAC helped as often as it harmed
+EXACT = 1000  # images that changed; beyond, the normal distribution is accurate enough
 
 
 def tune_verdict(result: Tune, name: str) -> tuple[bool, str]:
-    """Whether it does at the operating point `name`, and the sentence: accuracy and time against EE alone and the plain ViT."""
+    """Whether it does so at the operating point `name`, and the sentence: accuracy and time against EE alone and the plain
+    ViT."""
     at, ee, sac, plain = (
         result["points"][name]["report"], result["always"]["EE"], result["always"]["SAC"], result["plain"],
     )  # fmt: skip
@@ -43,7 +44,7 @@ def tune_verdict(result: Tune, name: str) -> tuple[bool, str]:
 
 
 def profile_verdict(mode: Mode) -> tuple[bool, str]:
-    """Whether the chain is faster than the plain ViT at the threshold that is shown, and from which exit rate on."""
+    """Whether the chain is faster than the plain ViT at the shown threshold, and the exit rate from which on it is."""
     found, name = mode["break_even"]["by_threshold"], mode["main"]
     told = None if found is None or name is None else found.get(name, {}).get("latency")
     if mode["valid"] is False:
@@ -68,7 +69,7 @@ def profile_verdict(mode: Mode) -> tuple[bool, str]:
 
 
 def _limit(told: PayOff) -> str:
-    """From which exit rate on the chain is faster, by the costs of its paths."""
+    """The exit rate from which on the chain is faster, by the costs of its paths."""
     needed, low, high = told["exit_rate"], told["exit_rate_low"], told["exit_rate_high"]
     if low is not None and high is not None and low <= 0 and high >= 1:
         return "the rounds differ too much to say above which exit rate it is faster"
@@ -78,7 +79,7 @@ def _limit(told: PayOff) -> str:
 
 
 def is_beyond_chance(better: int, worse: int) -> bool:
-    """Whether more images got better than worse beyond chance: McNemar's exact test, one-sided."""
+    """Whether significantly more images got better than worse: McNemar's exact test, one-sided."""
     changed = better + worse
     if changed > EXACT:
         return better - worse > 1.96 * math.sqrt(changed)

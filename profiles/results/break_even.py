@@ -1,4 +1,4 @@
-"""When do two stages pay off? The share of exits above which the chain costs less than the plain ViT of its geometry."""
+"""The break-even: the exit rate above which the chain costs less than the plain ViT of its geometry."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class BreakEven:
-    """Costs of an image in one unit. exit_rate: p*; 0 or less: the chain always wins, above 1: never.
+    """Costs of an image in one unit. exit_rate: p*. If it is 0 or less, the chain always costs less; above 1, never.
 
-    margin: the exit rate that was measured, less p*. gain: the plain ViT's cost over the chain's, both measured.
+    margin: the measured exit rate minus p*. gain: the plain ViT's cost over the chain's, both measured.
     """
 
     ee: float
@@ -27,11 +27,11 @@ class BreakEven:
 def break_even(
     exit_cost: float, full_cost: float, plain_cost: float, exit_rate: float, chain_cost: float | None = None
 ) -> BreakEven | None:
-    """From the cost of an image that exits, of one that goes the whole way, and of the plain ViT.
+    """The break-even from the costs of an image that exits, of one on the full path, and of the plain ViT.
 
-    chain_cost: what an image cost at the exit rate; without one, what the others make it.
+    chain_cost: the measured cost per image at the exit rate; without one, it follows from the others.
 
-    p* = (C_EE + C_SAC - C_plain) / C_SAC. None when SAC costs nothing, which no measurement of it can mean.
+    p* = (C_EE + C_SAC - C_plain) / C_SAC. None when SAC costs nothing, which cannot be a valid measurement.
     """
     sac = full_cost - exit_cost
     if sac <= 0 or exit_cost <= 0 or plain_cost <= 0:

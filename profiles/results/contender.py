@@ -1,4 +1,4 @@
-"""What one contender costs: latency by stage and path, energy by rail, and how far its rounds lie apart."""
+"""The costs of one variant: latency by stage and path, energy by rail, and the spread of its rounds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def distribution(values: npt.NDArray[Any] | Sequence[float]) -> dict[str, Any]:
 def summarise_contender(
     store: Store, lines: Sequence[dict[str, Any]], idle: Mapping[int, Idle | None]
 ) -> dict[str, Any]:
-    """The result of all windows of one contender. idle: by session."""
+    """The result of all windows of one variant. idle: by session."""
     arrays = pooled(store, lines)
     total, survivors = arrays["total"], arrays["survivors"]
     images, duration_s = sum(line["images"] for line in lines), sum(line["duration_s"] for line in lines)
@@ -60,7 +60,7 @@ def summarise_contender(
         "exit_rate": None if is_plain else round(counts.get("exit", 0) / images, 6),
         "throughput": float(f"{images / duration_s:.6g}"),
         "ms_per_image": float(f"{1e3 * duration_s / images:.6g}"),
-        "ms_per_image_plus_minus": None if half is None else float(f"{half:.3g}"),  # 95 % of what the rounds differ
+        "ms_per_image_plus_minus": None if half is None else float(f"{half:.3g}"),  # 95 %, by the rounds
         "ms_per_image_by_round": [float(f"{value:.6g}") for value in rounds],
         "stages_ms": stages,
         "paths_ms": paths,
@@ -93,13 +93,13 @@ def power_window(line: Mapping[str, Any]) -> PowerWindow:
 
 
 def pooled(store: Store, lines: Sequence[dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of all windows of one contender, one behind the other."""
+    """The concatenated arrays of all windows of one variant."""
     all_arrays = [store.arrays(line) for line in lines]
     return {name: np.concatenate([arrays[name] for arrays in all_arrays]) for name in all_arrays[0]}
 
 
 def _energy(spent: Sequence[Spent]) -> dict[str, Any]:
-    """By rail: gross and above idle, mJ per image; or null, and why."""
+    """By rail: mJ per image, gross and above idle; or null and the reason."""
     reason = next((one.power.reason for one in spent if one.power.reason is not None), None)
     if reason is not None:
         return {"mj_per_image": None, "reason": reason}
@@ -118,7 +118,7 @@ def _energy(spent: Sequence[Spent]) -> dict[str, Any]:
 
 
 def _load(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The worst of what was seen during the windows; None where the system does not count it."""
+    """The worst load during the windows; None on a system without counters."""
     loads = [line["load"] for line in lines if line.get("load") is not None]
     if not loads:
         return None

@@ -1,4 +1,4 @@
-"""What speaks against the numbers of a run: disturbed windows, rounds that lie apart, thresholds in the wrong order."""
+"""Reasons against the numbers of a run: disturbed windows, rounds that differ, thresholds in the wrong order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..conditions.state_text import some
 from ..timing.load_watch import SHORTEST_S
 from .spread import ratio_interval
 
-MOST_APART = 0.25  # between the slowest and the fastest round: beyond, their mean is of neither
-SAME_RATE = 0.005  # of exits: thresholds that nearer rates belong to cost the same
+MOST_APART = 0.25  # between the slowest and the fastest round; beyond, their mean describes neither
+SAME_RATE = 0.005  # of exits; thresholds whose rates differ less cost the same
 AGAIN = "End other programs and measure again"
 UNSEEN = (
     "No other program was seen to cause it: check clocks and cooling, and on a virtual machine its host. Measure again with a"
@@ -22,7 +22,7 @@ UNSEEN = (
 def disturbed_windows(
     windows: Mapping[str, Sequence[Mapping[str, Any]]], idles: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Windows that something else disturbed, also when they were measured again."""
+    """Windows that other programs disturbed even when they were measured again."""
     lines = [line for group in windows.values() for line in group]
     disturbed = [line for line in lines if line.get("disturbances")]
     texts = []
@@ -44,7 +44,7 @@ def disturbed_windows(
 
 
 def rounds_apart(windows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Contenders whose rounds differ so much that their mean describes none of them."""
+    """Variants whose rounds differ so much that their mean describes none of them."""
     told = []
     is_explained = any(line.get("disturbances") for lines in windows.values() for line in lines)
     for name, lines in windows.items():
@@ -59,7 +59,7 @@ def rounds_apart(windows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
 def wrong_order(
     windows: Mapping[str, Sequence[Mapping[str, Any]]], contenders: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[str], list[str]]:
-    """Neighbouring thresholds where more exits cost more time: beyond the spread of the rounds, and within it."""
+    """Neighbouring thresholds where more exits cost more time, beyond or within the spread of the rounds."""
     chains = [name for name in contenders if contenders[name]["threshold"] is not None]
     chains.sort(key=lambda name: contenders[name]["threshold"])
     beyond: list[str] = []

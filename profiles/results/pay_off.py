@@ -1,7 +1,7 @@
-"""Do two stages pay off in a run? The break-even exit rate and the measured gain, each with its interval, held together.
+"""Whether two stages pay off in a run: compares the break-even exit rate and the measured gain, with their intervals.
 
-A gain that lies inside its spread is no gain. A gain that does not fit the costs of the paths is a contradiction: one of the
-two was disturbed, or an image's cost depends on more than its path.
+A gain within its spread does not count as a gain. A gain that contradicts the costs of the paths is reported: one of them was
+disturbed, or an image's cost depends on more than its path.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from ..timing.contenders import ALWAYS, NEVER, PLAIN
 from .break_even import BreakEven, break_even
 from .spread import Interval, interval_of, ratio_interval
 
-CONTRADICTS = (
-    0.10  # how far a gain may lie from what the paths predict: caches, clocks and the gate have their part in it
-)
+CONTRADICTS = 0.10  # allowed relative difference from the gain that the paths predict: caches, clocks, the gate
 Verdict = Literal["gain", "loss", "no difference", "unknown", "contradiction"]
 WORDS: dict[Verdict, str] = {
     "gain": "a gain",
@@ -31,7 +29,7 @@ WORDS: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of an image, in one round. bound: what may be wrong with it in every round alike; None where that is not known."""
+    """A cost per image in one round. bound: the error that all rounds may share; None where it is unknown."""
 
     value: float
     bound: float | None
@@ -39,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of an image of one contender: over all of its windows, and by round."""
+    """The cost per image of one variant: over all of its windows, and by round."""
 
     mean: float
     rounds: Mapping[int, Cost]
@@ -54,9 +52,9 @@ class Costs:
 class PayOff:
     """The break-even of one threshold and unit.
 
-    needed: the exit rate from which on the chain costs less. fit: the gain over the one that the costs of the paths predict
-    at this exit rate. is_linear: whether they can predict it; the survivors of a batch share a pass, whose cost per image
-    falls with their number.
+    needed: the exit rate from which on the chain costs less. fit: the ratio of the gain to the one that the costs of the paths
+    predict at this exit rate. is_linear: whether they can predict it. They cannot where the survivors of a batch share a pass,
+    whose cost per image falls with their number.
     """
 
     costs: BreakEven
@@ -122,9 +120,9 @@ class PayOff:
 def pay_off(
     costs: Mapping[str, Costs], name: str, exit_rate: float, exit_rates: Mapping[int, float], batch: int
 ) -> PayOff | None:
-    """The break-even of contender `name`; None where a mean says that a stage costs nothing.
+    """The break-even of the variant `name`; None where a stage costs nothing by its mean.
 
-    costs: by contender. exit_rate: of `name` over all of its windows; exit_rates: by round.
+    costs: by variant. exit_rate: of `name` over all of its windows; exit_rates: by round.
     """
     exits, full, plain, chain = (costs[part] for part in (ALWAYS, NEVER, PLAIN, name))
     whole = break_even(exits.mean, full.mean, plain.mean, exit_rate, chain.mean)
@@ -164,7 +162,7 @@ def _fit(costs: BreakEven) -> float:
 
 
 def _worst(exits: Costs, full: Costs, plain: Costs) -> float | None:
-    """How far the break-even exit rate moves when every cost is as wrong as its sensor allows; None where it has no limit."""
+    """The largest change of the break-even exit rate within the sensors' errors of all costs; None where it is unbounded."""
     if exits.bound is None or full.bound is None or plain.bound is None:
         return None
     centre, found = (full.mean - plain.mean) / (full.mean - exits.mean), []

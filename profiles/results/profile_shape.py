@@ -1,4 +1,4 @@
-"""What the pages read in profile.json, as types that msgspec checks; other entries may be there."""
+"""The entries of profile.json that pages read, as types that msgspec checks. Other entries are allowed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Measured(TypedDict, total=False):
 
 
 class Times(Measured):
-    n: Count  # of 0 the rest is missing
+    n: Count  # with 0, the other entries are missing
 
 
 class RailEnergy(TypedDict):
@@ -106,7 +106,7 @@ class Source(TypedDict, total=False):
 
 
 class Power(Source):
-    source: str | None  # without one the source's entries are missing
+    source: str | None  # if it is null, the source's entries are missing
     reason: str | None
     rise_s: list[Number | None]
     faults: list[str]
@@ -168,7 +168,7 @@ class Profile(Found):
 
 
 def require_profile(profile: Profile) -> None:
-    """Raises ValueError, with the place, for entries that depend on each other, which the types cannot say."""
+    """Raises ValueError with the place for entries that contradict each other, which types cannot check."""
     for place, mode in enumerate(profile["modes"]):
         _require_mode(f"$.modes[{place}]", mode)
     for layers in profile["layers"]:

@@ -1,4 +1,4 @@
-"""Numbers of a result with their ranges: beyond them neither a figure nor a table can show one. NaN lies in none."""
+"""Types of a result's numbers with their ranges: other values, and NaN, cannot be shown in a figure or a table."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
-Scalar = Any  # shown as it stands
+Scalar = Any  # shown unchanged

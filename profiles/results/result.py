@@ -1,4 +1,4 @@
-"""What a run says, from its lines: latency by stage and path, energy, break-even, and whether it is to be trusted."""
+"""The result of a run from its lines: latency by stage and path, energy, break-even, and reasons against them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .contender import costs_of, power_window, summarise_contender
 from .disturbances import disturbed_windows, rounds_apart, wrong_order
 from .pay_off import pay_off
 
-MOST_RISE = 1.5  # times the filter that was assumed
+MOST_RISE = 1.5  # measured over assumed time constant of the filter
 SHARED = "these engines compute the same for one survivor of a batch as for all: an image costs the same on every path"
 ALIKE = 0.99  # exit rate below which the 99th percentile of all frames is the full path's
 
@@ -150,7 +150,8 @@ def _break_even(
     is_linear: bool,
     batch: int,
 ) -> dict[str, Any]:
-    """For every threshold: latency and gross energy against the plain ViT's; null where they were not measured, and why."""
+    """For every threshold: latency and gross energy against the plain ViT's; null and the reason where they were not
+    measured."""
     if not {ALWAYS, NEVER, PLAIN} <= set(contenders):
         missing = "no plain ViT was measured: --plain plain.onnx, which sacvit-export --plain writes"
         return {
@@ -197,7 +198,7 @@ def _warnings(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _unwatched(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
-    """What was not watched cannot have been seen."""
+    """Reasons that a disturbance could not be detected."""
     loads = [contender["load"] for contender in contenders.values()]
     if None in loads:
         return ["this system does not count processor time: whether other programs disturbed the windows is not known"]
@@ -208,7 +209,7 @@ def _unwatched(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _slow_sensor(power: Mapping[str, Any]) -> list[str]:
-    """A sensor that was slower than it was taken for still held the load when idling was measured, and the other way round."""
+    """Reports a sensor that is slower than assumed: its idle readings still contain load."""
     told = [sensor["filter_s"] for sensor in power.get("sensors", {}).values() if sensor["filter_s"] is not None]
     assumed = power["schedule"]["lead_s"] / LEADS
     rise = power["rise_s"][0] if power["rise_s"] else None

@@ -1,4 +1,4 @@
-"""What sacvit-profile and sacvit-tune wrote, read back: limited in size, checked, and refused with the reason and the cure.
+"""Reads files of sacvit-profile and sacvit-tune: limited in size, checked, and refused with the reason and the cure.
 
 A folder of sacvit-profile --out holds profile.json, and run.jsonl with the passes of every window beside it; one of
 sacvit-tune --out holds tune.json, and thumbnails.npz.
@@ -38,7 +38,7 @@ ResultKind = Literal["profile", "tune", "log"]
 
 
 def kind_of(path: Path) -> ResultKind:
-    """What a path holds: a folder or a .json of one of the commands, or else a tegrastats log."""
+    """The kind of result at a path: a folder or a .json of one of the commands, otherwise a tegrastats log."""
     if path.is_dir():
         found = [kind for kind, name in (("profile", PROFILE_NAME), ("tune", TUNE_NAME)) if (path / name).is_file()]
         if not found:
@@ -63,7 +63,7 @@ def write_result(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _checksum_of(content: Mapping[str, Any]) -> str:
-    """As in bundle/records.py, but of Python's own JSON: a file's name may hold bytes that are no text."""
+    """As in bundle/records.py, but with Python's own JSON: a file's name may hold bytes that are no text."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -111,7 +111,7 @@ def _read(path: Path, name: str, wanted: int, shape: type, require: Callable[[An
 def read_samples(path: Path) -> Store | None:
     """The windows and traces beside a profile.json, for reading only; None where only the result was copied.
 
-    A last line that a kill cut is passed over. Raises SacvitError for lines that are damaged.
+    A last line that is cut short by a kill is ignored. Raises SacvitError for lines that are damaged.
     """
     folder = path if path.is_dir() else path.parent
     file = folder / LINES_NAME
@@ -119,13 +119,13 @@ def read_samples(path: Path) -> Store | None:
         return None
     if file.stat().st_size > MAX_BYTES:
         raise SacvitError(f"{file} has {file.stat().st_size} bytes; the limit is {MAX_BYTES}")
-    # What stands behind the last line's end was cut by a kill.
+    # Text after the last line end was cut short by a kill.
     whole, end, _ = file.read_bytes().rpartition(b"\n")
     return Store(folder, read_lines(whole + end, file, "Measure again into another folder"))
 
 
 def _require_small(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Raises SacvitError where the arrays beside the lines would fill the memory, however small their files are."""
+    """Raises SacvitError where the arrays beside the lines would fill the memory, even if their files are small."""
     total = 0
     for line in lines:
         path = folder / Path(line["file"]).name
@@ -162,7 +162,7 @@ def traces_of(samples: Store, session: int) -> list[tuple[str, npt.NDArray[np.fl
 
 
 def read_thumbnails(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """What sacvit-tune kept of the images that it lists, by kind; empty where there is no file. Raises SacvitError."""
+    """The small pictures that sacvit-tune kept of listed images, by kind; empty where there is no file. Raises SacvitError."""
     file = (path if path.is_dir() else path.parent) / THUMBNAILS_NAME
     if not file.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""How far a figure may lie from its value, by what the rounds of a run show: 95 % intervals over rounds."""
+"""95 % intervals of values, from the rounds of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..power.energy import spread
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its interval; both ends are None where nothing is known of it, as with one round."""
+    """A value and its interval; both ends are None where it is unknown, as with one round."""
 
     value: float
     low: float | None = None
@@ -24,7 +24,7 @@ class Interval:
         return self.high is not None and self.high < limit
 
     def covers(self, low: float, high: float) -> bool:
-        """Whether nothing between these two is ruled out."""
+        """Whether the interval contains all values between these two."""
         return self.low is not None and self.high is not None and self.low <= low and self.high >= high
 
     def text(self, form: str) -> str:
@@ -33,7 +33,7 @@ class Interval:
 
 
 def interval_of(value: float, rounds: Sequence[float], bound: float | None = 0.0) -> Interval:
-    """Around `value`, by what its rounds differ. bound: what may be wrong in all rounds alike; None where that is not known."""
+    """The interval around `value` by its rounds. bound: the error that all rounds may share; None where it is unknown."""
     half = spread(rounds)
     if half is None or bound is None:
         return Interval(value)
@@ -41,7 +41,8 @@ def interval_of(value: float, rounds: Sequence[float], bound: float | None = 0.0
 
 
 def ratio_interval(value: float, rounds: Sequence[float], bound: float | None = 0.0) -> Interval:
-    """The same for a ratio above 0, on its logarithm: twice and half are equally far from 1. bound: of the logarithm."""
+    """The same for a ratio above 0, computed on its logarithm, so that 2 and 1/2 are equally far from 1. bound: of the
+    logarithm."""
     of_log = interval_of(math.log(value), [math.log(one) for one in rounds], bound)
     if of_log.low is None or of_log.high is None:
         return Interval(value)

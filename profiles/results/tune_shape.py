@@ -1,4 +1,4 @@
-"""What the pages read in tune.json, as types that msgspec checks; other entries may be there."""
+"""The entries of tune.json that pages read, as types that msgspec checks. Other entries are allowed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Always(TypedDict):
 
 
 class Plain(TypedDict):
-    top1: Share | None  # None: its weights are the two stages', and were never trained as one
+    top1: Share | None  # None: it has the two stages' weights, which were not trained as a single stage
     mean_ms: Positive
 
 

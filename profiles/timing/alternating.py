@@ -1,4 +1,4 @@
-"""Timing that compares: every task runs in every round, so that a noisy machine is noisy for all of them."""
+"""Timing for comparisons: every task runs in every round, so that disturbances affect all tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def time_alternating(
 ) -> dict[str, list[float]]:
     """Wall milliseconds of each task in each round, A B C, B C A, C A B, ...; warm-up rounds run but do not count.
 
-    The order turns because a task pays for what the one before it left in the caches. A task must be done when it
+    The order rotates, because a task's time depends on what the one before it left in the caches. A task must be done when it
     returns. Compare the tasks by the ratios inside a round: see `round_ratios`.
     """
     times: dict[str, list[float]] = {name: [] for name in tasks}

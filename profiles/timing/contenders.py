@@ -1,4 +1,4 @@
-"""What is measured against each other: the chain at several thresholds, each path by itself, the plain ViT."""
+"""The variants that are measured by turns: the chain at several thresholds, each path by itself, the plain ViT."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ...runtime.chain.pipeline import Pipeline
 from .inputs import Images
 from .plain import Plain
 
-ALWAYS, NEVER, PLAIN = "always exit", "never exit", "plain ViT"  # contenders whose costs make the break-even
+ALWAYS, NEVER, PLAIN = "always exit", "never exit", "plain ViT"  # variants whose costs give the break-even
 STAGES = ("preprocess", "EE", "gate", "SAC", "post")  # "EE" of the plain ViT's record is its only pass
 
 
 @dataclass
 class Record:
-    """What each pass of a window took: seconds of our clock, and milliseconds by stage; SAC is 0 where no image went on."""
+    """The passes of a window: their start in seconds of our clock, and milliseconds by stage; SAC is 0 where no image went
+    on."""
 
     begin_s: list[float] = field(default_factory=list)
     stages_ms: list[tuple[float, ...]] = field(default_factory=list)
@@ -41,17 +42,17 @@ class Record:
 
 
 class Contender(Protocol):
-    """Runs over the images, `batch` at a time, round and round."""
+    """A variant. It runs over the images, `batch` at a time, again and again."""
 
     name: str
     batch: int
 
     @property
     def threshold(self) -> float | None:
-        """None where there is no gate, or one that always decides the same way."""
+        """The threshold; None where there is no gate, or one that always decides the same way."""
 
     def run_pass(self, record: Record) -> None:
-        """One pass; adds what it took to the record."""
+        """Runs one pass and adds its times to the record."""
 
 
 class Chain:
@@ -123,7 +124,7 @@ class PlainViT:
 
 
 def run_for(contender: Contender, duration_s: float, passes: int | None = None, least: int = 1) -> Record:
-    """Passes back to back for that long and at least `least` of them, or exactly `passes`."""
+    """Runs passes without pause for that long, and at least `least` of them, or exactly `passes`."""
     record = Record()
     until = time.perf_counter() + duration_s
     while True:

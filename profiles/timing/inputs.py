@@ -1,4 +1,4 @@
-"""The images that a profile runs over, decoded beforehand: a decoder's time is not the engines'."""
+"""The images that a profile runs over, decoded beforehand so that decoding is not measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Images:
 
     @property
     def sha256(self) -> str:
-        """Of all pixels, in order."""
+        """The SHA-256 of all pixels, in order."""
         digest = hashlib.sha256()
         for frame in self.frames:
             digest.update(repr(frame.shape).encode())
@@ -37,12 +37,12 @@ class Images:
         return digest.hexdigest()
 
     def prepare(self, number: int, slot: ImageU8) -> None:
-        """Puts image `number`, counted round and round, into its slot."""
+        """Puts image `number`, modulo the number of images, into its slot."""
         self.preprocessing.apply(self.frames[number % len(self.frames)], slot, bgr=not self.are_rgb)
 
 
 def load_images(source: str | None, folder: Path, preprocessing: Preprocessing) -> Images:
-    """The first frames of a source, whatever sacvit-run takes; without one the bundle's own images, or else noise.
+    """The first frames of a source that sacvit-run takes; without one the bundle's own images, otherwise noise.
 
     At most MOST_IMAGES and MOST_BYTES of them. Raises SacvitError for a source without a readable frame.
     """

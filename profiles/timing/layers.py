@@ -16,9 +16,9 @@ LayerTimes = dict[str, list[float]]  # ms of each pass by layer, in the order of
 
 
 def time_layers(pipeline: Pipeline, images: Images, batch: int) -> dict[str, LayerTimes]:
-    """By stage, over passes of their own; empty where the backend does not report times by layer.
+    """Times by stage and layer, over separate passes; empty where the backend does not report them.
 
-    A sum of layers is more than a pass: asking for times costs time, and on a GPU it keeps layers from overlapping.
+    The sum over layers exceeds the time of a pass: measuring takes time, and on a GPU layers no longer overlap.
     """
     track = pipeline.track(batch)
     for place, slot in enumerate(track.images[:batch]):

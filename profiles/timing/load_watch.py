@@ -1,4 +1,4 @@
-"""What else the processor did during a window: other programs, a virtual machine's host, and waiting for a core."""
+"""The processor's other load during a window: other programs, a virtual machine's host, and waiting for a core."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import TracebackType
 
 from ...machine.activity import Activity
 
-PERIOD_S = 0.2  # between looks at the run queue, which take 20 microseconds each; the counters take a millisecond
+PERIOD_S = 0.2  # between readings of the run queue, at 20 microseconds each; the counters take a millisecond
 SHORTEST_S = 0.5  # of a window: processor time is counted in steps of 10 ms
-# Shares beyond which a window is disturbed. They are chosen so that what stays below changes a time by a few percent at most.
+# Shares beyond which a window is disturbed. They are chosen so that smaller shares change a time by a few percent at most.
 MOST_OTHERS, MOST_STOLEN, MOST_WAITED = 0.10, 0.02, 0.05
 
 
@@ -22,7 +22,7 @@ class Load:
     """A window's load. Shares lie in [0, 1], those of `own`, `others` and `stolen` are of the cores' time.
 
     waited: of the window, by the thread of the engines that waited longest for a core; None where the kernel does not count
-    it. running: tasks that ran or wanted to, this process's threads included.
+    it. running: tasks that ran or were ready to, this process's threads included.
     """
 
     duration_s: float
@@ -39,7 +39,7 @@ class Load:
 
     @property
     def disturbances(self) -> list[str]:
-        """What disturbed the window, for people; empty for a calm one, and for one too short to say."""
+        """What disturbed the window, as text; empty without a disturbance, and for a window that is too short to detect one."""
         if self.duration_s < SHORTEST_S:
             return []
         found = []
@@ -55,14 +55,14 @@ class Load:
 
     @property
     def severity(self) -> float:
-        """By which two windows are compared: the time that the engines may have lost."""
+        """The measure for comparing two windows: the time that the engines may have lost."""
         return self.others + self.stolen + (self.waited or 0.0)
 
 
 class LoadWatch:
-    """Reads the counters when it is asked to, and the run queue every `PERIOD_S` in a thread, from `with` to its end.
+    """Reads the counters on request, and the run queue every `PERIOD_S` in a thread, within a `with` block.
 
-    read: gives the counters, None on a system that has none. read_running: the run queue, likewise.
+    read: gives the counters, None on a system without any. read_running: likewise the run queue.
     """
 
     def __init__(self, read: Callable[[], Activity | None], read_running: Callable[[], int | None]) -> None:
@@ -84,7 +84,7 @@ class LoadWatch:
             self.look()
 
     def look(self) -> None:
-        """Adds the run queue now."""
+        """Adds a reading of the run queue."""
         running = self._read_running()
         if running is not None:
             self._running.append((time.perf_counter(), running))

@@ -1,4 +1,4 @@
-"""A pass in its parts: uploads, engine, copies back, as trtexec times them. Run apart from the windows, which use graphs."""
+"""Times the parts of a pass as trtexec does: uploads, engine, copies back. Separate from the windows, which use CUDA graphs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def time_pass(binding: Binding, origin_s: float) -> Pass:
 
 
 def time_parts(pipeline: Pipeline, gate: Gate, images: Images, batch: int) -> dict[str, tuple[list[Pass], float]]:
-    """By stage: passes over the images, and their wall seconds. SAC runs over every image, whatever the gate says.
+    """By stage: passes over the images, and their wall seconds. SAC runs over every image, whatever the gate decides.
 
     gate: decides as in the pipeline, temperature included. The labels of a pass are its stage, the path of its batch, the
     first image's confidence as the gate saw it, and the number of that image.

@@ -1,4 +1,4 @@
-"""What the lines of a run and the arrays beside them must hold: a damaged file is named with its line, place and cure."""
+"""Checks the lines of a run and the arrays beside them: errors name the file, the line, the place and the cure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Power(TypedDict):
     reason: str | None
 
 
-class _Loaded(TypedDict, total=False):  # runs from before load was watched have none of it
+class _Loaded(TypedDict, total=False):  # older runs have no load
     load: Load | None
     disturbances: list[str]
     attempts: Count
@@ -142,7 +142,7 @@ class Parts(TypedDict):
     summary: dict[str, list[str]]
 
 
-class _Layer(TypedDict, total=False):  # the first row is the count alone
+class _Layer(TypedDict, total=False):  # the first row holds only the count
     count: int
     name: str
     medianMs: float
@@ -192,12 +192,12 @@ class _Kind(msgspec.Struct):
 
 
 def read_line(text: bytes, sessions: set[int]) -> dict[str, Any]:
-    """A line of a run. sessions: that earlier lines began. Raises ValueError that names the place."""
+    """Checks a line of a run. sessions: those that earlier lines began. Raises ValueError with the place."""
     line = decode_line(text)
     kind = msgspec.convert(line, _Kind).kind
     if kind not in SHAPES:
         raise ValueError(f"expected one of {', '.join(SHAPES)}, found {kind!r} - at `$.kind`")
-    msgspec.convert(line, SHAPES[kind])  # only to see that it can be: entries of a newer release stay
+    msgspec.convert(line, SHAPES[kind])  # only as a check: entries of newer releases are kept
     if kind == "session":
         sessions.add(line["session"])
         power = line["power"]
@@ -220,7 +220,7 @@ def read_line(text: bytes, sessions: set[int]) -> dict[str, Any]:
 
 
 def require_arrays(line: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Raises ValueError unless the arrays are those of this line."""
+    """Raises ValueError unless the arrays belong to this line."""
     names: Sequence[tuple[str, ...]]
     if line["kind"] == "window":
         names = [("begin_s", *STAGES, "total", "survivors"), ("confidence",)]

@@ -1,4 +1,4 @@
-"""Loads by MLPerf Inference's rules, so that numbers can be set beside theirs. Never results of MLPerf: those are audited.
+"""Loads by MLPerf Inference's rules, for comparison. They are not MLPerf results, which are audited.
 
 Source: mlcommons/inference_policies, inference_rules.adoc (v3.0 and later), and LoadGen's mlperf.conf.
 """
@@ -19,7 +19,7 @@ NOT_MLPERF = "not a result of MLPerf: only its way to load the system"
 class Scenario:
     """single-stream: one image per query, the next when the last is answered; offline: all images at hand, largest batch.
 
-    duration_s and images: the least that the rules ask for.
+    duration_s and images: the minimum by the rules.
     """
 
     is_batched: bool
@@ -28,13 +28,13 @@ class Scenario:
 
 
 SCENARIOS = {
-    "single-stream": Scenario(is_batched=False, duration_s=600.0, images=64),  # early stopping sets the floor
+    "single-stream": Scenario(is_batched=False, duration_s=600.0, images=64),  # early stopping sets the minimum
     "offline": Scenario(is_batched=True, duration_s=600.0, images=24576),
 }
 
 
 def judge(name: str, latencies_ms: Sequence[float], images: int, duration_s: float) -> dict[str, Any]:
-    """The scenario's metric, and what of its rules the run did not keep."""
+    """The scenario's metric, and the rules that the run did not keep."""
     scenario = SCENARIOS[name]
     broken = []
     if duration_s < scenario.duration_s:
@@ -55,24 +55,22 @@ def judge(name: str, latencies_ms: Sequence[float], images: int, duration_s: flo
 
 
 def early_stopping_ms(latencies_ms: Sequence[float]) -> float | None:
-    """The latency that PERCENT of all queries keep, with CONFIDENCE, from those that were seen; None for too few.
+    """The latency that PERCENT of all queries keep, with CONFIDENCE, estimated from a sample; None for too few queries.
 
-    The largest that is left when as many are discarded as chance allows above the percentile.
+    It is the largest one left after discarding as many as may lie above the percentile by chance.
     """
     discarded = most_discarded(len(latencies_ms))
     return None if discarded is None else float(sorted(latencies_ms)[len(latencies_ms) - 1 - discarded])
 
 
 def most_discarded(queries: int) -> int | None:
-    """How many of the slowest queries say nothing against the percentile; None where not even the slowest does.
+    """The number of slowest queries that can be discarded; None where there are too few queries.
 
-    One less than the largest t for which t or fewer slow queries come by chance with a probability of 1 - CONFIDENCE at
-    most: the query that is left as the estimate counts as a slow one, as in LoadGen.
+    One less than the largest t for which t or fewer slow queries come by chance with a probability of 1 - CONFIDENCE at most:
+    the query that gives the estimate counts as a slow one, as in LoadGen.
     """
     share = 1 - PERCENT / 100
-    log_term = queries * math.log1p(
-        -share
-    )  # of no slow query; logs, since the first terms are below the smallest float
+    log_term = queries * math.log1p(-share)  # of no slow query; as logarithms, since the first terms underflow
     total, slow = 0.0, -1
     for count in range(queries):
         total += math.exp(log_term)

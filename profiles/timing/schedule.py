@@ -1,4 +1,4 @@
-"""How long a session lasts, and which windows it has."""
+"""The duration of a session, and its windows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .contenders import Contender
 from .store import Store
 
 SHORTEST_IDLE_S = 10.0
-LEADS = 5  # time constants until a filter has settled to a 150th
+LEADS = 5  # time constants after which a filter has settled to 1/150
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long everything lasts, in seconds. passes: of a window, instead of its length.
+    """All durations in seconds. passes: of a window, in place of its length.
 
-    lead_s: every window begins that long after its contender has begun to run, so that clocks and the sensor's filter have
-    settled. needed_s: the shortest window that the sensor can measure. least_passes: of a window, however long they take.
+    lead_s: a window begins this long after its variant started to run, so that clocks and the sensor's filter have settled.
+    needed_s: the shortest window that the sensor can measure. least_passes: of a window, however long they take.
     """
 
     window_s: float
@@ -58,7 +58,7 @@ def plan_schedule(
 def missing_windows(
     store: Store, contenders: Sequence[Contender], mode: int | None, rounds: int
 ) -> list[tuple[int, int]]:
-    """(round, place of the contender) of what is not in the store, A B C, B C A, ..."""
+    """(round, place of the variant) of the windows that the store lacks: A B C, B C A, ..."""
     done = {(line["round"], line["contender"]) for line in store.of("window") if line["mode"] == mode}
     order = []
     for number in range(rounds):
@@ -70,7 +70,7 @@ def missing_windows(
 
 
 def foreword(source: PowerSource, schedule: Schedule, windows: int, contenders: Sequence[Contender]) -> list[str]:
-    """What is about to happen, how long it takes, and whether there will be energy."""
+    """Lines before the measurement: its steps, its duration, and whether energy is measured."""
     names = ", ".join(contender.name for contender in contenders)
     length = f"{schedule.window_s:g} s" if schedule.passes is None else f"{schedule.passes} passes"
     idle = f", idle 2 x {schedule.idle_s:g} s" if schedule.idle_s else ""

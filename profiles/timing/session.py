@@ -1,7 +1,7 @@
-"""Windows of every contender in turn, between two stretches of idling, with power and load watched all along.
+"""Measures windows of all variants by turns, between two idle windows, while power and load are recorded.
 
-A window during which something else took the processor is measured again. When that does not help, the calmest attempt is
-kept and marked with what disturbed it.
+A window that other programs disturbed is measured again. If that does not help, the least disturbed attempt is kept and marked
+with the disturbance.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .load_watch import Load, LoadWatch
 from .schedule import Schedule
 from .store import Store
 
-LATEST_GAPS = 2  # longest gaps between readings, that one behind the end of a window is waited for
+LATEST_GAPS = 2  # longest gaps between readings: the wait for one after the end of a window
 MOST_REPEATS = 2  # of a disturbed window; of all windows together, half as many as there are windows
-Report = Callable[[str, float], None]  # what is done now, and for how many seconds
+Report = Callable[[str, float], None]  # the current step, and its duration in seconds
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a session has beside its contenders. conditions: of the machine, stored with the session.
+    """The surroundings of a session. conditions: of the machine, stored with the session.
 
-    report: is called with what is done now. watch: looks at the machine after each window.
+    report: called with the current step. watch: reads the machine's state after each window.
     """
 
     source: PowerSource
@@ -42,7 +42,7 @@ class Surroundings:
     conditions: Mapping[str, Any] | None = None
     watch: Callable[[], None] = lambda: None
     pause: Callable[[float], None] = time.sleep
-    read_load: Callable[[], Activity | None] | None = None  # of another machine than this one
+    read_load: Callable[[], Activity | None] | None = None  # for tests: of another machine
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Attempt:
 
 
 class Session:
-    """One sitting: the windows of `order`, (round, place of the contender), in one power mode."""
+    """One session: the windows of `order`, (round, place of the variant), in one power mode."""
 
     def __init__(self, store: Store, schedule: Schedule, around: Surroundings, mode: int | None) -> None:
         self._store, self._schedule, self._around, self._mode = store, schedule, around, mode
@@ -79,7 +79,7 @@ class Session:
     def run(self, contenders: Sequence[Contender], order: Sequence[tuple[int, int]]) -> None:
         """Measures the windows and adds each to the store as it ends.
 
-        Ctrl-C ends it with what was measured so far stored, and goes on to the caller.
+        After Ctrl-C, what was measured is stored, and the exception is passed on.
         """
         around, schedule = self._around, self._schedule
         self._began, self._repeats_left = time.perf_counter(), -(-len(order) // 2)
@@ -120,7 +120,7 @@ class Session:
             return
         self._around.report(f"idle {when}", self._schedule.idle_s)
         pause = self._around.pause
-        pause(self._schedule.lead_s)  # the filter still holds what ran before
+        pause(self._schedule.lead_s)  # until the filter has forgotten earlier work
         first, begin_s = self._load.take(), time.perf_counter()
         pause(self._schedule.idle_s)
         end_s, last = time.perf_counter(), self._load.take()
@@ -132,7 +132,7 @@ class Session:
     def _power(self, begin_s: float, end_s: float, go_on: Callable[[], object]) -> PowerWindow:
         """Mean power of a window that has just ended.
 
-        go_on: keeps things as they were, for some ms, until there is a reading from behind the window's end.
+        go_on: continues the load for some ms, until there is a reading after the window's end.
         """
         sampler, source = self._sampler, self._around.source
         while source.measures and time.perf_counter() < end_s + LATEST_GAPS * source.longest_gap_s:
@@ -142,7 +142,7 @@ class Session:
         return measure(sampler, meter_of(source, sampler), begin_s, end_s, needed_s=self._schedule.needed_s)
 
     def _rise(self, load_s: float) -> None:
-        """How long the sensor took to show the first load: its filter as it is, stored with the run."""
+        """Stores the time that the sensor took to show the first load: its real filter."""
         source = self._around.source
         if not source.total_rails:
             return
@@ -192,7 +192,7 @@ class Session:
         return Attempt(record, begin_s, end_s, power, self._load.between(first, last))
 
     def _trace(self) -> None:
-        """Every reading as power, for the time line; and what went wrong with the source."""
+        """Stores every reading as power, for the time line, and the source's errors."""
         sampler, source = self._sampler, self._around.source
         rails = {rail: sampler.trace((rail,)).as_power() for rail in source.sensors}
         if source.total_rails:
@@ -206,7 +206,7 @@ class Session:
 
 
 def _loaded(load: Load | None) -> dict[str, Any]:
-    """For a line of the store: the load, and what of it disturbed the measurement."""
+    """The load for a line of the store, and the parts of it that disturbed the measurement."""
     if load is None:
         return {"load": None, "disturbances": []}
     rounded = {

@@ -1,4 +1,4 @@
-"""A run on disk: a record per line, appended as it is measured, with arrays beside it. A killed run goes on from there."""
+"""A run on disk: a record per line, appended as it is measured, with arrays beside it. A killed run is continued from there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Store:
             with written_whole(self.folder / line["file"]) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
                 file.flush()
-                os.fsync(file.fileno())  # before the line that names it
+                os.fsync(file.fileno())  # on the disk before the line that names it
         text = encode_line(line)
         with self.path.open("ab") as lines:
             lines.write(text + b"\n")
@@ -53,8 +53,8 @@ class Store:
         return [line for line in self.lines if line["kind"] == kind]
 
     def arrays(self, line: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        """What was stored beside a window or a trace. Raises SacvitError when it is gone or damaged."""
-        path = self.folder / Path(str(line["file"])).name  # a name, whatever the line says
+        """The arrays that were stored beside a window or a trace. Raises SacvitError when it is gone or damaged."""
+        path = self.folder / Path(str(line["file"])).name  # only the name: the line is not trusted
         try:
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > MAX_ARRAYS_BYTES:
@@ -70,7 +70,7 @@ class Store:
 def open_store(folder: Path, header: Mapping[str, Any]) -> Store:
     """The run in a folder, or a new one.
 
-    header: what must be the same for two windows to be compared. Raises UsageError when the folder holds another run,
+    header: the conditions that all windows must share. Raises UsageError when the folder holds another run,
     SacvitError when its lines are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def read_store(folder: Path) -> Store | None:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of an earlier run. A last one without its end was cut by a kill, and is removed."""
+    """The lines of an earlier run. A last line that was cut short by a kill is removed."""
     if path.stat().st_size > MAX_BYTES:
         raise SacvitError(f"{path} has {path.stat().st_size} bytes; the limit is {MAX_BYTES}")
     content = path.read_bytes()
@@ -114,7 +114,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(content: bytes, file: Path, cure: str) -> list[dict[str, Any]]:
-    """The lines of a run, in which every line has its end. cure: what to do where one is damaged.
+    """The lines of a run, which all are complete. cure: for a damaged one.
 
     Raises SacvitError for a damaged line, with its number and place.
     """

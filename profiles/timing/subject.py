@@ -1,4 +1,4 @@
-"""What is measured: the engines of a request, the images, and the contenders that take turns."""
+"""The subject of a profile: the engines of a request, the images, and the variants that take turns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .plain import Plain, require_plain
 from .scenarios import SCENARIOS
 
 DURATION_S = 30.0
-ROUNDS = 3  # windows of a contender: what is between them is its spread
+ROUNDS = 3  # windows of a variant; their differences give its spread
 SINGLE_ROUND_PASSES = 3  # fewer iterations than this make one window
 
 
@@ -44,23 +44,24 @@ class Subject:
 
     @property
     def duration_s(self) -> float:
-        """Of each variant."""
+        """Seconds of each variant."""
         request = self.request
         usual = DURATION_S if request.scenario is None else SCENARIOS[request.scenario].duration_s
         return request.duration_s or usual
 
     @property
     def least_passes(self) -> int:
-        """Of a window, however long they take."""
+        """The minimum number of passes of a window, however long they take."""
         scenario = self.request.scenario
         return 1 if scenario is None else -(-SCENARIOS[scenario].images // self.batch)
 
     def gate(self, threshold: float) -> Gate:
-        """As the pipeline's own, at another threshold."""
+        """A gate like the pipeline's own, at another threshold."""
         return Gate(threshold, self.pipeline.temperature)
 
     def contenders(self) -> list[Contender]:
-        """The chain at each threshold, each path by itself, the plain ViT. In a scenario there are no paths apart."""
+        """The chain at each threshold, each path by itself, the plain ViT. In a scenario the paths are not measured
+        separately."""
         pipeline, images, batch = self.pipeline, self.images, self.batch
         found: list[Contender] = [
             Chain(f"eta {value!r}", pipeline, self.gate(value), images, batch) for value in self.thresholds
@@ -74,7 +75,7 @@ class Subject:
         return found if self.plain is None else [*found, PlainViT(self.plain, images, batch)]
 
     def header(self) -> dict[str, Any]:
-        """What two windows must have in common to be compared."""
+        """The conditions that all windows must share."""
         request, pipeline, images = self.request, self.pipeline, self.images
         stages = {"EE": pipeline.ee, "SAC": pipeline.sac} | ({} if self.plain is None else {"plain": self.plain.stage})
         machine = describe_machine()
@@ -88,7 +89,7 @@ class Subject:
             "model": dict(pipeline.ee.record.config),
             "images": images.name,
             "images_sha256": images.sha256,
-            # Whether a survivor pays for itself alone: with engines of one fixed batch it pays for all places.
+            # Whether survivors share a pass: with a fixed batch, one survivor costs as much as all places.
             "survivors_share": places_for(1, pipeline.sac.batches) > 1,
             "batch": self.batch,
             "scenario": request.scenario,
@@ -120,7 +121,7 @@ def open_subject(request: ProfileRequest) -> Subject:
 
 
 def require_comparable(pipeline: Pipeline, plain: Plain) -> None:
-    """Raises UsageError for a plain ViT of another precision, image size or backend: it would compare two things at once."""
+    """Raises UsageError for a plain ViT of another precision, image size or backend: the comparison would mix two effects."""
     chain, other = pipeline.ee, plain.stage
     for what, ours, theirs in (
         ("precision", chain.record.precision, other.record.precision),

@@ -1,4 +1,4 @@
-"""Timing in trtexec's words: the same summary lines, percentiles and --exportTimes file, so that numbers can be compared.
+"""Timing in trtexec's terms: the same summary lines, percentiles and --exportTimes file, so that numbers can be compared.
 
 Source: NVIDIA/TensorRT, samples/common/sampleReporting.cpp, the same from 8.6 to 11.1.
 """
@@ -23,7 +23,7 @@ LAUNCH_BOUND = 0.8  # enqueue time over GPU time
 class Pass:
     """One inference, in milliseconds from the first one's start: begin and end of each of its parts.
 
-    enqueue is empty on a backend that returns when the pass is done. labels: keys of ours for the exported times.
+    enqueue is empty on a backend that returns when the pass is done. labels: additional keys for the exported times.
     """
 
     enqueue: tuple[float, float]
@@ -39,7 +39,7 @@ class Pass:
 
 
 def summary_lines(passes: Sequence[Pass], wall_s: float) -> list[str]:
-    """trtexec's performance summary, with its warnings; of a backend without a GPU, throughput and latency."""
+    """trtexec's performance summary, with its warnings; for a backend without a GPU only throughput and latency."""
     if all(one.enqueue[0] == one.enqueue[1] for one in passes):
         latency = _statistics([one.latency_ms for one in passes])
         return [

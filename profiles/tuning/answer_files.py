@@ -1,4 +1,4 @@
-"""The files of stored answers: a row per image in each, a SHA-256 per row, and the reader of them."""
+"""Reads the files of stored answers, which have one row per image, and a SHA-256 per row."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ KEY_NAME = "answers.json"
 FILES = ("ee.f32", "sac.f32", "times.f32")
 SUMS_NAME, SUM_BYTES = "rows.sha256", 32
 WARMUP_NAME = "warmup.jsonl"
-CHUNK_BYTES = 16 << 20  # of logits in memory; softmaxes are computed in float64, some times as large
+CHUNK_BYTES = 16 << 20  # of logits in memory; softmaxes in float64 need several times as much
 
 Floats = npt.NDArray[np.float32]
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What passes ran on: see `describe_machine`."""
+    """The machine that passes ran on: see `describe_machine`."""
 
     processor: str
     cores: int | None
@@ -34,7 +34,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class WarmUp(msgspec.Struct, frozen=True):
-    """Passes of `images` images that were neither kept nor timed."""
+    """Passes of `images` images whose answers were not kept and not timed."""
 
     images: Annotated[int, msgspec.Meta(ge=1)]
     passes: Annotated[int, msgspec.Meta(ge=0)]
@@ -43,7 +43,7 @@ class WarmUp(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Answers:
-    """What was stored, read in pieces: logits of 50 000 images and 1 000 classes have 400 MB.
+    """The stored answers, read in pieces: logits of 50 000 images and 1 000 classes have 400 MB.
 
     ee_ms and sac_ms: (N,), of the pass that an image was in. readable: (N,); the rows of others are NaN. warmups: one entry for
     each size that a call warmed up for.
@@ -67,7 +67,7 @@ class Answers:
 
 
 def read_warm_ups(folder: Path) -> list[WarmUp]:
-    """What the calls so far ran untimed. Raises SacvitError for damaged lines."""
+    """The warm-up passes of all calls so far. Raises SacvitError for damaged lines."""
     path = folder / WARMUP_NAME
     try:
         lines = path.read_bytes().splitlines() if path.exists() else []
@@ -79,7 +79,7 @@ def read_warm_ups(folder: Path) -> list[WarmUp]:
 
 
 def row_sums(first: int, ee: Floats, sac: Floats, times: Floats) -> list[bytes]:
-    """The SHA-256 of each row with its place, of rows that begin at the place `first`."""
+    """The SHA-256 of each row together with its place; the first row has the place `first`."""
     rows = zip(*(np.ascontiguousarray(values, np.float32) for values in (ee, sac, times)), strict=True)
     return [
         hashlib.sha256(b"%d:" % place + b"".join(part.tobytes() for part in row)).digest()
@@ -88,7 +88,7 @@ def row_sums(first: int, ee: Floats, sac: Floats, times: Floats) -> list[bytes]:
 
 
 def require_sound(folder: Path, done: int, classes: int) -> None:
-    """Raises SacvitError unless the first `done` rows are those that were written."""
+    """Raises SacvitError unless the first `done` rows are unchanged."""
     ee_ms = np.fromfile(folder / FILES[2], np.float32, 2 * done).reshape(done, 2)
     stored = Answers(folder, done, classes, ee_ms[:, 0], ee_ms[:, 1], ~np.isnan(ee_ms[:, 0]))
     with (folder / SUMS_NAME).open("rb") as sums:

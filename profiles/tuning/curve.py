@@ -1,4 +1,4 @@
-"""Accuracy, exits, time and energy at every eta at once, from both stages' answers; and the eta that a rule asks for."""
+"""Accuracy, exits and time at all etas at once, from both stages' answers; and the eta that a rule chooses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of each image: EE's confidence, whether each stage is right (top-1 and top-5), and what it took."""
+    """The data of each image: EE's confidence, whether each stage is right (top-1 and top-5), and the times."""
 
     confidence: npt.NDArray[np.float32]
     ee_right: Bools
@@ -39,10 +39,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Curve:
-    """By number of images that exit, rising: where confidences are equal, not every number can be had.
+    """The curve by number of images that exit, rising. Where confidences are equal, some numbers are missing.
 
     exits: (K,) counts; lost, won: (K,) exits that only SAC has right, and only EE; top1, top5: (K,) in [0, 1]; mean_ms: (K,).
-    Sorted confidences stand beside, for `eta`.
+    Sorted confidences are kept for `eta`.
     """
 
     exits: npt.NDArray[np.intp]
@@ -71,12 +71,12 @@ class Curve:
 
 
 def draw_curve(judged: Judged) -> Curve:
-    """Every count of exits that some eta gives; the most confident leave first."""
+    """The curve over every count of exits that some eta gives; the most confident images exit first."""
     order = np.argsort(-judged.confidence, kind="stable")
     ordered, count = judged.confidence[order], judged.count
 
     def chained(ee: npt.NDArray[np.generic], sac: npt.NDArray[np.generic]) -> Floats:
-        """Sums over the first k by EE and the rest by SAC, for k = 0 .. n."""
+        """Sums over the first k images by EE and the others by SAC, for k = 0 .. n."""
         first = np.concatenate([[0.0], np.cumsum(ee[order], dtype=np.float64)])
         second = np.concatenate([[0.0], np.cumsum(sac[order], dtype=np.float64)])
         return np.asarray(first + second[-1] - second)
@@ -96,7 +96,7 @@ def draw_curve(judged: Judged) -> Curve:
     return Curve(exits, lost, won, top1[exits], top5[exits], mean_ms[exits], ordered, float(judged.sac_right.mean()))
 
 
-Rule = Callable[[Curve], int | None]  # the place on a curve, or None where no eta does
+Rule = Callable[[Curve], int | None]  # a place on the curve, or None where no eta keeps the rule
 
 
 def most_accurate(curve: Curve) -> int:
@@ -115,13 +115,13 @@ def cheapest_with(top1: float) -> Rule:
 
 
 def promising(loss: float) -> Rule:
-    """The most exits of which other images, too, lose at most `loss` of top-1 against SAC on every image: see `promise`.
+    """The most exits that lose at most `loss` of top-1 against SAC on every image, on new images too: see `promise`.
 
-    None where not one exit can be promised.
+    None where not even one exit can be promised.
     """
 
     def rule(curve: Curve) -> int | None:
-        # Where nobody exits nothing is lost: that needs no promise, and is none worth having.
+        # Without exits nothing is lost: such a promise is useless.
         nobody = int(curve.exits[0] == 0)
         kept = leading_promises(curve.lost[nobody:], curve.won[nobody:], curve.count, loss)
         return nobody + kept - 1 if kept else None
@@ -130,7 +130,7 @@ def promising(loss: float) -> Rule:
 
 
 def losing_at_most(loss: float) -> Rule:
-    """What is `promising`, or else the most exits that lose at most `loss` on the curve's own images."""
+    """The result of `promising`, otherwise the most exits that lose at most `loss` on the curve's own images."""
 
     def rule(curve: Curve) -> int | None:
         place = promising(loss)(curve)
@@ -163,11 +163,12 @@ POINTS: Mapping[str, Rule] = {
 
 @dataclass(frozen=True)
 class Promise:
-    """What a point may lose, and what can be said of images that were not fitted on. Shares of images.
+    """The loss of a point on its own images, and the bound for new ones. Shares of images.
 
-    at_most: others lose more in one case of twenty. is_kept: False where not one exit could be promised, and the point is the
-    one that keeps to `allowed` on its own images only. images, needed: those that it was fitted on, and the fewest that can
-    promise anything.
+    at_most: new images lose more in one case of twenty. is_kept: False where not one exit could be promised, and the point is
+    the
+    one that keeps to `allowed` on its own images only. images, needed: the number that it was fitted on, and the smallest
+    number that allows a promise.
     """
 
     allowed: float
@@ -184,7 +185,7 @@ def promise_of(curve: Curve, place: int, allowed: float) -> Promise:
 
 @dataclass(frozen=True)
 class AtEta:
-    """What a threshold does on some images. Shares in [0, 1]; gate: the gate's confusion.
+    """The effect of a threshold on some images. Shares in [0, 1]; gate: the gate's confusion.
 
     Sent on in vain: EE was right already, or SAC is wrong too. Rescued: SAC is right where EE was not. Broken by SAC: of those
     sent on in vain, where EE was right and SAC is not.

@@ -1,14 +1,14 @@
-"""An upper bound for the loss on other images: Tango's score bound, and a sequence that stops in time.
+"""An upper bound for the loss on new images: Tango's score bound, and a sequence of tests.
 
 A gate loses against SAC-always where an exit is wrong and SAC would have been right, and wins where it is the other way
-round: a paired difference of shares. Its bound is the score bound of Tango (Statistics in Medicine 17, 1998, 891-908): the
-normal one is 0 where nothing was lost, which bounds nothing, and a bootstrap shares that and costs hundreds of passes an eta.
-Without a loss among n images the score bound is z^2 / (n + z^2).
+round: a paired difference of shares. Its bound is the score bound of Tango (Statistics in Medicine 17, 1998, 891-908). The
+normal bound is useless where nothing was lost, since it is 0 there; a bootstrap has the same flaw and needs hundreds of passes
+per eta. Without a loss among n images the score bound is z^2 / (n + z^2).
 
-Trying many thresholds and taking the best would favour lucky ones. So they are tried in an order that is fixed beforehand,
-from no exits on, and the first that fails ends it: the first eta that loses too much must then have passed by itself, which
-happens in at most 1 - CONFIDENCE of all cases (fixed-sequence testing; for gates like this one: Angelopoulos et al., Learn
-then Test, arXiv 2110.01052).
+Choosing the best of many thresholds would favour those that look good by chance. So they are tested in an order that is fixed
+beforehand, starting without exits, up to the first that fails: a wrong result requires that the first eta that loses too much
+passes its own test, which happens in at most 1 - CONFIDENCE of all cases (fixed-sequence testing; for gates like this one:
+Angelopoulos et al., Learn then Test, arXiv 2110.01052).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Counts = npt.NDArray[np.int64]
 
 
 def score(lost: Counts, won: Counts, images: int, loss: float) -> npt.NDArray[np.float64]:
-    """By how many standard deviations the counts lie below what a true loss in (-1, 1) would give; lost, won: (K,)."""
+    """By how many standard deviations the counts lie below those expected for a true loss in (-1, 1); lost, won: (K,)."""
     gap = lost - won
     linear = (2 * images - gap) * loss - lost - won
     constant = -won * loss * (1 - loss)
-    # The share of wins that is likeliest where the loss is this one; roundings must not push it beyond what can be.
+    # The most likely share of wins at this loss; clipped, since rounding may push it out of its range.
     root = np.sqrt(np.maximum(linear**2 - 8 * images * constant, 0.0))
     share = np.maximum((root - linear) / (4 * images), max(0.0, -loss))
     spread = np.sqrt(images * (2 * share + loss * (1 - loss)))
@@ -38,7 +38,8 @@ def score(lost: Counts, won: Counts, images: int, loss: float) -> npt.NDArray[np
 
 
 def leading_promises(lost: Counts, won: Counts, images: int, loss: float) -> int:
-    """How many places, up to the first that fails, keep a loss of at most `loss` in [0, 1) on other images, with CONFIDENCE."""
+    """The number of places, up to the first that fails, that keep a loss of at most `loss` in [0, 1) on new images, with
+    CONFIDENCE."""
     if loss <= 0 or not images:
         return 0
     fails = score(lost, won, images, loss) < Z
@@ -46,7 +47,7 @@ def leading_promises(lost: Counts, won: Counts, images: int, loss: float) -> int
 
 
 def loss_bound(lost: int, won: int, images: int) -> float:
-    """The loss, in [-1, 1], that others exceed in at most 1 - CONFIDENCE of all cases: where the score is Z."""
+    """The loss in [-1, 1] that new images exceed in at most 1 - CONFIDENCE of all cases: where the score is Z."""
     if lost == images:
         return 1.0
     counts = np.array([lost]), np.array([won])
@@ -58,5 +59,5 @@ def loss_bound(lost: int, won: int, images: int) -> float:
 
 
 def images_needed(loss: float) -> int:
-    """From how many on a loss of at most `loss` can be promised where no image is lost."""
+    """The number of images from which on a loss of at most `loss` can be promised where no image is lost."""
     return math.ceil(Z**2 * (1 - loss) / loss)

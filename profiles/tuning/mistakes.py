@@ -1,4 +1,4 @@
-"""The images of which the gate is wrong: those that exited wrong, and those that EE had right and SAC did not.
+"""The images on which the gate is wrong: wrong exits, and images that EE had right and SAC has wrong.
 
 Their names, labels and answers go into tune.json; a small picture of the first ones goes into thumbnails.npz, with the target
 blocks, since the images themselves may be on another machine when the page is made.
@@ -27,7 +27,7 @@ from .curve import Judged
 KINDS = ("exited_wrong", "broken_by_sac")
 MOST_LISTED = 1000  # of each kind
 MOST_SHOWN = 24  # of each kind, as a picture
-SIDE = 112  # pixels of a picture: what a page shows
+SIDE = 112  # pixels of a picture, as a page shows it
 
 Indices = npt.NDArray[np.intp]
 
@@ -42,7 +42,7 @@ class Mistakes:
 
 
 def find_mistakes(data: Labelled, chosen: npt.NDArray[np.bool_], judged: Judged, eta: float) -> Mistakes:
-    """Those among the chosen images."""
+    """The mistakes among the chosen images."""
     exits = may_exit(judged.confidence, eta)
     wrong = {
         "exited_wrong": exits & ~judged.ee_right,
@@ -57,7 +57,7 @@ def find_mistakes(data: Labelled, chosen: npt.NDArray[np.bool_], judged: Judged,
 
 
 def list_mistakes(mistakes: Mistakes, answers: Answers, judged: Judged, names: Sequence[str] | None) -> dict[str, Any]:
-    """For each kind how many there are, and of the first MOST_LISTED the image, its label, both answers and EE's confidence."""
+    """For each kind the count, and for the first MOST_LISTED the image, its label, both answers and EE's confidence."""
     wanted = np.concatenate([found[:MOST_LISTED] for found in mistakes.found.values()])
     ee, sac = _answers_at(answers, wanted)
 
@@ -94,7 +94,7 @@ def _answers_at(answers: Answers, wanted: Indices) -> tuple[dict[int, int], dict
 
 
 def write_thumbnails(pipeline: Pipeline, mistakes: Mistakes, path: Path) -> None:
-    """What the network saw of the first images of each kind, (N, SIDE, SIDE, 3) RGB, and the target blocks that EE chose."""
+    """The network's view of the first images of each kind, (N, SIDE, SIDE, 3) RGB, and EE's target blocks."""
     arrays: dict[str, npt.NDArray[Any]] = {"grid": np.array(pipeline.grid)}
     track = pipeline.track(1)
     for kind, found in mistakes.found.items():
@@ -105,7 +105,7 @@ def write_thumbnails(pipeline: Pipeline, mistakes: Mistakes, path: Path) -> None
             try:
                 view = pipeline.preprocessing.apply(mistakes.data.read(index), track.images[0])
             except ImageError:
-                continue  # it is gone since it was answered: its picture stays black
+                continue  # it was removed after it was answered: its picture stays black
             track.start(1)
             track.gate(Gate(1.0))
             track.finish()

@@ -1,4 +1,4 @@
-"""What is told of an operating point and of a curve: plain numbers, as they are stored as JSON."""
+"""Operating points and curves as plain numbers for JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWN = 200  # points of a stored curve
 
 @dataclass(frozen=True)
 class Costs:
-    """mJ of an image that exits and of one that goes the whole way, from a profile of these engines."""
+    """mJ of an image that exits and of one on the full path, from a profile of these engines."""
 
     exit_mj: float
     full_mj: float
@@ -35,7 +35,7 @@ class Costs:
 
 
 def read_costs(path: Path, engines: Sequence[Stage]) -> Costs:
-    """From a profile of these engines.
+    """Reads the costs from a profile of these engines.
 
     Raises EngineError for a profile of other engines, SacvitError when it measured no energy.
     """
@@ -62,7 +62,7 @@ def read_costs(path: Path, engines: Sequence[Stage]) -> Costs:
 def describe_point(
     curve: Curve, place: int, fit: Judged, report: Judged, rule: Rule, allowed: float | None, costs: Costs | None
 ) -> dict[str, Any]:
-    """An operating point: eta, what it does on both splits, intervals, and what tuning on the report would have added.
+    """An operating point: eta, its results on both splits, intervals, and the gain that tuning on the report split would show.
 
     allowed: the loss of top-1 that the rule allows, None for a rule of another kind.
     """
@@ -100,7 +100,7 @@ def _rounded(at: AtEta, costs: Costs | None) -> dict[str, Any]:
 
 
 def ends_of(report: Judged, eta: float | None, costs: Costs | None) -> dict[str, Any]:
-    """Everybody exits, or nobody: eta None."""
+    """One end of the curve, where all images exit or none: its eta is None."""
     nobody = Judged(
         np.full(report.count, -1, np.float32),
         *(getattr(report, name) for name in list(report.__dataclass_fields__)[1:]),

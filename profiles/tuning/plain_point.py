@@ -15,7 +15,7 @@ from .stored_answers import WARMUP_PASSES
 
 
 def require_classes(plain: Plain, classes: int) -> Plain:
-    """Raises EngineError for a plain ViT of other classes than the pair's: its labels would mean something else."""
+    """Raises EngineError for a plain ViT of other classes than the pair's: its labels would have another meaning."""
     found = int(plain.stage.outputs["logits"].shape[0])
     if found != classes:
         raise EngineError(
@@ -31,9 +31,9 @@ def measure_plain(
     batch: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, float | None]:
-    """Top-1 and mean ms of a pass over the chosen images. Passes that warm up are counted and not timed.
+    """Top-1 and mean ms of a pass over the chosen images. Warm-up passes are counted and not timed.
 
-    Top-1 is None where the weights are borrowed from the two stages: they were never trained as a single one.
+    Top-1 is None where the weights are those of the two stages, which were not trained as a single stage.
     """
     record = plain.stage.record
     indices, right, spent_s, passes = np.flatnonzero(chosen), 0, 0.0, 0
@@ -41,7 +41,7 @@ def measure_plain(
         piece = indices[start : start + batch]
         for slot, index in zip(plain.images, piece, strict=False):
             record.preprocessing.apply(data.read(int(index)), slot)
-        # Places behind the last images hold earlier ones: they are computed, and nobody looks.
+        # Places behind the last images hold earlier ones: they are computed, and their answers are ignored.
         for _ in range(0 if passes else WARMUP_PASSES):
             plain.run(batch)
         began = time.perf_counter()

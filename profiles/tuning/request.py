@@ -1,4 +1,4 @@
-"""What is to be tuned, and by which rule: the options of sacvit-tune."""
+"""The options of sacvit-tune: what is tuned, and by which rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RULE = "the rule by which eta is chosen and stored"
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRequest(Bounded, EngineOptions, EngineFiles):
-    """What a user asked for; at most one rule. Raises UsageError for numbers that cannot be."""
+    """A user's options, with at most one rule. Raises UsageError for numbers out of range."""
 
     data: Path = field(
         metadata={"help": "Labelled images: one folder per class, a CSV of path,label, or images.npy and labels.npy."}

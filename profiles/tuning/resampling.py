@@ -1,4 +1,4 @@
-"""How far a tuned figure is to be believed: bootstrap intervals, and what tuning on the report's own images would add."""
+"""Bootstrap intervals of tuned values, and the gain that tuning on the reported images themselves would show."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def intervals(columns: Mapping[str, npt.NDArray[np.generic]], seed: int = 0) -> 
 
 
 def self_deception(judged: Judged, rule: Rule, seed: int = 0) -> float:
-    """By how much top-1, in [0, 1], looks better on the half that eta was fitted on than on the other: mean over random halves.
+    """The excess of top-1, in [0, 1], on the half that eta was fitted on over the other half: mean over random halves.
 
-    For tuning on as many images as a half has; 0 where the rule finds no eta.
+    It is for tuning on as many images as one half has. It is 0 where the rule finds no eta.
     """
     rng, gains = np.random.default_rng(seed), []
     for _ in range(SPLITS):

@@ -1,4 +1,4 @@
-"""The rule that a user's options ask for, and what is said where no eta keeps it."""
+"""The rule that a user's options choose, and the message where no eta keeps it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .request import TuneRequest
 
 
 def rule_of(request: TuneRequest) -> tuple[str, Rule] | None:
-    """The rule that the options ask for, with its name; None for none."""
+    """The rule that the options choose, with its name; None without a rule."""
     if request.point is not None:
         return request.point, POINTS[request.point]
     if request.min_top1 is not None:
@@ -22,7 +22,7 @@ def rule_of(request: TuneRequest) -> tuple[str, Rule] | None:
 
 
 def unreachable(name: str, curve: Curve) -> str:
-    """What no eta reaches, and the best that can be had."""
+    """The message for a goal that no eta reaches, with the best that can be reached."""
     best = int(np.argmax(curve.top1))
     return (
         f"no threshold gives a {name} on the fitting images. Best reachable: top-1"

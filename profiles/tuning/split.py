@@ -1,4 +1,4 @@
-"""Which images are fitted on and which are reported on, and what is wrong with that, told before the first pass."""
+"""Chooses the images to fit on and to report on, and reports problems of the choice before the first pass."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ FITTED, REPORTED = "fitted on", "reported on"
 
 
 def fit_half(data: Labelled) -> Bools:
-    """Which images eta is fitted on: half of them by a hash of their names, the same half when others come or go."""
+    """The images that eta is fitted on: half of them by a hash of their names, so that adding or removing images moves no
+    other."""
     return np.array([hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[0] < 128 for name in data.names])
 
 
 def split(sets: Sequence[Labelled]) -> tuple[Bools, Bools]:
     """Masks of the images that are fitted on, over the first set, and of those that are reported on, over the last.
 
-    One set is halved, two are taken whole. Raises UsageError for an empty half, and where an image would be in both.
+    One set is split into two parts, two sets are taken whole. Raises UsageError for an empty part, and where an image would be
+    in both.
     """
     if len(sets) == 1:
         fitted = fit_half(sets[0])
@@ -47,7 +49,7 @@ def split(sets: Sequence[Labelled]) -> tuple[Bools, Bools]:
 def gap_lines(
     sets: Sequence[Labelled], fitted: Bools, reported: Bools, classes: int, names: Sequence[str] | None
 ) -> Iterator[str]:
-    """A line for each half that lacks classes: no fault, since a model may know more than a data set, but to be known."""
+    """A line for each part that lacks classes. This is no error, since a model may have more classes than a data set."""
 
     def called(index: int) -> str:
         return names[index] if names is not None else str(index)

@@ -1,6 +1,6 @@
-"""Both stages' answers for every labelled image, run once and kept: a curve over eta is then arithmetic.
+"""Both stages' answers for every labelled image, computed once and stored: a curve over eta then needs no more passes.
 
-Rows are appended in the images' order; a run that was killed goes on behind the last whole row. Every row has a SHA-256, which
+Rows are appended in the images' order; a killed run continues after the last whole row. Every row has a SHA-256, which
 is checked before anything is run. Before the first pass of each size a call makes some that are neither kept nor timed; a line
 in warmup.jsonl counts them, with the machine they ran on.
 """
@@ -38,18 +38,18 @@ from .answer_files import (
 )
 
 WARMUP_PASSES = 3  # of each size: the first allocates, the second may still choose kernels
-DECODERS = 4  # each holds one picture as it was taken: 36 MB of 12 megapixels
+DECODERS = 4  # each holds one full picture: 36 MB for 12 megapixels
 GROUP = 64  # images that are decoded before they are answered, S x S each
-MOST_UNREADABLE = 0.5  # of the images: beyond, the data is not what it was taken for
+MOST_UNREADABLE = 0.5  # of the images; beyond, the path is probably wrong
 
 
 def collect(
     pipeline: Pipeline, data: Labelled, folder: Path, batch: int, progress: Callable[[int, int], None]
 ) -> Answers:
-    """Runs what is missing. progress: images done and all of them, now and then.
+    """Runs the missing passes. progress: called from time to time with the images done and their total.
 
     Raises UsageError when the folder holds answers of other engines or data, ImageError when most images cannot be read,
-    SacvitError when what is stored is damaged, or the disk is full; what was done by then stays.
+    SacvitError when what is stored is damaged, or the disk is full; what was done until then is kept.
     """
     classes = int(pipeline.ee.outputs["logits"].shape[0])
     key = answers_key(pipeline, data, batch)
@@ -61,7 +61,7 @@ def collect(
     warm: set[int] = set()
 
     def warm_up(images: int) -> int:
-        """How many passes this size needs before it is timed."""
+        """The number of warm-up passes that this size still needs."""
         if images in warm:
             return 0
         warm.add(images)
@@ -72,7 +72,7 @@ def collect(
     group = batch * max(1, GROUP // batch)
     with ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder") as pool:
         for first in range(done, data.count, group):
-            # All of a group before its passes: a decoder beside a pass would be in the pass's time.
+            # Decode all of a group before its passes: a decoder in parallel would add to a pass's time.
             rows = range(first, min(first + group, data.count))
             views = list(pool.map(lambda index: _view(pipeline, data, index), rows))
             for start in range(first, rows.stop, batch):
@@ -90,7 +90,7 @@ def collect(
 
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """What the disk refuses, in words."""
+    """Turns a failed write into a message."""
     try:
         yield
     except OSError as reason:
@@ -105,7 +105,7 @@ def _append(path: Path, content: bytes) -> None:
 
 
 def _require_room(folder: Path, wanted: int) -> None:
-    """Raises SacvitError before the first pass where the answers cannot fit. A quota may still end it later."""
+    """Raises SacvitError before the first pass where the answers cannot fit. A quota may still end the run later."""
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise SacvitError(
@@ -115,7 +115,7 @@ def _require_room(folder: Path, wanted: int) -> None:
 
 
 def answers_key(pipeline: Pipeline, data: Labelled, batch: int) -> dict[str, Any]:
-    """What the answers depend on."""
+    """The data that the answers depend on."""
     return {
         "format": 4,  # 2 cropped images of S x S once more, 3 had no checksums
         "ee": sha256_of(pipeline.ee.path),
@@ -130,7 +130,7 @@ def answers_key(pipeline: Pipeline, data: Labelled, batch: int) -> dict[str, Any
 
 
 def _open(folder: Path, key: dict[str, Any], classes: int) -> int:
-    """How many images are answered already. A last row that a kill cut is dropped in all files."""
+    """How many images are answered already. A last row that was cut short by a kill is removed from all files."""
     path = folder / KEY_NAME
     if path.exists():
         found = read_record(path, dict[str, Any], f"Remove {folder}; the images are answered again", SacvitError)
@@ -161,11 +161,11 @@ def _open(folder: Path, key: dict[str, Any], classes: int) -> int:
 
 
 def _view(pipeline: Pipeline, data: Labelled, index: int) -> ImageU8 | None:
-    """What the network sees of an image, (S, S, 3); None of one that cannot be read."""
+    """The network's view of an image, (S, S, 3); None for one that cannot be read."""
     try:
         return pipeline.preprocessing.apply(data.read(index))
     except ImageError:
-        return None  # its row becomes NaN: counted, named and left out by the caller
+        return None  # its row becomes NaN; the caller counts, names and leaves it out
 
 
 def _answer(

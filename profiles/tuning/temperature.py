@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes confidences mean what they say. Guo et al., arXiv 1706.04599."""
+"""Temperature scaling: one number that makes confidences match accuracies. Guo et al., arXiv 1706.04599."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Pieces = Callable[[], Iterator[tuple[Floats, npt.NDArray[np.int64]]]]  # logits (n, C) and labels (n,)
 
-COLDEST, HOTTEST = 0.25, 10.0  # a few images that are all right would ask for 0, and every confidence would be 1
+COLDEST, HOTTEST = 0.25, 10.0  # a few images that are all right would fit 0, which makes every confidence 1
 STEPS = 40  # of the golden section: the interval shrinks to a 10^8th
 BINS = 15  # of the calibration error, as in the paper
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def negative_log_likelihood(pieces: Pieces, temperature: float) -> float:
-    """Mean over all images, in nats."""
+    """The mean negative log likelihood over all images, in nats."""
     total, count = 0.0, 0
     for logits, labels in pieces():
         scaled = logits.astype(np.float64) / temperature
@@ -53,7 +53,7 @@ def fit_temperature(pieces: Pieces) -> float:
 
 
 def calibration_error(confidence: Floats, is_right: npt.NDArray[np.bool_]) -> float:
-    """Expected calibration error in [0, 1]: how far confidence and accuracy lie apart, over BINS equal intervals."""
+    """Expected calibration error in [0, 1]: the difference of confidence and accuracy, over BINS equal intervals."""
     if not len(confidence):
         return 0.0
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)

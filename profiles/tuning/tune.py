@@ -1,4 +1,4 @@
-"""Choosing eta: both stages' answers, a temperature, the whole curve, points fitted on one split and reported on another."""
+"""Chooses eta: both stages' answers, a temperature, the whole curve, points fitted on one split and reported on another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a run found. result: as JSON; chosen: the gate to store, None when no rule was asked for; mistakes: to be shown."""
+    """The result of a run. result: for JSON; chosen: the gate to store, None without a rule; mistakes: for the page."""
 
     result: dict[str, Any]
     chosen: Tuned | None
@@ -54,10 +54,10 @@ def tune(
 ) -> Tuning:
     """Everything that sacvit-tune prints and stores. pipeline: the engines of the request, loaded; folder: keeps the answers.
 
-    Without `report_data` the half of `data` whose names hash that way is reported on. Raises GuardError when no eta keeps the
-    rule, with the best that can be had; errors of `collect`, `open_labelled` and `split` besides.
+    Without `report_data`, one half of `data`, by a hash of the names, is reported on. Raises GuardError with the best that can
+    be reached when no eta keeps the rule; errors of `collect`, `open_labelled` and `split` besides.
     """
-    # What can be wrong with options, labels and files is told here, before the first pass: there may be hours of them.
+    # Errors in options, labels and files are reported here, before the first pass: there may be hours of them.
     data, batch, rule = request.data, request.batch, rule_of(request)
     classes, names = class_names(pipeline, request.labels)
     costs = None if request.profile is None else read_costs(request.profile, [pipeline.ee, pipeline.sac])
@@ -81,7 +81,7 @@ def tune(
             raise ImageError(f"{data}: of the images that are {half} not one can be read")
     temperature = fit_temperature(lambda: _pieces(answers[0], sets[0], fitted))
     judged = [judge(found, images, temperature) for found, images in zip(answers, sets, strict=True)]
-    whole = judged[-1]  # the same as judged[0] where the halves of one set are fitted and reported on
+    whole = judged[-1]  # the same as judged[0] where both splits come from one set
     fit, rest = judged[0].of(fitted), whole.of(reported)
     cold = judge(answers[-1], sets[-1], 1.0).of(reported)
     curve = draw_curve(fit)
@@ -96,7 +96,7 @@ def tune(
     chosen = None
     if rule is not None:
         chosen = Tuned(points[rule[0]]["eta"], temperature, rule[0])
-    # Where EE is sure to the last bit and wrong, no eta sends all on: then only `accurate` is always there.
+    # If EE is wrong with a confidence of exactly 1, no eta sends all images on: then only `accurate` is sure to exist.
     shown = points[rule[0] if rule is not None else "balanced" if "balanced" in points else "accurate"]
     mistakes = find_mistakes(sets[-1], reported, whole, shown["eta"])
     result = {
@@ -134,7 +134,7 @@ def tune(
 
 
 def class_names(pipeline: Pipeline, labels: Path | None) -> tuple[int, list[str] | None]:
-    """The model's number of classes, and their names: of the file, else of the engines, else None. Raises UsageError."""
+    """The model's number of classes, and their names: from the file, else from the engines, else None. Raises UsageError."""
     classes = int(pipeline.ee.outputs["logits"].shape[0])
     if labels is not None:
         return classes, read_class_names(labels, "--labels", classes)
@@ -142,7 +142,7 @@ def class_names(pipeline: Pipeline, labels: Path | None) -> tuple[int, list[str]
 
 
 def _unreadable(data: Labelled, answers: Answers, report: Callable[[str], None]) -> list[str]:
-    """Names of the images that could not be read, the first of them told with its reason."""
+    """Names of the images that could not be read. The first one is reported with its reason."""
     missing = np.flatnonzero(~answers.readable)
     if len(missing):
         first = int(missing[0])
@@ -158,7 +158,7 @@ def _unreadable(data: Labelled, answers: Answers, report: Callable[[str], None])
 
 
 def _timing(answers: list[Answers]) -> dict[str, Any]:
-    """Wall time of the passes that images were in, and what ran before them untimed; each machine at its highest load."""
+    """Wall time of the images' passes, the warm-up passes, and each machine at its highest load."""
     warmups = [entry for found in answers for entry in found.warmups]
     machines: dict[Machine, Machine] = {}
     for machine in sorted((entry.machine for entry in warmups), key=lambda machine: machine.load_1min or 0.0):
@@ -172,7 +172,7 @@ def _timing(answers: list[Answers]) -> dict[str, Any]:
 
 
 def judge(answers: Answers, data: Labelled, temperature: float) -> Judged:
-    """What each image got, in the data's order; rows that cannot be read are all wrong, for the caller to leave out."""
+    """The results of each image, in the data's order. Rows that cannot be read count as wrong; the caller leaves them out."""
     count = answers.count
     found = {name: np.zeros(count, np.bool_) for name in ("ee_right", "sac_right", "ee_top5", "sac_top5")}
     confidence = np.zeros(count, np.float32)
@@ -182,7 +182,7 @@ def judge(answers: Answers, data: Labelled, temperature: float) -> Judged:
         for stage, logits in (("ee", ee), ("sac", sac)):
             own = logits[np.arange(len(labels)), labels]
             above = (logits > own[:, None]).sum(-1)
-            # Of equal logits the first class is the answer, as in the pipeline.
+            # For equal logits the first class is the answer, as in the pipeline.
             found[f"{stage}_right"][rows] = (logits.argmax(-1) == labels) & ~np.isnan(own)
             found[f"{stage}_top5"][rows] = (above < 5) & ~np.isnan(own)
     return Judged(confidence, **found, ee_ms=answers.ee_ms, sac_ms=answers.sac_ms)

@@ -1,4 +1,4 @@
-"""What goes through a graph on real images: magnitudes of every tensor, histograms of those that will be quantized."""
+"""Observes a graph on real images: magnitudes of every tensor, histograms of those that will be quantized."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..bundle.errors import GuardError
 from .onnx_session import Arrays, Session
 from .ranges import Histogram
 
-# Results that only move what another operator computed, or that lie in [-1, 1] by nature.
+# Operators that only move values, or whose results always lie in [-1, 1].
 UNREMARKABLE = frozenset(
     [
         *("Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"),
@@ -34,7 +34,7 @@ class Observation:
 def observe(
     name: str, model: onnx.ModelProto, activations: Collection[str], feed: Iterable[tuple[int, Arrays]]
 ) -> Observation:
-    """Runs an FP32 graph over `feed`, pieces of (number of images, inputs), and looks at its float tensors.
+    """Runs an FP32 graph over `feed`, pieces of (number of images, inputs), and observes its float tensors.
 
     activations: tensors to make histograms of. Raises GuardError when a tensor holds NaN or infinity.
     """

@@ -1,4 +1,4 @@
-"""A variant beside the FP32 pair, image by image: the numbers that guards and thresholds are made of."""
+"""Compares a variant with the FP32 pair, image by image: the numbers for guards and thresholds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StageAnswers:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant against FP32, per image, all (N,). Every image went through SAC, whatever its confidence: any threshold
+    """A variant against FP32, per image, all (N,). Every image went through SAC, whatever its confidence, so that any threshold
     can be tried afterwards. `overlap` is the share of FP32's target blocks that are the variant's too.
     """
 
@@ -41,7 +41,7 @@ class Comparison:
     variant_confidence: npt.NDArray[np.float32]
     overlap: Floats
     ee: StageAnswers
-    sac: StageAnswers | None  # None while only EE is looked at
+    sac: StageAnswers | None  # None while only EE is compared
     labels: Labels | None
 
     def top1(self, threshold: float, variant: bool) -> Integers:
@@ -86,7 +86,7 @@ def compare(
 ) -> dict[Name, Comparison]:
     """Every variant against the reference, in one pass over the images.
 
-    Each variant's SAC works on what its own EE hands over, as it will in use. SAC is left out where the reference has none.
+    Each variant's SAC gets the outputs of its own EE, as in use. SAC is left out where the reference has none.
     """
     ee = {name: _Collector() for name in variants}
     sac = {name: _Collector() for name in variants}

@@ -1,4 +1,4 @@
-"""Whether a variant decides as FP32 decides: numbers, limits, verdicts."""
+"""Guards: whether a variant decides as FP32 does, by numbers and limits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..bundle.gating import may_exit
 from ..bundle.precision import Limits
 from .decisions import Comparison, StageAnswers
 
-BAND = 0.05  # of confidence, on either side of eta: inside, a flip is close; outside, it is a fault
-FEWEST_JUDGED = 8  # images: fewer pass any guard by chance
-FEWEST_IN_BAND = 20  # below, one image more or less says nothing about a share
+BAND = 0.05  # of confidence, on either side of eta; a flip outside of it is a fault
+FEWEST_JUDGED = 8  # images; fewer would pass any guard by chance
+FEWEST_IN_BAND = 20  # below, a single image changes the share too much
 
 Owner = Literal["EE", "SAC", "chain"]
 
 
 @dataclass(frozen=True)
 class Guard:
-    """One number, its limit, and the worst image. `stage` is whose layers to blame."""
+    """One number, its limit, and the worst image. `stage`: the stage whose layers cause it."""
 
     name: str
     stage: Owner
@@ -61,8 +61,8 @@ def judge(
 ) -> list[Guard]:
     """Every guard of a variant: FP32 at its threshold, the variant at its own.
 
-    gate_threshold: where the variant's own was fitted to accuracy, the one that matches FP32's exit rate. Exits are
-    compared there: that the rate changes is then what was asked for.
+    gate_threshold: where the variant's threshold was fitted to accuracy, the one that matches FP32's exit rate. Exits are
+    compared at it, since a fit to accuracy changes the exit rate on purpose.
     Where hardly any image took a path, its stage is judged by its answers to all images.
     """
     exits = may_exit(comparison.confidence, threshold)
@@ -119,7 +119,7 @@ def _of_stage(
     """path: images that both send this way; reached: images whose logits count."""
     took = int(path.sum())
     note = f"  over {took} images"
-    if took < FEWEST_JUDGED:  # too few to say anything about the stage: it answered all of them
+    if took < FEWEST_JUDGED:  # too few to judge the stage by them: judge it by all images
         path, reached = np.ones_like(path), np.ones_like(reached)
         note = f"  over all {len(path)} images: only {took} took the {path_name}"
     same = answers.top1[path] == answers.variant_top1[path]

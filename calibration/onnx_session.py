@@ -62,5 +62,5 @@ class Pair:
         return logits[: len(images)]
 
     def filled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A fixed graph takes whole batches: where images are missing, they start over."""
+        """Fills a batch for a fixed graph by repeating its images."""
         return np.resize(values, (self.fixed, *values.shape[1:])) if self.fixed else values

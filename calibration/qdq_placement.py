@@ -1,8 +1,8 @@
-"""Where quantization stands in a graph: a Q/DQ pair on both inputs of every weighted matrix product, and nowhere else.
+"""Places quantization in a graph: a Q/DQ pair on both inputs of every weighted matrix product, and nowhere else.
 
-Weighted are the patch embedding, qkv, proj, fc1, fc2 and the reuse MLP. Not the head, not the attention products, and
-never a residual add, a norm, a softmax or a GELU: a ViT dies of it (docs/precision.md). Symmetric int8, one scale for an
-activation, one per column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes.
+Weighted are the patch embedding, qkv, proj, fc1, fc2 and the reuse MLP. The head and the attention products are left out, and
+so are residual adds, norms, softmaxes and GELUs: quantizing them destroys a ViT's accuracy (docs/precision.md). Symmetric int8,
+one scale for an activation, one per column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 LEVELS = 127  # of each sign; -128 is left to values that are clipped
-HEAD = "head"  # a product with one row at batch 1, which no INT8 kernel speeds up, and the last word on every decision
+HEAD = "head"  # one row at batch 1, which INT8 does not speed up, and errors here change decisions directly
 PIXEL_LAYER = "patch_embed"  # reads centred pixels, (p - 128) / 128
 PIXEL_STEP = 1 / 128  # the pixels' own step: SAC's patches lose nothing, EE's at most half a step of the 8-bit image
 SMALLEST_STEP = 2.0**-18  # 64 of FP16's smallest steps: below, FP16 cannot hold a scale to 1 %
@@ -48,7 +48,7 @@ def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
 def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = ()) -> onnx.ModelProto:
     """A copy of an FP32 graph whose layers, but those named in `left`, compute in INT8.
 
-    ranges: the largest magnitude that each layer's activation shall hold, by tensor. Weights keep their FP32 values in
+    ranges: the largest magnitude that each layer's activation represents, by tensor. Weights keep their FP32 values in
     front of a Q/DQ pair of their own, which every TensorRT folds; INT8 initializers are refused by old ones.
     """
     layers = {layer.name + MATMUL: layer for layer in weighted_layers(model) if layer.name not in left}
@@ -65,7 +65,7 @@ def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collec
         return name
 
     def pair(tensor: str, step: Array) -> str:
-        """Q and DQ behind a tensor, once; returns what the layer reads instead."""
+        """Adds Q and DQ behind a tensor, once; returns the tensor that the layer reads instead."""
         if tensor not in done:
             scale = constant(f"{tensor}.step", step)
             zero = constant(f"{tensor}.zero", np.zeros(step.shape, np.int8))  # shared ones fail in ONNX Runtime 1.31
@@ -100,7 +100,7 @@ def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collec
 def as_step(step: Array) -> Array:
     """The smallest FP16 numbers that are not below `step`, as FP32; FP16's largest where there is none.
 
-    So that the INT8 graph with FP32 scales and the one with FP16 scales cut values at the very same places.
+    With them, the INT8 graphs with FP32 and with FP16 scales clip and round values identically.
     """
     wanted = np.clip(step.astype(np.float64), SMALLEST_STEP, float(np.finfo(np.float16).max))
     half = wanted.astype(np.float16)
@@ -109,7 +109,7 @@ def as_step(step: Array) -> Array:
 
 
 def placement_faults(model: onnx.ModelProto) -> Iterator[str]:
-    """What a graph's quantization does that TensorRT refuses or that costs a ViT its accuracy; nothing when it is clean."""
+    """The faults of a graph's quantization: TensorRT would refuse it, or accuracy would suffer. Empty for a sound graph."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
     readers: dict[str, list[onnx.NodeProto]] = {}

@@ -1,8 +1,7 @@
-"""Ranges that were measured once, in files that say exactly what they were measured on.
+"""A cache of measured ranges. Each file names exactly what it was measured on.
 
-One JSON file per observation, named after a hash of its key. The key is inside too and must be the one asked for: another
-graph, other images, another count or another version of this code never meet the same file, and a file that was renamed
-or copied over another is refused.
+One JSON file per observation, named after a hash of its key. The key is also inside and is compared: another graph, other
+images, another count or another version of this code use another file, and a renamed or replaced file is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Magnitude = Annotated[float, msgspec.Meta(ge=0)]
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What ranges depend on. data_sha256 covers the pixels, and for SAC the EE graph and the gate before it."""
+    """The inputs that ranges depend on. data_sha256 covers the pixels, and for SAC the EE graph and the gate before it."""
 
     graph_sha256: str
     data_sha256: str
@@ -41,7 +40,7 @@ class CacheKey:
 
 
 class Ranges(msgspec.Struct, frozen=True):
-    """Of one graph: what each quantized activation shall hold, the largest |x| of every tensor, images looked at."""
+    """The ranges of one graph: of each quantized activation; the largest |x| of every tensor; the number of images."""
 
     ranges: dict[str, Magnitude]
     largest: dict[str, Magnitude]
@@ -56,7 +55,7 @@ class _File(msgspec.Struct, frozen=True):
 def read_ranges(folder: Path, stage: str, key: CacheKey, tensors: Iterable[str] = ()) -> Ranges | None:
     """The ranges under this key, or None when there are none.
 
-    Raises SacvitError for a file that is not what it says, or that lacks one of `tensors`.
+    Raises SacvitError for a file with another key than its name, or one that lacks one of `tensors`.
     """
     path = folder / key.file_name(stage)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""How large a tensor gets: a histogram of magnitudes over any number of images, and four ways to cut it.
+"""Ranges of tensors: a histogram of magnitudes over any number of images, and four ways to choose a limit.
 
 ONNX Runtime's calibrators were tried first (1.31): their histograms keep the first batch's bin width and grow without
 bound, NaN is skipped, nothing minimises the squared error, and the entropy calibrator's default of 128 bins leaves it one
@@ -16,8 +16,8 @@ from .methods import Method
 from .qdq_placement import LEVELS
 
 BINS = 2048
-PERCENTILE = 99.99  # of magnitudes that are not cut: FasterTransformer's setting for ViT
-SMALLEST_CUT = 16  # 1/16 of the range: less is never best, and a step would be finer than a bin
+PERCENTILE = 99.99  # of magnitudes that are not clipped: FasterTransformer's setting for ViT
+SMALLEST_CUT = 16  # 1/16 of the range; less is never best, and its step would be finer than a bin
 CANDIDATES = 256
 
 Array = npt.NDArray[Any]
@@ -76,7 +76,7 @@ class Histogram:
             clipped = inside.copy()
             clipped[-1] += self.counts[bins:].sum()
             level = np.arange(bins) * levels // bins
-            # Each level spreads its counts evenly over those of its bins that hold any.
+            # Each level spreads its counts evenly over its bins that are not empty.
             held = np.bincount(level, inside > 0, levels)
             spread = np.where(inside > 0, (np.bincount(level, inside, levels) / np.maximum(held, 1))[level], 0)
             p, q = clipped / clipped.sum(), spread / max(spread.sum(), 1)

@@ -1,4 +1,4 @@
-"""Which layers hurt: each one changed alone, everything else in FP32."""
+"""The sensitivity of layers: each one is changed alone, everything else stays in FP32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = "stage,layer,mean_logit_error,worst_logit_error,mean_confidence_shift,
 
 @dataclass(frozen=True)
 class Effect:
-    """What one layer alone does to its stage's logits. confidence_shift is |difference| of the largest probability."""
+    """The effect of one layer alone on its stage's logits. confidence_shift is |difference| of the largest probability."""
 
     stage: str
     layer: str
@@ -62,7 +62,7 @@ def measure_sensitivity(
 
 
 def worst_first(effects: Iterable[Effect]) -> list[Effect]:
-    """By mean logit error; NaN is the worst of all."""
+    """Sorts by mean logit error; NaN counts as the worst."""
     return sorted(effects, key=lambda effect: -np.inf if np.isnan(effect.mean_error) else -effect.mean_error)
 
 

@@ -1,4 +1,4 @@
-"""The gate's threshold for a variant: INT8 compresses confidences, so FP32's eta would let others through."""
+"""The gate's threshold for a variant: INT8 compresses confidences, so that other images would exit at FP32's eta."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Confidences = npt.NDArray[np.float32]
 def match_exit_rate(confidence: Confidences, threshold: float, variant: Confidences) -> float:
     """The eta at which as many images exit by the `variant` confidences as do by `confidence` at `threshold`.
 
-    Unchanged where it fits already, and where a variant computes NaN: no threshold helps there. Else halfway between
-    two neighbouring confidences; where equal ones make the count impossible, the nearest possible one. In [0, 1].
+    Unchanged where it already fits, and where a variant computes NaN, since no threshold helps then. Otherwise halfway between
+    two neighbouring confidences. If equal confidences make the count impossible, the nearest possible count is used. In [0, 1].
     """
     wanted = int(may_exit(confidence, threshold).sum())
     if int(may_exit(variant, threshold).sum()) == wanted or np.isnan(variant).any():
         return threshold
     ordered = np.sort(variant.astype(np.float64))[::-1]
-    # Cutting behind k images needs a gap there; k = 0 and k = n have the ends of the scale.
+    # A threshold behind k images needs a gap between confidences there; k = 0 and k = n have the ends of the scale.
     edges = np.concatenate([[1 + np.spacing(np.float32(1))], ordered, [-1.0]])
     places = np.flatnonzero(edges[:-1] > edges[1:])
     count = int(places[np.abs(places - wanted).argmin()])

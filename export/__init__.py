@@ -1,7 +1,7 @@
 """Checkpoint in, bundle out. The package is also the function: `from sacvit import export; export("model.pth")`.
 
-Both are called export, and Python binds a package's submodules as its attributes: whichever is imported last would win.
-A callable module is the one answer that does not depend on the order.
+Both are called export, and Python binds submodules as attributes of their package, so the one imported last would win. A
+callable module does not depend on that order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`sacvit.export`: the export with every option as a named argument, for notebooks and scripts.
 
-The options of a typed variant are the fields of PrecisionOptions, those of the network the switches of ModelConfig: their
-meaning is written there, and a test holds this signature against both.
+The options of a typed variant are the fields of PrecisionOptions, those of the network are the switches of ModelConfig. They
+are documented there, and a test compares this signature with both.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _HINTS: dict[str, Any] = {
 
 
 def _converted(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments in the types that their hints say. Raises UsageError for another type."""
+    """The arguments, converted to the types in their hints. Raises UsageError for another type."""
     return {name: _convert(name, value, _HINTS[name]) for name, value in given.items()}
 
 
@@ -89,7 +89,7 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
         return value
     try:
         if Path not in get_args(hint):
-            return msgspec.convert(getattr(value, "item", lambda: value)(), hint)  # a number of NumPy as Python's
+            return msgspec.convert(getattr(value, "item", lambda: value)(), hint)  # NumPy's numbers become Python's
         if value is None and type(None) in get_args(hint):
             return None
         return Path(value)
@@ -99,7 +99,7 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
 
 
 def _help() -> str:
-    """What the options of the variants and of the network mean, one per line."""
+    """The meaning of each option of the variants and of the network, one per line."""
     meanings = {entry.name: entry.metadata.get("help") for entry in (*fields(PrecisionOptions), *fields(ModelConfig))}
     own = {
         "limits": "What a variant may cost, by the fields of Limits (bundle/precision.py), in place of the defaults.",

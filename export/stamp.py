@@ -1,4 +1,4 @@
-"""What an export writes into its graphs: each stage's record, the hand-off, the threshold."""
+"""Writes the metadata of an export's graphs: each stage's record, the hand-off, the threshold."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def stamp(
 
 
 def hand_off(config: ModelConfig) -> list[Tensor]:
-    """What EE gives to SAC, in the order of HAND_OFF."""
+    """The tensors that EE hands to SAC, in the order of HAND_OFF."""
     shapes = {
         "target_index": ("int32", [config.targets]),
         "target_context": ("float32", [config.targets, config.width]),
@@ -68,7 +68,7 @@ def hand_off(config: ModelConfig) -> list[Tensor]:
 
 
 def choose_threshold(given: float | None, checkpoint: Checkpoint) -> Threshold:
-    """The one that was given, else the checkpoint's, else the default, with where it comes from."""
+    """The given threshold, else the checkpoint's, else the default, with its source."""
     if given is not None:
         return Threshold(given, "option")
     if checkpoint.threshold is not None:

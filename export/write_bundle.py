@@ -1,4 +1,4 @@
-"""Checkpoint in, bundle out: ee.onnx, sac.onnx and sacvit.json, checked before anyone can see them."""
+"""Checkpoint in, bundle out: ee.onnx, sac.onnx and sacvit.json, which are checked before they appear in the folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROOM_FACTOR = 6  # bytes of a bundle in every precision, for each of its checkpo
 
 @dataclass(frozen=True)
 class Bundle:
-    """What an export wrote, and what it measured on the way."""
+    """The files that an export wrote, and what it measured."""
 
     folder: Path
     ee: Path
@@ -129,7 +129,7 @@ class _Made:
         )
 
     def write(self, folder: Path, compile_for: Sequence[str], report: Report) -> None:
-        """Every file of the bundle."""
+        """Writes every file of the bundle."""
         if self.plains:
             write_plain_variants(self.plains, folder)
         self.goldens.write(folder / GOLDENS_NAME)
@@ -189,7 +189,7 @@ def _make(
     images = None
     if is_typed:  # before the graphs are written and checked: a path or a label of the images may be wrong
         cache = wanted.calib_cache or default_cache()
-        if not any(cache.glob("*.json")):  # one that cannot be written may hold all that is needed
+        if not any(cache.glob("*.json")):  # a read-only one may hold all that is needed
             require_folder(cache, "--calib-cache")
         images = open_both(checkpoint, labels, wanted, report)
     forms = build_graphs(checkpoint, batch, FORMS if is_typed else ("cpu",))
@@ -197,7 +197,7 @@ def _make(
     for stage, model in zip(STAGES, (ee, sac), strict=True):
         require_clean(file_name(stage, "fp32"), model)
     checks = check_pair(ee, sac, checkpoint, batch)
-    if is_typed:  # what their graphs compute before their types change
+    if is_typed:  # the GPU form before its types change
         found = check_pair(forms["gpu"]["EE"], forms["gpu"]["SAC"], checkpoint, batch)
         checks += [replace(check, name=f"for GPUs: {check.name}") for check in found]
     for check in checks:
@@ -224,7 +224,7 @@ def _make(
 
 
 def bundle_names() -> tuple[str, ...]:
-    """Every file that an export may write. The manifest comes last: it holds the hashes that the others are trusted by."""
+    """Every file that an export may write. The manifest comes last: it holds the hashes that verify the others."""
     graphs = (file_name(stage, row.name) for row in PRECISIONS for stage in ("EE", "SAC", "plain"))
     return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)
 

@@ -35,8 +35,8 @@ TABLES = (
     "pos_embed",
     "pos_embed_list.1",
     "pos_embed_list.0",
-)  # where a position table comes from: its own name, else these
-MAY_BE_NEW = ("head.", "reuse_block.")  # what other classes and a second stage bring
+)  # names of position tables, after the table's own
+MAY_BE_NEW = ("head.", "reuse_block.")  # new for other classes, or for a second stage
 CURE = "Give the --preset and --image-size that the checkpoint has"
 
 
@@ -50,7 +50,7 @@ class Checkpoint:
     path: Path  # of the file, or of the index of its pieces
     labels: list[str] | None = None
     threshold: float | None = None  # eta that was fitted at training, if any
-    calibration: CalibrationSet | None = None  # which images to calibrate on, if training left some
+    calibration: CalibrationSet | None = None  # the images to calibrate on, if training stored some
     bytes: int = 0  # of the file and its pieces
 
     @property
@@ -63,7 +63,7 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
 
     weights: "raw" or "ema", for a file that has both; None takes the raw ones and logs a warning where there are others.
     overrides: any of `heads`, `selection`, `alpha`, `window`, `attention`, `downsample`; None means "as the file says".
-    Raises CheckpointError for a file that cannot be used, ConfigError for switches that cannot be meant.
+    Raises CheckpointError for a file that cannot be used, ConfigError for switches that contradict each other.
     """
     path = Path(path)
     files = files_of(path)
@@ -100,7 +100,7 @@ def load_plain(path: str | Path, heads: int | None = None) -> tuple[PlainViT, Pr
 
 
 def fill(model: VisionTransformer, state: StateDict) -> None:
-    """Loads the tensors, every one and no other. Raises CheckpointError that names what is wrong."""
+    """Loads exactly the network's tensors. Raises CheckpointError with the names of missing or additional ones."""
     wanted = model.state_dict()
     for key, value in wanted.items():
         found = state.shape(key, value.ndim)
@@ -117,7 +117,7 @@ def fill(model: VisionTransformer, state: StateDict) -> None:
 
 @dataclass(frozen=True)
 class Start:
-    """Names of tensors: what the checkpoint did not give, and what it had beyond that."""
+    """Names of tensors that the checkpoint lacks, and of those that were not used."""
 
     initialised: list[str]
     unused: list[str]
@@ -128,8 +128,8 @@ def start_from(model: VisionTransformer, path: str | Path, weights: Weights | No
 
     A plain DeiT or timm ViT gives everything but the reuse block; position tables are resampled to the grids of `model`. A
     network of another mean and deviation, as Google's ViT, is changed to take the pixels of `model`.
-    A head for other classes is made anew. Raises CheckpointError where anything else does not fit: blocks that are left
-    out, or stay random, are another network than the one that was trained.
+    A head for other classes is made anew. Raises CheckpointError where anything else does not fit: with missing or random
+    blocks, the network would not be the trained one.
     """
     state = read_state_dict(Path(path), weights)
     heads = (written_config(state) or {}).get("heads", model.config.heads)
@@ -176,7 +176,7 @@ def renormalise(state: StateDict, model: VisionTransformer) -> None:
         return
     try:
         rule = Preprocessing.from_dict(written)
-    except ConfigError:  # another program's
+    except ConfigError:  # of another program
         return
     mean, std = (torch.tensor(three).view(1, 3, 1, 1) for three in (rule.mean, rule.std))
     weight, bias = (state.tensors[name] for name in names)

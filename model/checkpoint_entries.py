@@ -1,8 +1,8 @@
-"""What stands beside the weights: geometry and switches, preprocessing, labels, the threshold, the calibration set.
+"""Reads the entries beside the weights: geometry and switches, preprocessing, labels, threshold, calibration set.
 
-Geometry is read off the tensors' shapes; what shapes cannot say comes from the caller's overrides, then from the file's
-`config` entry, then from defaults. Entries of other programs that have our names (a hydra `config`, numbers as `labels`)
-are reported and passed over; in a file of ours, the same is damage and refused.
+Geometry is read from the tensors' shapes; the rest comes from the caller's overrides, then from the file's
+`config` entry, then from defaults. Entries of other programs under our names (a hydra `config`, numbers as `labels`) are
+reported and ignored; in a file of sacvit, they are refused as damage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class CalibrationSet:
     """The sample of training images that sacvit-train wrote beside a checkpoint: see `training/calibration_set.py`."""
 
-    path: Path  # where it belongs: beside the checkpoint
+    path: Path  # its place beside the checkpoint
     sha256: str  # as the checkpoint has it
 
     def find(self) -> Path | None:
@@ -43,14 +43,14 @@ class CalibrationSet:
 
 
 def calibration_path(checkpoint: Path) -> Path:
-    """Where the calibration set of a checkpoint belongs."""
+    """The path for the calibration set of a checkpoint."""
     return checkpoint.with_suffix(".calib.tar")
 
 
 def written_config(state: StateDict) -> dict[str, Any] | None:
-    """The `config` that sacvit wrote, or somebody in its form; None where the file has none, or another program's.
+    """The `config` in sacvit's form; None where the file has none, or that of another program.
 
-    Most of the keys must be ours, so that a misspelt one is found and not passed over.
+    It is sacvit's if most of its keys are known, so that a misspelt key is reported and not ignored.
     """
     written = state.entries.get("config")
     if not isinstance(written, dict):
@@ -62,7 +62,7 @@ def written_config(state: StateDict) -> dict[str, Any] | None:
 def read_config(
     state: StateDict, overrides: dict[str, Any], tables: tuple[str, ...] = ("pos_embed_list.0", "pos_embed_list.1")
 ) -> ModelConfig:
-    """Geometry off the shapes, switches off the overrides, the `config` entry and the defaults, in this order."""
+    """The geometry from the shapes; the switches from the overrides, the `config` entry and the defaults, in this order."""
     sizes = read_sizes(state, tables)
     written = written_config(state)
     if written is None and state.entries.get("config") is not None:
@@ -86,7 +86,7 @@ def read_config(
     try:
         geometry = ModelConfig(**sizes, **chosen)
     except ConfigError as fault:
-        kind = ConfigError if given else CheckpointError  # whose fault it is: an option's, or the file's
+        kind = ConfigError if given else CheckpointError  # an option's fault, or the file's
         raise kind(f"{state.path}: {fault}") from None
     for key, value in written.items():
         if key not in ModelConfig.__dataclass_fields__:
@@ -101,7 +101,7 @@ def read_config(
 
 
 def read_sizes(state: StateDict, tables: tuple[str, ...]) -> dict[str, Any]:
-    """The sizes that tensors' shapes say. tables: the names of the position tables, the finest one last."""
+    """The sizes in tensors' shapes. tables: the names of the position tables, the finest one last."""
     width, channels, patch, patch_across = state.shape("patch_embed.proj.weight", 4)
     if channels != 3 or patch != patch_across:
         raise CheckpointError(
@@ -172,7 +172,7 @@ def read_calibration(state: StateDict) -> CalibrationSet | None:
 
 
 def own_entry(state: StateDict, key: str, fits: Callable[[Any], bool], wanted: str) -> Any:
-    """An entry that has the form `wanted`; None where there is none, or one of another program's.
+    """An entry that has the form `wanted`; None where there is none, or one of another program.
 
     Raises CheckpointError for another form in a file that sacvit wrote.
     """

@@ -14,10 +14,10 @@ from ..bundle.errors import CheckpointError
 
 MOST_JSON_BYTES = 16 << 20  # an index has a line per tensor, a config one per class
 INDEX = re.compile(r".+\.(?:safetensors|bin)\.index\.json")
-# What a folder may hold, in the order in which it is taken.
+# Files that a folder may hold, in the order of preference.
 NAMES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 CONFIG_NAME, PROCESSOR_NAME = "config.json", "preprocessor_config.json"
-# Folders of other programs: a file or pattern that tells them, what it is, what to do.
+# Folders of other programs: a file or pattern that identifies them, what it is, what to do.
 FOREIGN: tuple[tuple[str, str, str], ...] = (
     ("zero_to_fp32.py", "a checkpoint of DeepSpeed", "Join its files: cd FOLDER && python zero_to_fp32.py . OUT"),
     (
@@ -63,8 +63,8 @@ def require_whole(index: Path, found: set[str]) -> None:
 
 
 def read_config_json(weights: Path) -> dict[str, Any]:
-    """What config.json beside the weights says and shapes do not: the heads, under `config`, the names of the classes, and
-    the mean and deviation of the pixels.
+    """The values of config.json beside the weights that shapes do not give: the heads, under `config`, the names of the
+    classes, and the mean and deviation of the pixels.
 
     Empty for weights that do not have Hugging Face's name. Raises CheckpointError for a network of another function.
     """
@@ -132,7 +132,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _describe(folder: Path) -> str:
-    """What a folder without weights is, as the end of a sentence that begins with its name."""
+    """Describes a folder without weights, as the end of a sentence that begins with its name."""
     for pattern, kind, cure in FOREIGN:
         if next(folder.glob(pattern), None) is not None:
             return f"{kind}, not a file of weights. {cure.replace('FOLDER', str(folder))}"

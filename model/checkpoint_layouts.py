@@ -1,4 +1,4 @@
-"""Where the weights are in what a training script saved: wrappers, averages of weights, prefixes of wrapped modules."""
+"""Finds the weights in files of training scripts: wrappers, averages of weights, prefixes of wrapped modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .pickled_values import Array, Foreign
 
 logger = logging.getLogger(__name__)
 
-# The teacher of DINO and its like is the moving average of the student.
+# In DINO and similar methods, the teacher is the moving average of the student.
 RAW = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights", "student")
 EMA = (
     "model_ema",
@@ -29,7 +29,7 @@ EMA = (
     "teacher",
 )
 EMA_PREFIX = re.compile(r"(?:model_ema|ema_model|ema|teacher)\.")
-# What torch, Lightning and DeepSpeed put around a module, whole or inside: DistributedDataParallel, torch.compile,
+# Prefixes that torch, Lightning and DeepSpeed put around a module or a part of it: DistributedDataParallel, torch.compile,
 # activation checkpoints, FSDP, Fabric.
 WRAPPER = re.compile(
     r"(?:(?<=\.)|^)(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module)\."
@@ -42,14 +42,14 @@ MOST_LEVELS = 4  # of wrappers inside wrappers
 
 @dataclass
 class StateDict:
-    """Tensors of a checkpoint by DeiT's names, and the entries that stood beside them."""
+    """Tensors of a checkpoint by DeiT's names, and the entries beside them."""
 
     path: Path
     tensors: dict[str, Tensor]
     entries: dict[str, Any] = field(default_factory=dict)
 
     def shape(self, key: str, dims: int) -> tuple[int, ...]:
-        """The shape of a tensor that must be there. Raises CheckpointError, with the nearest name, when it is not."""
+        """The shape of a required tensor. Raises CheckpointError with the nearest name when it is missing."""
         if key not in self.tensors:
             raise CheckpointError(
                 f"{self.path} has no tensor {key!r}{nearest(key, self.tensors)}. Expected the state dict of SAC-ViT,"
@@ -105,7 +105,7 @@ def find_weights(path: Path, content: Any, weights: Weights | None = None) -> St
 
 
 def find_wrapper(content: dict[Any, Any], names: tuple[str, ...]) -> tuple[str, dict[Any, Any]] | None:
-    """The first of the entries `names` that holds tensors, itself or in wrappers of its own, and the dict with them."""
+    """The first of the entries `names` that holds tensors, itself or in inner wrappers, and the dict with them."""
     for name in names:
         inner = content.get(name)
         for _ in range(MOST_LEVELS):

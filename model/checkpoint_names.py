@@ -1,6 +1,7 @@
-"""Tensors of timm, torchvision and Hugging Face become those of this network, by names and, where it is exact, by arithmetic.
+"""Converts tensors of timm, torchvision and Hugging Face to those of this network, by names and, where it is exact, by
+arithmetic.
 
-What computes another function than this network can is refused by its name: leaving it out would export another model.
+Tensors of a function that this network lacks are refused by name: without them, another model would be exported.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ TORCHVISION: tuple[tuple[str, str], ...] = (
     (r"heads\.head\.(weight|bias)", r"head.\1"),
 )
 
-# Tensors that an inference never reads, and why.
+# Tensors that inference does not read, and the reason.
 UNUSED: tuple[tuple[str, str], ...] = (
     (r"mask_token", "it stands for masked patches in pre-training"),
     (r"decoder_(?:embed|pos_embed|blocks|norm|pred)\b", "it belongs to the decoder of a masked autoencoder"),
@@ -58,7 +59,7 @@ UNUSED: tuple[tuple[str, str], ...] = (
     (r"(?:criterion|loss|loss_fn)\.", "it belongs to the training loss"),
 )
 
-# Tensors of networks that compute something else, what it is, and what to do.
+# Tensors of networks with another function, what that is, and what to do.
 PLAIN_CURE = "Use the weights of a plain DeiT or ViT of the same size"
 REFUSED: tuple[tuple[str, str, str], ...] = (
     (
@@ -89,7 +90,8 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
 
 
 def adapt(state: StateDict) -> StateDict:
-    """The checkpoint with the tensors of this family, in FP32. Raises CheckpointError for what cannot be had exactly."""
+    """The checkpoint with the tensors of this family, in FP32. Raises CheckpointError for tensors that cannot be converted
+    exactly."""
     path, tensors = state.path, {rename(key): value for key, value in state.tensors.items()}
     for pattern, what, cure in REFUSED:
         if found := next((key for key in tensors if re.match(pattern, key)), None):
@@ -108,7 +110,7 @@ def adapt(state: StateDict) -> StateDict:
 
 
 def rename(key: str) -> str:
-    """DeiT's name for a tensor of Hugging Face's or torchvision's; every other name as it is."""
+    """DeiT's name for a tensor of Hugging Face's or torchvision's; other names are unchanged."""
     for pattern, name in (*HUGGING_FACE, *TORCHVISION):
         if match := re.fullmatch(pattern, key):
             return match.expand(name)
@@ -116,7 +118,7 @@ def rename(key: str) -> str:
 
 
 def as_fp32(state: StateDict) -> dict[str, Tensor]:
-    """The tensors in FP32. Raises CheckpointError for what is no dense floating-point tensor, or not finite."""
+    """The tensors in FP32. Raises CheckpointError for one that is not a dense floating-point tensor, or not finite."""
     empty = [key for key, value in state.tensors.items() if not value.numel()]
     if 2 * len(empty) > len(state.tensors):
         raise CheckpointError(
@@ -128,7 +130,7 @@ def as_fp32(state: StateDict) -> dict[str, Tensor]:
         if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in WEIGHT_TYPES:
             found = f"{value.layout} {value.dtype} on {value.device}"
             raise CheckpointError(f"{state.path}: {key} must be a dense floating-point tensor, found {found}")
-    # A stored number can announce itself as a tensor of any size; what counts is what it would unfold to.
+    # A single stored number can claim to be a tensor of any size; its expanded size is checked.
     unfolded = sum(4 * value.numel() for value in state.tensors.values())
     if unfolded > MAX_CHECKPOINT_BYTES:
         raise CheckpointError(
@@ -144,7 +146,7 @@ def as_fp32(state: StateDict) -> dict[str, Tensor]:
 
 
 def join_query_key_value(state: StateDict) -> None:
-    """Hugging Face keeps the three matrices apart; DeiT has them one below the other."""
+    """Joins Hugging Face's three matrices to DeiT's single one, one below the other."""
     first = re.compile(r"(blocks\.\d+\.attn\.)query\.(weight|bias)")
     for match in [match for key in state.tensors if (match := first.fullmatch(key))]:
         attention, kind = match[1], match[2]
@@ -164,7 +166,7 @@ def add_missing_bias(state: StateDict) -> None:
 
 
 def fold_layer_scale(state: StateDict) -> None:
-    """LayerScale multiplies what each branch adds to the stream by a vector; the branch's last layer can do it as well.
+    """Folds LayerScale, which multiplies each branch's output by a vector, into the branch's last layer.
 
     gamma * (W x + b) = (diag(gamma) W) x + gamma * b. timm names the vectors ls1.gamma and ls2.gamma, DeiT III gamma_1
     and gamma_2.
@@ -184,7 +186,7 @@ def fold_layer_scale(state: StateDict) -> None:
 
 
 def add_class_position(state: StateDict) -> None:
-    """DeiT III gives the class token no position: its table has n x n rows, and a row of zeros is the same."""
+    """Adds a row of zeros to DeiT III's table of n x n rows, which has no position for the class token."""
     if "pos_embed" in state.tensors and len(state.tensors["pos_embed"].shape) == 3:
         table = state.tensors["pos_embed"]
         if is_square(table.shape[1]) and not is_square(table.shape[1] - 1):

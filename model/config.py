@@ -17,14 +17,14 @@ SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample") 
 FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
 HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
-MAX_SIDE, MAX_WIDTH, MAX_DEPTH, MAX_CLASSES = 2048, 4096, 64, 100_000  # far above any ViT: a limit for forged files
+MAX_SIDE, MAX_WIDTH, MAX_DEPTH, MAX_CLASSES = 2048, 4096, 64, 100_000  # far above any ViT, against forged files
 MAX_CHECKPOINT_BYTES = 4 << 30  # DeiT-B with optimizer state is 1.4 GB
 MAX_GRID = 32  # coarse blocks along a side: 4 097 fine tokens, whose mask alone has 67 MB
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the network is. Sizes are pixels and counts; `hidden` is the MLP's inner width.
+    """The network's geometry and switches. Sizes are pixels and counts; `hidden` is the MLP's inner width.
 
     Raises ConfigError when the sizes do not fit together.
     """
@@ -136,7 +136,7 @@ class ModelConfig:
 
     @property
     def attention_weights(self) -> tuple[float, ...]:
-        """What each block's class attention weighs in the sum, blocks FIRST_ATTENTION_BLOCK .. depth-1.
+        """The weight of each block's class attention in the sum, for blocks FIRST_ATTENTION_BLOCK .. depth-1.
 
         The recursion g = beta*g + (1-beta)*a, started at 0, written out.
         """
@@ -148,7 +148,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, entries: dict[str, Any]) -> ModelConfig:
-        """The config that `to_dict` wrote. Raises ConfigError, naming the entry, for what it does not know."""
+        """The config that `to_dict` wrote. Raises ConfigError with the name of an unknown entry."""
         for key in entries:
             if key not in cls.__dataclass_fields__:
                 raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a stage costs: multiply-accumulates (MACs) and bytes, counted from the geometry.
+"""The costs of a stage: multiply-accumulates (MACs) and bytes, counted from the geometry.
 
 Papers of this field print MACs under the name FLOPs ("DeiT-S: 4.6 GFLOPs"); so one MAC here is one of their FLOPs.
 Counted: every matrix product that the model needs. Not counted: norms, softmax, GELU, additions. Clustered attention counts
@@ -18,7 +18,7 @@ DERIVED_EXIT_RATE = 0.77
 
 @dataclass(frozen=True)
 class StageCost:
-    """The work for one image. Bytes are FP32; weights are read once a pass, hand-off buffers written or read once."""
+    """The work for one image. Bytes are FP32; weights are read once per pass, hand-off buffers written or read once."""
 
     macs: int
     weight_bytes: int
@@ -37,7 +37,7 @@ class ModelCost:
         return self.ee.macs + (1 - exit_rate) * self.sac.macs
 
     def speedup_limit(self, exit_rate: float) -> float:
-        """How many times fewer MACs the chain needs than the plain ViT: the speed-up if time were MACs."""
+        """The plain ViT's MACs over the chain's: the speed-up if time were proportional to MACs."""
         return self.plain.macs / self.chain_macs(exit_rate)
 
 

@@ -1,4 +1,4 @@
-"""Files that are taken for checkpoints and are something else: what each is, and how to get the checkpoint."""
+"""Recognises files that are mistaken for checkpoints: what each is, and how to get the checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 
 
 def describe_foreign_file(path: Path) -> str | None:
-    """What a file is that cannot be a checkpoint, and the cure, as the end of a sentence that begins with its name.
+    """Describes a file that cannot be a checkpoint, with the cure, as the end of a sentence that begins with its name.
 
     None where the file may be a checkpoint.
     """

@@ -1,7 +1,7 @@
 """The two-stage early-exit network of SAC-ViT, CF-ViT and LF-ViT, and the plain ViT it is measured against.
 
-Sources: SAC-ViT, arXiv 2503.00060; CF-ViT, arXiv 2203.03821; LF-ViT, AAAI 2024. One class serves the three: `selection`
-and `attention` of the config are all that tells them apart.
+Sources: SAC-ViT, arXiv 2503.00060; CF-ViT, arXiv 2203.03821; LF-ViT, AAAI 2024. One class serves the three: they differ only in
+`selection` and `attention` of the config.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .layers import LAYER_NORM_EPS, Block, Mlp, PatchEmbed, initialise
 
 @dataclass
 class EEOutput:
-    """What the coarse pass gives, under the names of the EE graph's outputs."""
+    """The outputs of the coarse pass, under the names of the EE graph's outputs."""
 
     logits: Tensor  # (B, C)
     target_index: Tensor  # (B, M) int64, most attended first
@@ -34,7 +34,7 @@ class EEOutput:
 
 
 class VisionTransformer(nn.Module):
-    """What both networks share: patch embedding, blocks, norm and head, and pixels at the door.
+    """The common parts of both networks: patch embedding, blocks, norm and head, and the normalisation of pixels.
 
     mean, std: RGB in [0, 1]. They are no part of the state dict.
     """
@@ -145,7 +145,7 @@ class TwoStageViT(VisionTransformer):
 
 
 class PlainViT(VisionTransformer):
-    """The single-stage ViT (DeiT) of the same geometry: every fine patch, one pass. The baseline of all claims."""
+    """The single-stage ViT (DeiT) of the same geometry: every fine patch, one pass. The baseline of all comparisons."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ def select_targets(attention: Tensor, config: ModelConfig) -> tuple[Tensor, Tens
     if config.window is not None:
         inside = window_members(config.grid, config.window).to(attention)  # (windows, G*G), 0 or 1
         best = (attention @ inside.T).argmax(1)  # argmax gives the first of equals on the CPU
-        # Below every block inside, whose attention is not negative; what is inside stays exact.
+        # Blocks outside get values below those inside, whose attention is not negative. Values inside stay exact.
         score = attention - (1 - inside)[best] * 2
     order = torch.sort(score, dim=1, descending=True, stable=True).indices
     return order[:, : config.targets], order[:, config.targets :]

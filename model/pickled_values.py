@@ -1,9 +1,9 @@
 """Inert stand-ins for the classes that training scripts pickle beside their weights, such as `args` and NumPy's scalars.
 
-torch.load(weights_only=True) refuses each class that it was not told of by name. STAND_INS tells it which of our classes
-to build under which names, so no code of the real classes runs, and a file can be read on every Python and every system:
-`pathlib.WindowsPath` cannot be made on Linux, and NumPy 2 and Python 3.13 renamed modules. `StandIns` adds the names of
-other packages' classes as a file asks for them.
+torch.load(weights_only=True) refuses every class that is not on its list. STAND_INS lists the names of classes and the
+stand-ins that are built for them, so no code of the real classes runs, and a file can be read on every Python and every system:
+`pathlib.WindowsPath` cannot be made on Linux, and NumPy 2 and Python 3.13 renamed modules. `StandIns` adds names of other
+packages' classes when a file needs them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLAIN_NUMBER = re.compile(r"[biuf][1248]")  # NumPy's names of the types that ar
 
 
 class Opaque:
-    """An object of which nothing is kept."""
+    """An object whose content is dropped."""
 
     def __init__(self, *arguments: object) -> None:
         pass
@@ -47,7 +47,7 @@ class Foreign(Opaque):
         """The state dict of a pickled torch.nn.Module; empty for any other object."""
         found: dict[str, Tensor] = {}
         pending: list[tuple[str, object]] = [("", self)]
-        seen: set[int] = set()  # a damaged or hostile file may hold a circle
+        seen: set[int] = set()  # a damaged or hostile file may contain a cycle
         while pending:
             prefix, module = pending.pop()
             if not isinstance(module, Foreign) or id(module) in seen:
@@ -142,7 +142,7 @@ def new_list(*arguments: object) -> list[Any]:
 
 
 def empty_bytes(*arguments: object) -> bytes:
-    """bytes(): protocol 2 has no other word for b""."""
+    """bytes(): protocol 2 has no other form of b""."""
     return b""
 
 
@@ -182,7 +182,7 @@ STAND_INS: list[Any] = [
 ]
 
 MOST_CLASSES = 100  # of other packages in one file
-# What torch says of a class that it does not know, and of one that does not take entries. It leaves `builtins.` out.
+# torch's messages for a class that it does not know, and for one that takes no entries. They omit `builtins.`.
 UNKNOWN = re.compile(r"Unsupported global: GLOBAL ([\w.]+) ")
 NOT_A_CONTAINER = re.compile(r"Can only (SETITEMS?|append|extend) .*<class 'stand-in\.([\w.]+)'>")
 CONTAINERS = {"SETITEM": DictLike, "SETITEMS": DictLike, "append": ListLike, "extend": ListLike}
@@ -200,11 +200,11 @@ class StandIns:
 
     @property
     def pairs(self) -> list[Any]:
-        """For torch.serialization.safe_globals."""
+        """The list for torch.serialization.safe_globals."""
         return [(make, name) for name, make in self._by_name.items()]
 
     def learn(self, refusal: str) -> bool:
-        """Adds what torch's refusal asks for. Returns whether it is worth another attempt."""
+        """Adds the class that torch refused. Returns whether another attempt may succeed."""
         if len(self._by_name) > len(STAND_INS) + MOST_CLASSES:
             return False
         if match := UNKNOWN.search(refusal):

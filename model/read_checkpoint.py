@@ -1,6 +1,7 @@
 """Untrusted checkpoint files in, a state dict with this family's names out: .pth of any torch, and .safetensors.
 
-A file can never run code: pickles are read with `weights_only`, and what is not a tensor becomes a plain value or nothing.
+A file can never run code: pickles are read with `weights_only`, and values other than tensors become plain values or are
+dropped.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def read_state_dict(path: Path, weights: Weights | None = None) -> StateDict:
 
 
 def read_content(path: Path) -> Any:
-    """What a checkpoint holds, a file or several, without running any of it. Raises CheckpointError."""
+    """The content of a checkpoint, of one file or several, without running any code. Raises CheckpointError."""
     files = files_of(path)
     require_size(path, sum(file.stat().st_size for file in files if file.is_file()))
     content = read_file(files[0]) if len(files) == 1 else join_pieces(files[0], files[1:])
@@ -93,7 +94,7 @@ def read_file(path: Path) -> Any:
 
 
 def require_known(path: Path) -> None:
-    """Raises CheckpointError where the first bytes say that the file is something else."""
+    """Raises CheckpointError where the first bytes show another kind of file."""
     if (kind := describe_foreign_file(path)) is not None:
         raise CheckpointError(f"{path} {kind}")
 
@@ -106,8 +107,8 @@ def require_size(path: Path, size: int) -> None:
 def require_whole_archive(path: Path) -> None:
     """Raises CheckpointError where a member of the .pth does not have its checksum: torch does not compare them.
 
-    A CRC-32 finds every single flipped bit and every burst of up to 32, in weights and pickle, so that files of ours need
-    no hash beside it. What lies outside the members is the archive's directory, without which nothing is found.
+    A CRC-32 finds every single flipped bit and every burst of up to 32, in weights and pickle, so our files need no additional
+    hash. Outside the members there is only the archive's directory, whose damage is noticed anyway.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -138,7 +139,7 @@ def read_pickle(path: Path, size: int) -> Any:
     while True:
         try:
             with torch.serialization.safe_globals(stand_ins.pairs), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's remarks on foreign pickles: our own message follows
+                warnings.simplefilter("ignore")  # of torch on foreign pickles: our own message follows
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as reason:
             if not stand_ins.learn(str(reason)):
@@ -154,7 +155,7 @@ def read_pickle(path: Path, size: int) -> Any:
 
 
 def explain_refusal(path: Path, reason: str) -> str:
-    """Our words for torch's: its own advise to load the file without protection."""
+    """Our message in place of torch's, which advises to load the file without protection."""
     if path.suffix in (".onnx", ".plan", ".engine"):
         return (
             f"{path} is an engine, which was exported already; expected the .pth or .safetensors file that it was made from."
@@ -174,7 +175,7 @@ def explain_refusal(path: Path, reason: str) -> str:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file begins as one, whatever its name is: the length of a JSON object, then that object."""
+    """Whether the file begins like .safetensors, whatever its name is: the length of a JSON object, then that object."""
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size

@@ -1,4 +1,4 @@
-"""Checkpoints out: whole or not at all, as .pth or .safetensors, by the name's suffix."""
+"""Writes checkpoints whole or not at all, as .pth or .safetensors by the name's suffix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..bundle.preprocess import Preprocessing
 from .network import VisionTransformer
 
 SAFETENSORS_SUFFIX = ".safetensors"
-SAFETENSORS_ENTRY = "sacvit"  # of the metadata, which is text by text: JSON of the entries and of their hash
+SAFETENSORS_ENTRY = "sacvit"  # the key in the metadata, which holds texts: the entries and their hash as JSON
 
 
 def save_checkpoint(path: Path, model: VisionTransformer, preprocessing: Preprocessing, **entries: Any) -> None:
@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, model: VisionTransformer, preprocessing: Preproc
 
 def write_pth(path: Path, content: dict[str, Any]) -> None:
     """Writes a .pth whole or not at all: on a full disk the file before stays. Raises SacvitError with the reason."""
-    buffer = io.BytesIO()  # torch turns a failed write into a remark on positions in its archive
+    buffer = io.BytesIO()  # torch would hide the reason of a failed write
     torch.save(content, buffer)
     write_bytes(path, buffer.getbuffer())
 

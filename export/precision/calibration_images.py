@@ -1,4 +1,4 @@
-"""Which images INT8's ranges are measured on where --calib names none."""
+"""Finds the images for INT8's ranges where --calib names none."""
 
 from __future__ import annotations
 

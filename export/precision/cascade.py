@@ -1,7 +1,7 @@
 """The two stages, calibrated in the order in which they will run.
 
-EE's activations are measured on the images; SAC's on what the *quantized* EE hands over for the images that do not exit at
-the quantized EE's own threshold, because those are all it will ever see.
+EE's activations are measured on the images. SAC's are measured on the outputs of the *quantized* EE, for the images that do not
+exit at the quantized EE's own threshold, because SAC gets no others in use.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from .options import STAGES, Graphs, Report, Stage, default_cache
 from .request import PrecisionOptions
 
 FEWEST_SURVIVORS = 64  # images that SAC is calibrated on at least
-# To see which of the GPU form's own tensors are too large for FP16: the limit, 512, leaves a factor of 128 to what FP16 holds.
+# Images for finding tensors of the GPU form that are too large for FP16. Few suffice: the limit, 512, is 1/128 of FP16's
+# largest number.
 GPU_IMAGES = 64
 OBSERVED = 2  # images per pass while every tensor is an output: DeiT-S's SAC has 130 MB of them per image
 
 
 class Cascade:
-    """An FP32 pair with what its tensors were seen to hold. `reference` has no SAC session until someone adds it.
+    """An FP32 pair with the ranges of its tensors. `reference` has no SAC session until one is added.
 
-    Ranges are those of the CPU form. The GPU form's own tensors are looked at for their size alone, and not on every image:
-    see GPU_IMAGES.
+    Ranges are those of the CPU form. Tensors that only the GPU form has are checked for their size only, on GPU_IMAGES images.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Cascade:
         self.ranges["EE"] = self._measure("EE", self.images.sha256, self._ee_feed)
 
     def calibrate_sac(self, handing: onnx.ModelProto) -> None:
-        """SAC's ranges, on what the EE graph `handing` gives for the images that go on."""
+        """Measures SAC's ranges on the outputs of the EE graph `handing`, for the images that go on."""
         pair = Pair(handing)
         before, after = [], []
         for batch in self.images.batches(pair.chunk):
@@ -99,9 +99,9 @@ class Cascade:
         self.ranges["SAC"] = self._measure("SAC", digest.hexdigest(), feed)
 
     def quantised(self, stage: Stage, precision: Precision = "int8") -> onnx.ModelProto:
-        """A stage as that row of the table has it before its body is retyped: FP32, or with Q/DQ pairs.
+        """A stage in the precision of a row, before its body is retyped: FP32, or with Q/DQ pairs.
 
-        What --auto left out stays out, and so do layers whose input is always 0.
+        Layers that --auto left out are not quantized, nor are layers whose input is always 0.
         """
         row = row_of(precision)
         model = self.graphs[row.form][stage]
@@ -113,7 +113,7 @@ class Cascade:
         return model
 
     def dead(self, stage: Stage) -> list[str]:
-        """Layers whose input was 0 on every image: nobody knows their range."""
+        """Layers whose input was 0 on every image, so that their range is unknown."""
         ranges = self.ranges[stage].ranges
         return [
             layer.name for layer in self.layers[stage] if ranges[layer.activation] == 0 and layer.name != PIXEL_LAYER
@@ -154,7 +154,7 @@ class Cascade:
 
 
 def progress(total: int | None, what: str, unit: str = "image") -> Any:
-    """A bar on a terminal, nothing elsewhere: what is done is reported in lines."""
+    """A progress bar on a terminal, nothing elsewhere: the steps are reported in lines."""
     return tqdm(total=total, desc=what, unit=unit, mininterval=0.5, disable=None, leave=False)
 
 

@@ -69,7 +69,7 @@ def open_both(
 
 
 def synthetic_images(images: ImageU8) -> ImageSet:
-    """Arrays at hand as an image set."""
+    """Arrays in memory as an image set."""
     digest = hashlib.sha256(images.tobytes()).hexdigest()
     return ImageSet(SYNTHETIC, len(images), len(images), len(images), digest, None, lambda: iter(images))
 

@@ -1,4 +1,4 @@
-"""Which layers are to blame when a variant decides otherwise, and what its user is told."""
+"""Finds the layers that cause a variant's wrong decisions, and writes the message for the user."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .retype import retype
 from .rounding import rounded_like_fp16
 
 SENSITIVITY_IMAGES = 32
-NAMED_LAYERS = 5  # in the message of a breach
-GROUP = re.compile(r"(blocks\.\d+|patch_embed|reuse_block)\.")  # what FP16's sensitivity is measured by
+NAMED_LAYERS = 5  # in the message of a failed guard
+GROUP = re.compile(r"(blocks\.\d+|patch_embed|reuse_block)\.")  # groups of operators for FP16's sensitivity
 
 
 def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
-    """Both stages' effects, written where --sensitivity says."""
+    """The effects in both stages, also written to the file of --sensitivity."""
     kind = row_of(variant.precision).family
     effects = [effect for stage in STAGES for effect in measure_stage(cascade, stage, kind)]
     path = cascade.options.sensitivity
@@ -69,7 +69,7 @@ def measure_stage(cascade: Cascade, stage: Stage, kind: Family) -> list[Effect]:
 def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool, on_strangers: bool = False) -> str:
     """The message for a variant that does not decide as FP32 does.
 
-    on_strangers: whether it was judged on images that are not what the model is for, and so by stricter limits.
+    on_strangers: whether it was judged on images of another kind than the model's, and so by stricter limits.
     """
     lines: list[str] = []
     flags: dict[str, None] = {}

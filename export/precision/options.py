@@ -1,4 +1,4 @@
-"""Which typed variants an export makes, and what became of each."""
+"""The typed variants of an export and their results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Report = Callable[[str], None]
 
 
 def default_cache() -> Path:
-    """Where ranges are kept."""
+    """The default folder of measured ranges."""
     return cache_folder("calibration")
 
 
@@ -43,7 +43,7 @@ class Variant:
     limits: Limits
 
     def describe(self, threshold_fp32: float) -> manifest.Variant:
-        """What the manifest says of it."""
+        """The variant's entry in the manifest."""
         return manifest.Variant(
             threshold=manifest.Threshold(self.threshold, self.threshold_source, threshold_fp32),
             limits=self.limits,
@@ -68,4 +68,4 @@ class Variants:
     made: list[Variant]
     calibration: dict[str, Any]
     evaluation: dict[str, Any]
-    sample: ImageU8  # of the images that judged them, for the goldens
+    sample: ImageU8  # of the images that judged them, for the reference answers

@@ -1,4 +1,4 @@
-"""Which typed variants an export is asked for: what sacvit-export's precision options say."""
+"""The precision options of sacvit-export: which typed variants are made."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ...bundle.precision import Family, Limits, families
 from ...calibration.methods import Method
 
 GROUP = "precision: typed variants, each compared with FP32 and given a threshold of its own"
-FP16_LIMIT = 512.0  # NVIDIA's AutoCast keeps what is larger in FP32 too (data_max)
+FP16_LIMIT = 512.0  # NVIDIA's AutoCast has the same limit (data_max)
 LARGEST_FP16 = 65504.0
 LIMITS = tuple(entry.name for entry in fields(Limits))
 
 
 def option(default: Any, meaning: str, **more: Any) -> Any:
-    """A field that commands/options.py makes an option of."""
+    """A field that commands/options.py turns into an option."""
     return field(default=default, metadata={"help": meaning, "group": GROUP, **more})
 
 
@@ -29,7 +29,7 @@ def percent(text: str) -> float | str:
 
 @dataclass(frozen=True)
 class PrecisionOptions:
-    """Which variants to make, from which images, and what they may cost."""
+    """The variants to make, their images, and their limits."""
 
     fp16: bool = option(False, "Also write *.fp16.onnx.")
     int8: bool = option(False, "Also write *.int8.onnx and *.int8fp16.onnx.")
@@ -70,7 +70,7 @@ class PrecisionOptions:
         return family in self.families or bool(getattr(self, family, False))
 
     def require_sound(self) -> None:
-        """Raises UsageError for options that cannot be meant together."""
+        """Raises UsageError for options that contradict each other."""
         if not (self.int8 or self.fp16 or self.families):
             untouched = PrecisionOptions()
             for entry in fields(self):

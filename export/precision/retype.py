@@ -1,9 +1,10 @@
-"""An FP32 or Q/DQ graph as an FP16 one: FP16 body, FP32 islands, the same inputs and outputs.
+"""Converts an FP32 or Q/DQ graph to FP16: FP16 body, FP32 islands, the same inputs and outputs.
 
-TensorRT from 10 on computes what the graph says, and 11 can do nothing else: precision is a property of the file. Needs
-onnx-graphsurgeon and no torch, so that a device can do it.
+From 10 on TensorRT can compute in the types of the graph, and 11 always does: precision is a property of the file. This needs
+onnx-graphsurgeon but not torch, so that a device can do it.
 
-FP32 stay: the halving of the image, every LayerNorm and softmax, class attention from its softmax on, selection, the head,
+These stay in FP32: the halving of the image, every LayerNorm and softmax, class attention from its softmax on, selection, the
+head,
 the confidence; and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the limit,
 or that reads a weight which FP16 cannot hold.
 """
@@ -25,11 +26,11 @@ from .request import FP16_LIMIT, LARGEST_FP16
 
 SMALLEST_NORMAL_FP16 = 2.0**-14
 
-MASK = "cluster_mask"  # adds -1e4 where a token may not look: large by design, and any large number will do
+MASK = "cluster_mask"  # adds -1e4 where attention is masked; any large number would do
 ISLAND_OPERATORS = frozenset(["LayerNormalization", "Softmax"])
-# halve: FP16 holds 255 to an eighth, and what is lost there is lost to every layer: a third of the logits' error.
+# halve: FP16 represents 255 with a step of 1/8, and this error reaches every layer: a third of the logits' error.
 ISLANDS = ("halve", "class_attention", "select.", "window.", "head", "probability", "confidence")
-# These move values and follow the type of what they move.
+# Operators that move values; they take the type of their input.
 MOVES = frozenset(
     ["Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"]
 )
@@ -38,7 +39,7 @@ QDQ = frozenset(["QuantizeLinear", "DequantizeLinear"])
 
 @dataclass
 class Retyping:
-    """What became of a graph. `kept`: operators in FP32 beyond the islands, and the magnitude that kept them there."""
+    """The result of a conversion. `kept`: operators in FP32 beyond the islands, and the magnitude that kept them there."""
 
     kept: dict[str, float] = field(default_factory=dict)
     weights: int = 0
@@ -49,9 +50,9 @@ class Retyping:
 def retype(
     model: onnx.ModelProto, largest: Mapping[str, float], limit: float = FP16_LIMIT, only: str | None = None
 ) -> tuple[onnx.ModelProto, Retyping]:
-    """The graph in FP16, and what was done. largest: |x| by tensor, of the FP32 graph on calibration images.
+    """The graph in FP16, and a record of the changes. largest: |x| by tensor, of the FP32 graph on calibration images.
 
-    only: retypes just the operators whose name starts with this, for the sensitivity of a layer.
+    only: converts only the operators whose names start with this, for the sensitivity of a layer.
     """
     G_LOGGER.severity = G_LOGGER.ERROR  # it warns of a terminal without colours
     graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model, strict_mode=True))
@@ -112,7 +113,7 @@ def retype(
 
 
 def exported(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph as a checked model, with what `model` says of itself; with Q/DQ in the first opset of FP16 scales."""
+    """The graph as a checked model with the metadata of `model`; with Q/DQ, in the first opset with FP16 scales."""
     has_scales = any(node.op in QDQ for node in graph.nodes)
     if has_scales:
         read_as_opset_19(graph)
@@ -134,13 +135,13 @@ def type_of(
     report: Retyping,
     only: str | None,
 ) -> Any:
-    """np.float16 or np.float32: what an operator computes in."""
+    """The type that an operator computes in: np.float16 or np.float32."""
     if node.op in QDQ:
         following = node.outputs[0].outputs[0]
         return type_of(following, types, sources, sizes, limit, report, only)
     if node.op in MOVES:
         moved = {types[tensor.name] for tensor in node.inputs if tensor.name in types}
-        if moved:  # where one of several is too large for FP16, their joint is too
+        if moved:  # if one of several inputs is too large for FP16, so is their concatenation
             return np.float32 if np.float32 in moved else np.float16
     if node.op in ISLAND_OPERATORS or node.name.startswith(ISLANDS):
         return np.float32
@@ -162,7 +163,7 @@ def type_of(
 
 
 def dequantized_sources(graph: gs.Graph) -> dict[str, gs.Tensor]:
-    """What stands in front of each Q/DQ pair, by the name of the pair's output: limits are of real tensors."""
+    """The tensor in front of each Q/DQ pair, by the name of the pair's output: limits refer to real tensors."""
     return {
         node.outputs[0].name: node.inputs[0].inputs[0].inputs[0]
         for node in graph.nodes

@@ -1,8 +1,8 @@
-"""FP16 graphs on a CPU, rounded where a GPU rounds.
+"""FP16 graphs for a CPU, with the rounding of a GPU.
 
 ONNX Runtime has no FP16 kernels for x86: it computes whole stretches of an FP16 graph in FP32 and drops the casts
-between. A decomposed LayerNorm that overflows on every GPU comes out right there. So the check writes the casts out: each
-FP16 operator computes in FP32, and its result goes to FP16 and back. ONNX Runtime keeps casts that stand in the file.
+between. A decomposed LayerNorm that overflows on every GPU gives the right result there. So the check inserts casts: each
+FP16 operator computes in FP32, and its result goes to FP16 and back. ONNX Runtime keeps casts that are in the file.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def make_variants(
 
 
 class _Maker:
-    """The steps of `make_variants`, which share the calibrated pair and the images that judge."""
+    """The steps of `make_variants`, which share the calibrated pair and the evaluation images."""
 
     def __init__(self, cascade: Cascade, evaluation: ImageSet) -> None:
         self.cascade, self.evaluation = cascade, evaluation
@@ -183,7 +183,7 @@ class _Maker:
     def _limits(self, precision: Precision) -> Limits:
         limits = row_of(precision).limits
         limits = (limits.on_strangers() if self.evaluation.are_strangers else limits).but(**self.options.limits)
-        if self.options.min_top1 not in (None, "fp32"):  # the user named the accuracy: it takes the place of FP32's
+        if self.options.min_top1 not in (None, "fp32"):  # the user's accuracy replaces FP32's
             return limits.but(top1_drop=100.0)
         return limits
 
@@ -215,7 +215,7 @@ class _Maker:
                 pairs[row.name] = self._runnable(row.name, self._retyped(int8)[0] if row.body == "fp16" else int8)
         failing = []
         comparisons = compare(self.cascade.reference, pairs, self.evaluation)
-        # While SAC is not there yet, no threshold can be fitted to the chain's accuracy.
+        # Without SAC, no threshold can be fitted to the chain's accuracy yet.
         try:
             fits = self._fit(pairs, comparisons, to_top1=stage == "SAC")
         except GuardError:

@@ -85,7 +85,7 @@ def read_config_json(weights: Path) -> dict[str, Any]:
     if isinstance(names, dict) and set(names) == {str(number) for number in range(len(names))}:
         names = [names[str(number)] for number in range(len(names))]
     if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-        unnamed = [f"LABEL_{number}" for number in range(len(names))]  # what transformers writes where nobody said it
+        unnamed = [f"LABEL_{number}" for number in range(len(names))]  # transformers' default names
         entries |= {"labels": names} if names != unnamed else {}
     rule = _read_normalisation(written, weights.parent / PROCESSOR_NAME)
     return entries | ({"preprocessing": rule} if rule else {})

@@ -1,4 +1,4 @@
-"""What training does to its pictures: crops, mirrors, colours, erased boxes, and pairs that are mixed.
+"""Augmentation of training images: crops, mirrors, colours, erased boxes, and mixed pairs.
 
 All on uint8 pixels, before the network's normalisation. Sources: DeiT's recipe (arXiv 2012.12877), which CF-ViT trains
 with; random erasing, arXiv 1708.04896; mixup, arXiv 1710.09412; CutMix, arXiv 1905.04899.
@@ -22,7 +22,7 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601: of R, G, B
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What one image goes through. Zeros leave it as it is."""
+    """The augmentation of one image. Zeros leave it unchanged."""
 
     crop: bool = False  # a random square of the picture, mirrored half of the time
     jitter: float = 0.0  # brightness, contrast and saturation times 1 - jitter .. 1 + jitter
@@ -33,7 +33,7 @@ class Augmentation:
         return self.recolour(random_crop(picture, rule.image_size, rng) if self.crop else rule.apply(picture), rng)
 
     def recolour(self, view: ImageU8, rng: np.random.Generator) -> ImageU8:
-        """What needs no picture, only the view (S, S, 3) RGB; returns another array where it changes one."""
+        """The part that works on the view (S, S, 3) RGB; returns a new array where it changes anything."""
         if self.jitter:
             view = jitter_colours(view, self.jitter, rng)
         return erase_box(view, rng) if rng.random() < self.erase else view
@@ -74,7 +74,7 @@ def erase_box(view: ImageU8, rng: np.random.Generator) -> ImageU8:
 
 @dataclass(frozen=True)
 class Mixing:
-    """How two images and their labels become two others. Both given, each pair takes one of the two ways."""
+    """How pairs of images and their labels are mixed. With both values given, each pair uses one of the two methods."""
 
     mixup: float = 0.0  # of Beta(mixup, mixup), the first image's weight
     cutmix: float = 0.0  # of Beta(cutmix, cutmix), the share that stays outside the box

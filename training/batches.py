@@ -1,4 +1,4 @@
-"""The batches of a run, in an order that any process can find again from the step's number."""
+"""The batches of a run, in an order that follows from the step's number in every process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .augment import Augmentation, Mixing
 from .dataset import UNTOUCHED, Labels, Split
 
 UNMIXED = Mixing()
-ORDER, DRAW, IMAGE, PAIR = range(4)  # what a generator is for: part of its seed
+ORDER, DRAW, IMAGE, PAIR = range(4)  # the purpose of a generator, as a part of its seed
 
 
 @dataclass
 class Batches:
-    """Batches for training, each image once an epoch. The batch of a step depends on the seed and the step alone, so a
-    run resumes, and a part of it on its place alone, so that processes share it.
+    """Batches for training, each image once per epoch. The batch of a step depends only on the seed and the step, so that a run
+    can be resumed. A part of a batch depends only on its place, so that processes can share it.
 
     With a curriculum (see `grade`), batches are drawn with replacement: first from the easiest `CURRICULUM_START` of the
     images, and the share grows to all of them.
@@ -40,11 +40,11 @@ class Batches:
             raise ConfigError("--augment works on pictures; arrays are used as they are")
         self.shuffled: tuple[int, Labels] | None = None  # an epoch and its order
         self.graded: tuple[float, Labels] | None = (
-            None  # of a curriculum: steps until all images are in, and their order
+            None  # of a curriculum: steps until all images are used, and their order
         )
 
     def grade(self, steps: float) -> None:
-        """Turns the curriculum on: all images are in after that many steps."""
+        """Turns the curriculum on: all images are used after that many steps."""
         if self.split.difficulty is None:
             raise ConfigError("a curriculum needs difficulty.npy in the training folder")
         self.graded = steps, np.argsort(self.split.difficulty, kind="stable")
@@ -54,7 +54,7 @@ class Batches:
         return max(1, len(self.split) // self.batch)
 
     def read(self, step: int, part: slice = slice(None)) -> tuple[ImageU8, npt.NDArray[np.int64 | np.float32]]:
-        """Images (batch, S, S, 3) uint8 and labels of a step, or a part of them: all parts make the whole.
+        """Images (batch, S, S, 3) uint8 and labels of a step, or a part of them; the parts add up to the batch.
 
         The labels are (batch,) int64, or where pairs are mixed, (batch, classes) float32 that add up to 1.
         """

@@ -22,10 +22,10 @@ from ..bundle.preprocess import ImageU8
 from ..model.checkpoint_entries import CalibrationSet, calibration_path
 from .dataset import Labels, Split
 
-MOST_IMAGES = 512  # what sacvit-export reads unless --calib-count says otherwise
-FEWEST_IMAGES = 200  # fewer leave ranges to chance
+MOST_IMAGES = 512  # the default of sacvit-export --calib-count
+FEWEST_IMAGES = 200  # fewer make ranges unreliable
 MAX_BYTES = 8 << 20
-# The first encoding in which FEWEST_IMAGES fit is taken: 224 pixels end up in the second, 64 pixels in the first.
+# The first encoding that fits FEWEST_IMAGES is used: 224 pixels end up in the second, 64 pixels in the first.
 ENCODINGS: tuple[tuple[str, list[int]], ...] = (
     (".png", []),
     *((".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) for quality in (95, 90, 80, 60, 40)),
@@ -70,7 +70,7 @@ def spread_over_classes(labels: Labels, count: int) -> npt.NDArray[np.int64]:
 
 
 def read_images(split: Split, indices: Labels) -> tuple[ImageU8, Labels]:
-    """Those of the images (K, S, S, 3) RGB that can be read, without augmentation, and their labels (K,)."""
+    """The readable images (K, S, S, 3) RGB, without augmentation, and their labels (K,)."""
     parts = [split.read(indices[start : start + READ_AT_ONCE]) for start in range(0, len(indices), READ_AT_ONCE)]
     images, kept = (np.concatenate(side) for side in zip(*parts, strict=True))
     return images, split.labels[kept]

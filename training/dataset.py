@@ -1,6 +1,6 @@
 """Training and validation images from a data folder.
 
-Three layouts, told apart by what is there:
+Three layouts, recognised by their files:
 
     DIR/{train,val}/images.npy labels.npy [difficulty.npy] [classes.txt]     arrays, memory-mapped
     DIR/{train,val}/*.tar [classes.txt]                                      pictures in shards, see `shards`
@@ -37,8 +37,8 @@ Generators = list[np.random.Generator]
 UNTOUCHED = Augmentation()
 TOLERATED_SHARE = 0.01  # of a split's pictures that may be unreadable; above it, something else is wrong
 TOLERATED = 10  # of a small split
-MAX_CLASSES = 1 << 20  # a label beyond would make a list of names that fills the memory
-TRIES = 16  # pictures in a row that may be unreadable before one takes their place
+MAX_CLASSES = 1 << 20  # larger labels would make a list of names that fills the memory
+TRIES = 16  # unreadable pictures in a row that may be replaced
 
 
 @dataclass
@@ -84,8 +84,8 @@ class Split:
         )
 
     def read(self, indices: Labels) -> tuple[ImageU8, Labels]:
-        """The images at `indices`, (K, S, S, 3) uint8, as the preprocessing rule gives them, and which ones they are:
-        (K,) of `indices`, without those that cannot be read. Raises ImageError when those are too many."""
+        """The images at `indices`, (K, S, S, 3) uint8, as the preprocessing rule gives them, and their indices (K,), without
+        those that cannot be read. Raises ImageError when too many cannot."""
         views = list(self.pool.map(self._readable, indices))
         kept = [number for number, view in enumerate(views) if view is not None]
         if len(self.faults) == len(self):
@@ -97,7 +97,8 @@ class Split:
     def read_augmented(
         self, indices: Labels, augmentation: Augmentation, generators: Generators
     ) -> tuple[ImageU8, Labels]:
-        """As many images as indices, and which ones they are: the next readable one takes an unreadable one's place."""
+        """As many images as indices, with the indices that were used: an unreadable image is replaced by the next readable
+        one."""
         pairs = list(self.pool.map(lambda *some: self._replaced(augmentation, *some), indices, generators))
         return np.stack([view for view, _ in pairs]), np.array([index for _, index in pairs], np.int64)
 
@@ -125,7 +126,7 @@ class Split:
             return None
 
     def describe(self) -> str:
-        """What a run's batches depend on beside its recipe, in a line: number, names and labels of the images."""
+        """The data that a run's batches depend on, in a line: number, names and labels of the images."""
         digest = hashlib.sha256("\n".join(self.classes).encode() + self.labels.tobytes()).hexdigest()
         return f"{len(self)} images of {len(self.classes)} classes, labels and names {digest[:12]}"
 
@@ -146,7 +147,7 @@ def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
         return Split(numbers, classes, None, shards, preprocessing)
     names, paths, labels = [], list[Path](), list[int]()
     for label, (name, found) in enumerate(class_pictures(folder).items()):
-        if any("\ud800" <= letter <= "\udfff" for letter in name):  # Python's sign of a byte that is no UTF-8
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # Python's code for a byte that is no UTF-8
             raise ImageError(f"{folder}: the name of a class folder is not UTF-8: {name!r}. Rename it")
         names.append(same_letters(name))
         paths += found
@@ -169,7 +170,7 @@ def require_split(folder: Path) -> None:
 
 
 def _require_pictures(folder: Path, classes: list[str], labels: Labels) -> None:
-    """Of every class: what nobody can learn is a folder that stayed empty, or labels that are counted from 1 on."""
+    """Raises ImageError for a class without a picture, as an empty folder, or labels that are counted from 1."""
     if empty := [classes[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)]:
         raise ImageError(
             f"{folder} has classes without a picture: {', '.join(empty[:5])}. Add some, or remove the folder or the name"
@@ -177,7 +178,7 @@ def _require_pictures(folder: Path, classes: list[str], labels: Labels) -> None:
 
 
 def _class_names(folder: Path, count: int) -> list[str]:
-    """The lines of classes.txt, or numbers where nobody names the classes."""
+    """The lines of classes.txt, or numbers where the classes have no names."""
     if count > MAX_CLASSES:
         raise ImageError(f"{folder}: a label is {count - 1}; the limit is {MAX_CLASSES} classes, counted from 0 on")
     names = folder / CLASSES_NAME

@@ -1,4 +1,4 @@
-"""Both stages' answers over a validation split, and the threshold that they give."""
+"""Both stages' answers over a validation split, and the threshold that follows from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .dataset import Split
 
 EVALUATION_BATCH = 250
 TOP = 5
-SURE_DEVIATIONS = 2.0  # above chance, in standard deviations: one network in 40 that learnt nothing gets there
+SURE_DEVIATIONS = 2.0  # above chance, in standard deviations: an untrained network reaches it in one of 40 cases
 
 
 def read_in_turn(split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -48,7 +48,7 @@ def answer(model: TwoStageViT, split: Split) -> Judged:
 def fit_threshold(judged: Judged) -> float:
     """The threshold of sacvit-tune's point `balanced` on these images; 1 where every threshold lets too many exit.
 
-    Where all images may exit, it is the lowest confidence among them: no image has shown that less is enough.
+    Where all images may exit, it is the lowest confidence among them, since no image supports a lower one.
     """
     curve = draw_curve(judged)
     place = POINTS["balanced"](curve)

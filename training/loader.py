@@ -1,4 +1,4 @@
-"""Batches that are read while the one before is trained on, and the clock that tells which of the two waits."""
+"""Reads the next batches while one is trained on, and measures whether reading or training waits."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from torch import Tensor
 from ..bundle.preprocess import ImageU8
 from .batches import Batches
 
-AHEAD = 2  # batches: one slow picture does not stop training
+AHEAD = 2  # batches, so that one slow picture does not stop training
 Batch = tuple[ImageU8, npt.NDArray[np.int64 | np.float32]]
 
 
 @dataclass
 class Loader:
-    """Goes through steps of a run, with what this process takes of each. Times are sums over the steps so far."""
+    """Iterates over the steps of a run, with this process's part of each. Times are sums over the steps so far."""
 
     batches: Batches
     steps: range
     part: slice
     device: torch.device
-    read_s: float = 0.0  # spent reading, all threads together taking part in one batch at a time
-    waited_s: float = 0.0  # that training stood still for it
+    read_s: float = 0.0  # spent reading; all threads read one batch at a time
+    waited_s: float = 0.0  # that training waited for reading
     images: int = 0
 
     def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -50,8 +50,8 @@ class Loader:
                     future.cancel()
 
     def pace(self, duration_s: float, processes: int) -> dict[str, float]:
-        """Images per second of all processes: in all, of reading by itself, of training without the waits; and the share of
-        the time that this process waited."""
+        """Images per second of all processes: in total, of reading alone, of training without the waits; and the share of time
+        that this process waited."""
         images, trained_s = self.images * processes, max(duration_s - self.waited_s, 1e-9)
         return {
             "images_per_s": round(images / duration_s, 1),

@@ -1,4 +1,4 @@
-"""What a run reports per epoch: a line in metrics.jsonl and in the log, and curves for TensorBoard if wanted."""
+"""The report of each epoch: a line in metrics.jsonl and in the log, and optional curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Log:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # an extra of its own
 
-            # A resumed run's curves begin anew where it goes on: what a kill left behind that is hidden.
+            # TensorBoard hides points of a killed run after the epoch where the resumed run continues.
             self.curves = SummaryWriter(str(out / "tensorboard"), purge_step=None if resumed is None else resumed + 1)
         self.file = path.open("w" if resumed is None else "a", encoding="utf-8")
 
@@ -36,14 +36,14 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, reason: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # of a full disk, which `note` has told already
+        with suppress(OSError):  # of a full disk, which `note` has reported already
             self.file.close()
         if self.curves is not None:
             with suppress(OSError):
                 self.curves.close()
 
     def note(self, metrics: dict[str, Any], *, quiet: bool = False) -> None:
-        """A line; its numbers become points of curves, over epochs. Raises SacvitError on a full disk."""
+        """Writes a line. Its numbers become points of the curves over epochs. Raises SacvitError on a full disk."""
         if not quiet:
             logger.info("%s", " ".join(f"{key}={value}" for key, value in metrics.items()))
         try:

@@ -1,6 +1,6 @@
-"""The paper's loss, and which weights decay.
+"""The paper's loss, and the groups of weights for weight decay.
 
-Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, from which the phases and the distillation come.
+Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, the source of the phases and the distillation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..model.network import TwoStageViT
 def two_stage_loss(
     model: TwoStageViT, images: Tensor, labels: Tensor, clustered: bool, label_smoothing: float = 0.0
 ) -> Tensor:
-    """CE(SAC, labels) + KL(SAC || EE), the SAC side detached: SAC learns the task, EE learns to agree with SAC.
+    """CE(SAC, labels) + KL(SAC || EE), with SAC detached in the second term: SAC learns the task, EE learns to agree with SAC.
 
     images: (B, S, S, 3) uint8; labels: (B,), or (B, C) shares of mixed images. Unclustered, every block is a target and
     attention is global.

@@ -1,7 +1,7 @@
-"""What a training run is: the paper's recipe, its schedule, and how to change it from the command line.
+"""The recipe of a training run: the paper's, its schedule, and its options on the command line.
 
-Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, which has DeiT's settings. Nothing heavy is imported here:
-`sacvit-train --help` is made of these fields.
+Sources: SAC-ViT, arXiv 2503.00060; CF-ViT's public code, which has DeiT's settings. No heavy imports: `sacvit-train --help`
+reads these fields.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Recipe:
         return self.mixup > 0 or self.cutmix > 0
 
 
-RECIPES = {  # of --recipe; what an option says goes before it
+RECIPES = {  # of --recipe; options take precedence over it
     # arXiv 2503.00060: 350 epochs, the first 200 unclustered; CF-ViT's public code, which has DeiT's, for the rest
     "paper": Recipe(
         epochs=350,
@@ -141,5 +141,5 @@ def learning_rate_at(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def average_decay(recipe: Recipe, step: int) -> float:
-    """The moving average's decay at a step: it begins low, so that the first weights do not stay in it for long."""
+    """The moving average's decay at a step: it begins low, so that the first weights fade soon."""
     return min(recipe.average, (1 + step) / (10 + step))

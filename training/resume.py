@@ -1,4 +1,4 @@
-"""Where a run is, on disk: last.pth, and the lines of metrics.jsonl that belong to it."""
+"""The state of a run on disk: last.pth, and the lines of metrics.jsonl that belong to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..model.write_checkpoint import write_pth
 
 @dataclass(frozen=True)
 class Place:
-    """Epochs done, and of the next one the steps and the sum of their losses."""
+    """The number of finished epochs; of the next one the finished steps and the sum of their losses."""
 
     epoch: int = 0
     step: int = 0
@@ -28,22 +28,22 @@ class Place:
 
 @dataclass(frozen=True)
 class State:
-    """What a run changes as it goes: all that a file has to hold. `kept` is `model` where no average is taken."""
+    """Everything that a run changes, and that last.pth stores. `kept` is `model` where no average is taken."""
 
-    run: dict[str, Any]  # what the run is: nothing may go on as another one
+    run: dict[str, Any]  # identifies the run: another one must not continue from its file
     model: VisionTransformer
     optimizer: torch.optim.Optimizer
     kept: VisionTransformer
 
     def save(self, path: Path, place: Place) -> None:
-        """Writes last.pth. Raises SacvitError on a full disk, which leaves the one before."""
+        """Writes last.pth. Raises SacvitError on a full disk, which keeps the earlier file."""
         content = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **asdict(place)}
         if self.kept is not self.model:
             content["average"] = self.kept.state_dict()
         write_pth(path, content | self.run)
 
     def restore(self, path: Path) -> Place:
-        """Puts all back where last.pth left it. Raises CheckpointError for another run's file."""
+        """Restores everything from last.pth. Raises CheckpointError for another run's file."""
         require_run(path)
         state = read_state_dict(path, "raw")
         for key, value in self.run.items():
@@ -73,13 +73,13 @@ def require_no_run(out: Path) -> None:
 
 
 def forget_halves(out: Path) -> None:
-    """Removes what kills left half written: of DeiT-B, a gigabyte each."""
+    """Removes partial files of killed runs: for DeiT-B, a gigabyte each."""
     for half in out.glob(".*.part"):
         half.unlink(missing_ok=True)
 
 
 def forget_lines(path: Path, epochs: int) -> None:
-    """Leaves the metrics of the epochs that are done: a kill may have come between a line and its state."""
+    """Keeps only the metrics of finished epochs: a kill may have come between a line and its state."""
     if path.is_file():
         lines = [line for line in path.read_bytes().split(b"\n") if _is_of(line, epochs)]
         with written_whole(path) as partial:
@@ -91,4 +91,4 @@ def _is_of(line: bytes, epochs: int) -> bool:
         content = json.loads(line)
         return bool(content["epoch"] <= epochs and "final" not in content)
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False  # cut by a kill, or damaged
+        return False  # cut short by a kill, or damaged

@@ -1,4 +1,4 @@
-"""What a training run does beside its recipe: where it starts, what it writes. No heavy imports, as in `recipe`."""
+"""Options of a training run beside its recipe: its start and its output. No heavy imports, as in `recipe`."""
 
 from __future__ import annotations
 

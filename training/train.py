@@ -50,8 +50,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a two-stage network (or the plain baseline) and returns the last line of its metrics.
 
-    data: a folder with train/ and val/, see `dataset`, or what `open_data` made of it. workers: of the processes that
-    share each batch; the first one judges and writes, and the others return {}.
+    data: a folder with train/ and val/, see `dataset`, or the result of `open_data`. workers: the processes that share each
+    batch; the first one evaluates and writes, and the others return {}.
     """
     require_possible(recipe, options, workers)
     training, validation = open_data(data, preprocessing) if isinstance(data, Path) else data
@@ -101,7 +101,7 @@ def train(
 
 
 def require_possible(recipe: Recipe, options: RunOptions, workers: Workers) -> None:
-    """Raises for what would end a run after its images are listed, which takes minutes for ImageNet, or at its very end."""
+    """Raises errors that would otherwise end a run after its images are listed (minutes for ImageNet), or at its very end."""
     workers.require_shares(recipe.batch, recipe.accumulate, recipe.mixes_pairs)
     if options.resume:
         require_run(options.out / "last.pth")
@@ -117,8 +117,8 @@ def require_possible(recipe: Recipe, options: RunOptions, workers: Workers) -> N
 
 
 def open_data(data: Path, preprocessing: Preprocessing) -> tuple[Split, Split]:
-    """train/ and val/. Raises ConfigError when their classes differ."""
-    logger.info("listing the images in %s", data)  # of ImageNet in shards, for a minute and a half
+    """The splits train/ and val/. Raises ConfigError when their classes differ."""
+    logger.info("listing the images in %s", data)  # takes a minute and a half for ImageNet in shards
     for name in ("train", "val"):
         require_split(data / name)
     training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
@@ -131,7 +131,7 @@ def open_data(data: Path, preprocessing: Preprocessing) -> tuple[Split, Split]:
 def first_model(
     config: ModelConfig, preprocessing: Preprocessing, recipe: Recipe, options: RunOptions
 ) -> TwoStageViT | PlainViT:
-    """The network as the recipe's seed makes it, and what `options.start` has of it in place of that."""
+    """The network, initialised by the recipe's seed and then filled from `options.start`."""
     torch.manual_seed(recipe.seed)
     network: type[TwoStageViT | PlainViT] = PlainViT if options.plain else TwoStageViT
     model = network(config, preprocessing.mean, preprocessing.std)
@@ -160,11 +160,10 @@ def new_batches(training: Split, recipe: Recipe) -> Batches:
 
 def new_state(model: TwoStageViT | PlainViT, recipe: Recipe, options: RunOptions, training: Split) -> State:
     # The first optimizer imports torch's compiler, which makes a folder for its cache in TMPDIR unless it is given one.
-    os.environ.setdefault(
-        "TORCHINDUCTOR_CACHE_DIR", str(options.out.resolve())
-    )  # nothing is compiled, and nothing written
+    # Nothing is compiled here, so nothing is written there.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(options.out.resolve()))
     optimizer = torch.optim.AdamW(decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
-    kept = copy.deepcopy(model) if recipe.average else model  # what is judged and written
+    kept = copy.deepcopy(model) if recipe.average else model  # evaluated and written
     run = {
         "recipe": asdict(recipe),
         "config": model.config.to_dict(),
@@ -197,7 +196,7 @@ def faults_of(count: int) -> dict[str, int]:
 
 
 def round_to_half(model: nn.Module) -> None:
-    """Every parameter becomes a number that FP16 has."""
+    """Rounds every parameter to FP16."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half())
@@ -206,7 +205,7 @@ def round_to_half(model: nn.Module) -> None:
 def write_model(
     kept: nn.Module, preprocessing: Preprocessing, options: RunOptions, training: Split, threshold: float | None
 ) -> None:
-    """The trained network, and beside a two-stage one its calibration set."""
+    """Writes the trained network and, for a two-stage one, its calibration set."""
     assert isinstance(kept, TwoStageViT | PlainViT)
     entries: dict[str, Any] = {"labels": training.classes}
     if not options.plain:

@@ -26,7 +26,7 @@ from .workers import Workers
 
 
 class Learner(nn.Module):
-    """The network with its loss: one module, whose forward is what processes have to agree on."""
+    """The network with its loss as one module, whose forward pass torch synchronises between processes."""
 
     def __init__(self, network: TwoStageViT | PlainViT, label_smoothing: float, mixed: bool = False) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Trainer:
             self.learner = DistributedDataParallel(self.learner)
 
     def epoch(self, place: Place, save_steps: int, save: Callable[[Place], None]) -> dict[str, Any]:
-        """What is left of one epoch; returns its metrics. The next batches are read while one is trained on."""
+        """Trains the rest of one epoch and returns its metrics. The next batches are read while one is trained on."""
         recipe, per_epoch = self.recipe, self.batches.steps_per_epoch
         begin, end = place.epoch * per_epoch, (place.epoch + 1) * per_epoch
         part = self.workers.part(recipe.batch)
@@ -80,7 +80,7 @@ class Trainer:
         }
 
     def step(self, step: int, images: Tensor, labels: Tensor, clustered: bool) -> float:
-        """One step of the optimizer; returns the loss, the mean over all processes."""
+        """Runs one step of the optimizer; returns the mean loss of all processes."""
         optimizer, recipe = self.state.optimizer, self.recipe
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(recipe, step, self.steps)
@@ -89,7 +89,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise SacvitError(f"the loss became {loss} at step {step}; lower --learning-rate")
         slope = float(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), recipe.clip_norm))
-        if not math.isfinite(slope):  # the step would spoil the weights, and a save of them the way back
+        if not math.isfinite(slope):  # the step would spoil the weights, and saving them would prevent a resume
             raise SacvitError(f"the gradients became {slope} at step {step}; lower --learning-rate")
         optimizer.step()
         if recipe.average:
@@ -99,7 +99,7 @@ class Trainer:
 
 @torch.no_grad()
 def follow(kept: nn.Module, model: nn.Module, decay: float) -> None:
-    """Moves the average towards the weights of now."""
+    """Moves the average towards the current weights."""
     for average, now in zip(kept.parameters(), model.parameters(), strict=True):
         average.lerp_(now, 1 - decay)
 
@@ -108,7 +108,7 @@ def backward(learner: nn.Module, images: Tensor, labels: Tensor, clustered: bool
     """Adds the gradients of the mean loss, in as many passes of equal size; returns that loss."""
     total = 0.0
     for number, (some, some_labels) in enumerate(zip(images.chunk(passes), labels.chunk(passes), strict=True), start=1):
-        # Processes speak to each other once a step: in its last pass.
+        # Processes exchange gradients once per step, in its last pass.
         is_quiet = isinstance(learner, DistributedDataParallel) and number < passes
         with learner.no_sync() if is_quiet else nullcontext():  # type: ignore[operator]
             loss = learner(some, some_labels, clustered) / passes

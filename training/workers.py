@@ -16,7 +16,7 @@ from ..bundle.errors import ConfigError, DeviceError, SacvitError
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
-SILENT = timedelta(minutes=30)  # without a word from another process: longer than rank 0 takes to judge ImageNet's val
+SILENT = timedelta(minutes=30)  # for another process to answer: longer than rank 0 needs to evaluate ImageNet's val
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Workers:
         return self.rank == 0
 
     def part(self, size: int) -> slice:
-        """What this process takes of `size` images."""
+        """This process's part of `size` images."""
         share = size // self.count
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def require_shares(self, batch: int, passes: int, pairs: bool) -> None:
-        """Raises ConfigError unless every process gets as many images in every pass: means of means must be the mean.
+        """Raises ConfigError unless every process gets as many images in every pass, so that the mean of means is the mean.
 
         pairs: images are mixed two by two, so that each process needs an even number of them.
         """
@@ -49,7 +49,7 @@ class Workers:
             )
 
     def mean(self, value: float) -> float:
-        """Of all processes' values."""
+        """The mean of all processes' values."""
         if self.count == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -57,7 +57,7 @@ class Workers:
         return float(total / self.count)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Waits for all processes."""
         if self.count > 1:
             dist.barrier()
 
@@ -69,7 +69,8 @@ class Workers:
         return told
 
     def require_same(self, run: dict[str, Any]) -> None:
-        """Raises ConfigError unless every process has the same entries: they would train apart, or wait for each other."""
+        """Raises ConfigError unless every process has the same entries: otherwise they would train differently, or wait for
+        each other forever."""
         for rank, other in enumerate(self.gather(run)):
             for key, value in run.items():
                 if other[key] != value:
@@ -83,8 +84,8 @@ class Workers:
 def join_workers(device: str = "auto") -> Iterator[Workers]:
     """The processes that torchrun started, or this one alone. device: auto, cpu or cuda.
 
-    Raises ConfigError for another's environment, DeviceError without the GPU that was asked for, and SacvitError when
-    another process is gone.
+    Raises ConfigError for an environment that torchrun did not make, DeviceError without the requested GPU, and SacvitError
+    when another process has ended.
     """
     count = os.environ.get("WORLD_SIZE", "1")
     local = os.environ.get("LOCAL_RANK", "0")
@@ -126,7 +127,7 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
 
 @contextmanager
 def told_memory() -> Iterator[None]:
-    """A GPU that is too small for a pass becomes a message with its cure."""
+    """Turns an error of a GPU with too little memory into a message with its cure."""
     try:
         yield
     except torch.OutOfMemoryError as reason:
@@ -135,7 +136,7 @@ def told_memory() -> Iterator[None]:
 
 
 def is_of_another(reason: RuntimeError) -> bool:
-    """Whether an error of torch tells of another process: gloo raises plain RuntimeErrors, NCCL its own."""
+    """Whether an error of torch concerns another process: gloo raises plain RuntimeErrors, NCCL its own."""
     return isinstance(reason, dist.DistError) or any(word in str(reason) for word in ("gloo", "NCCL", "peer"))
 
 

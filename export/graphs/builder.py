@@ -1,7 +1,7 @@
 """A small writer of ONNX graphs: every tensor is named after the module that made it.
 
 The graphs are written, not traced: names, operators and layouts stay the same whatever torch is installed, and the torch
-network becomes an independent witness in the parity check.
+network is an independent reference in the parity check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...bundle.errors import ConfigError
 from ...bundle.precision import OPSET
 
 FP16_SCALES_IR = 9  # of opset 19's release
-IR_VERSION = 8  # of opset 17's release: older runtimes refuse newer ones
+IR_VERSION = 8  # of opset 17's release; older runtimes refuse newer versions
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
 TYPES = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}
 
@@ -40,7 +40,7 @@ class GraphBuilder:
         return name
 
     def output(self, name: str, kind: str, shape: Shape) -> None:
-        """Declares the tensor `name`, which some operator writes, as an output."""
+        """Declares the tensor `name`, which an operator writes, as an output."""
         self.outputs.append(helper.make_tensor_value_info(name, TYPES[kind], shape))
 
     def constant(self, name: str, value: Array) -> str:
@@ -48,7 +48,7 @@ class GraphBuilder:
         return name
 
     def integers(self, *values: int) -> str:
-        """Shapes, axes and split sizes, which ONNX wants as int64; equal ones are stored once."""
+        """A constant of shapes, axes or split sizes, which ONNX requires as int64; equal ones are stored once."""
         return self.constant("ints_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def scalar(self, value: float) -> str:

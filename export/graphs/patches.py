@@ -39,8 +39,8 @@ def embed_grid(
 
 
 def centre(g: GraphBuilder, name: str, pixels: str) -> str:
-    """Raw pixels, 0 .. 255, as (pixel - 128) / 128: symmetric, so that INT8 uses all its steps, with a scale of 1/128
-    that is exact in every type; and the weights behind it keep a size that FP16 holds well.
+    """Raw pixels, 0 .. 255, as (pixel - 128) / 128: symmetric, so that INT8 uses all its steps; the scale of 1/128 is exact in
+    every type, and the weights that follow have a size that suits FP16.
     """
     shifted = g.op(f"{name}.shifted", "Sub", pixels, g.scalar(PIXEL_CENTRE))
     return g.op(f"{name}.centred", "Mul", shifted, g.scalar(1 / PIXEL_CENTRE))
@@ -80,7 +80,7 @@ def weighted_pair(g: GraphBuilder, name: str, x: str, first: Array, share: Array
 
 
 def line_pairs(config: ModelConfig) -> tuple[Array, Array]:
-    """Which two neighbouring lines make a line of the coarse image: index of the first (S/2,), share of the second."""
+    """The two neighbouring lines that make a line of the coarse image: index of the first (S/2,), share of the second."""
     size, half = config.image_size, config.coarse_size
     if config.downsample == "area":
         return np.arange(0, size, 2, dtype=np.int32), np.full(half, 0.5, np.float32)

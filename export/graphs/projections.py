@@ -1,16 +1,17 @@
-"""The product in front of attention with fewer biases: on a GPU each costs a kernel, and none changes an answer.
+"""The projection to Q, K and V with fewer biases: on a GPU each addition of a bias costs a kernel. Results are the same.
 
 In both forms of a graph:
-- K's bias goes: it adds one number to a whole row of scores, which the softmax does not see.
-- V's bias goes behind attention, whose rows sum to 1: the projection's bias becomes b + W_proj b_v.
+- K's bias is dropped: it adds the same number to a whole row of scores, which does not change the softmax.
+- V's bias moves behind attention, whose rows sum to 1: the projection's bias becomes b + W_proj b_v.
 
-In the CPU form Q's bias is added to Q. In the GPU form it goes into the weights as well. The norm's scale and shift move into
-W and b; what remains of the norm, xn, sums to 0 over the channels, so that a constant may be subtracted from a row of W. Column
-j of each row is: then W xn does not read channel j, and the norm may add LIFT to it for nothing. The channels of y, which is xn
-with that lift, sum to LIFT, so b / LIFT added to every place of a row of W_q gives W_q y = W_q xn + b.
+In the CPU form Q's bias is added to Q. In the GPU form it moves into the weights as well, in three steps. First, the norm's
+scale and shift move into W and b. The rest of the norm, xn, sums to 0 over the channels, so subtracting a constant from a row
+of W does not change W xn. Second, each row's entry in column j is subtracted from that row: then W xn does not depend on
+channel j, and the norm may add LIFT to it. Third, the channels of the result y sum to LIFT, so adding b / LIFT to every entry
+of a row of W_q gives W_q y = W_q xn + b.
 
-Exact, for any weights. In FP16 the bias comes out right to about 5e-4 of itself, as it would when it is added. Only for graphs
-whose norm is not quantised: folded scales leave INT8 one step for a network's outliers and for all else.
+This is exact for any weights. In FP16 the relative error of the bias is about 5e-4, as if it were added. It is only for graphs
+whose norm is not quantised: with folded scales, outliers would share one INT8 step with all other channels.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .builder import Array
 
 Weights = dict[str, Array]  # a state dict as FP32 arrays
 
-# Exact in every type. The larger, the less the rounding of the other channels weighs on the bias: in FP16, where they sum to
-# 0 within 0.005 for DeiT-S, 16 makes that 3e-4 of the bias, as little as one rounding of it.
+# A power of two is exact in every type. The larger it is, the less the rounding of the other channels affects the bias: in FP16
+# they sum to 0 within 0.005 for DeiT-S, which is 3e-4 of 16, about one rounding.
 LIFT = 16.0
 
 
@@ -42,7 +43,7 @@ class AttentionWeights:
 
 
 def attention_weights(weights: Weights, block: str, config: ModelConfig, form: Form) -> AttentionWeights:
-    """What a block's attention multiplies with."""
+    """The weights of a block's attention."""
     width = config.width
     names = ("attn.qkv.weight", "attn.qkv.bias", "norm1.weight", "norm1.bias", "attn.proj.weight", "attn.proj.bias")
     weight, bias, scale, shift, proj, proj_bias = (weights[f"{block}.{name}"].astype(np.float64) for name in names)

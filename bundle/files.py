@@ -111,6 +111,6 @@ def _is_running(partial_name: str) -> bool:
         try:
             os.kill(int(number), 0)
         except PermissionError:
-            return True  # somebody else's process
+            return True  # a process of another user
         return True
     return False

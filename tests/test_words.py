@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +19,14 @@ BANNED = {  # the first cell of its row in the glossary: what is looked for
     "rung, ladder": r"\brungs?\b|\bladders?\b",
     "halves (of a data set)": r"\bhalves\b(?! (?:it|the file|of the image))|\bthe (?:first|second|other) half\b",
     "contender": r"\bcontenders?\b",
-    "told, tells": r"\btold\b(?! apart)|\btells?\b(?! apart)",
-    "nobody": r"\bnobody\b",
+    "told, tells": r"\btold\b(?! apart)|\btells?\b(?! (?:them )?apart)",
+    "nobody, somebody": r"\b(?:no|some)body\b",
     "an image, a second (after a number)": rf"\b(?:{UNITS}) an? (?:image|second|frame|pass|picture|class|epoch|step|request)\b",
 }
-# The last of them, also where code is explained. "How many images a pass may take" is another sentence.
+EXPLAINED = (
+    r"\b(?:told|tells|nobody|somebody)\b(?! (?:them )?apart)"  # in docstrings and comments; the rest are names there
+)
+# Rates, also where code is explained. "How many images a pass may take" is another sentence.
 RATE = (
     r"(?<!how many )\b(?:ms|mJ|us|[kMG]i?B|bytes|microseconds|milliseconds|lines?|images|frames|pictures|passes|MACs|energy|one"
     r"|thread|column|scale|\d+) an? (?:image|second|frame|pass|picture|class|epoch|step|request|row|line|core|column|file)\b"
@@ -53,6 +58,16 @@ def sentences_of_module(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value if " " in node.value else ""
 
 
+def explanations_of_module(source: str) -> Iterator[tuple[int, str]]:
+    """Docstrings and comments."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
 def faults(sentences: Iterator[tuple[int, str]]) -> list[str]:
     return [
         f"line {number}: {term!r}, the glossary has another word: {text.strip()[:120]}"
@@ -75,6 +90,16 @@ def test_help_texts_and_messages_use_the_terms_of_the_glossary() -> None:
     assert not {name: lines for name, lines in found.items() if lines}
 
 
+def test_docstrings_and_comments_use_the_terms_of_the_glossary() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {text.strip()[:120]}"
+        for path in MODULES
+        for number, text in explanations_of_module(path.read_text())
+        if re.search(EXPLAINED, text, re.I)
+    ]
+    assert not found
+
+
 def test_docstrings_and_comments_write_rates_with_per() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
@@ -94,6 +119,12 @@ def test_the_glossary_names_what_to_write_instead(term: str) -> None:
 def test_a_banned_word_in_a_message_is_found() -> None:
     module = '"""Nobody is told."""\nERROR = f"{count} of the contenders: 3 ms an image"\n'
     assert len(faults(sentences_of_module(module))) == 2
+
+
+def test_a_banned_word_in_a_docstring_or_a_comment_is_found() -> None:
+    module = '"""The user is told."""\ncode = "told"  # nobody\n# tells them apart\n'
+    found = [number for number, text in explanations_of_module(module) if re.search(EXPLAINED, text, re.I)]
+    assert found == [1, 2]
 
 
 def test_a_banned_word_on_a_page_is_found_outside_of_code_alone() -> None:

@@ -15,7 +15,7 @@ from ...calibration.onnx_session import Pair
 from ...images.calibration_set import ImageSet
 
 GOLDEN_COUNT = 128
-SYNTHETIC_COUNT = 32  # where nobody gave images; more of them would not say more
+SYNTHETIC_COUNT = 32  # where no images are given; more would not improve the check
 GOLDEN_BYTES = 16 << 20  # of pixels: 111 images of 224 x 224
 
 

@@ -30,7 +30,7 @@ from .stages import Machine, Outcome, StageBuilder
 from .trt_builder import MIB
 
 LARGEST_WORKSPACE_MIB = 1024  # a ViT needs a tenth of it; TensorRT's own default is all the memory there is
-# Of the ONNX file that a build holds at its worst, measured by nobody: only a warning depends on it.
+# Copies of the ONNX file that a build holds at its peak. An assumption that was not measured: only a warning depends on it.
 WEIGHT_COPIES = 4
 
 

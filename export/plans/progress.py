@@ -11,7 +11,7 @@ DEEPEST = 2  # phases inside phases inside phases: more bars than a person reads
 
 
 def open_monitor(trt: Any, what: str) -> Any:
-    """A TensorRT progress monitor. Without a terminal it says nothing: the parent tells the time."""
+    """A TensorRT progress monitor. Without a terminal it prints nothing: the parent process reports the time."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the base class exists where TensorRT does
         def __init__(self) -> None:

@@ -66,7 +66,7 @@ class StageBuilder:
         self.options = self._open_options()
 
     def _open_options(self) -> dict[str, Any]:
-        """What a build is told beside the stage: see `BuildOptions`."""
+        """Options of a build beside the stage: see `BuildOptions`."""
         timing_cache = self.request.timing_cache or default_timing_cache(self.machine)
         require_folder(timing_cache.parent, "--timing-cache")
         return {"timing_cache": str(timing_cache), "targets": ()}

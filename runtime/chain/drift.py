@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 LEARNT = 2000  # observations for the normal rate: then it is known to one point, a tenth of SHIFT
 SHIFT = 0.1  # the change of the rate, up or down, that raises an alarm
 ALARM = 12.0  # log likelihood ratio: e^12 = 160 000 observations between false alarms at least
-EDGE = 0.005  # a learnt rate of 0 or 1 is moved by this much
+EDGE = 0.005  # learnt rates are kept this far from 0 and 1
 
 
 @dataclass

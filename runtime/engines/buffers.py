@@ -90,7 +90,8 @@ class Device(Protocol):
         """Enqueues a copy of what lies on the GPU. Raises ImageError where the engines read host memory."""
 
     def follow(self, lane: Any, stream: int) -> None:
-        """Lets the lane's next work wait for what is on somebody else's CUDA stream by now. Raises ImageError likewise."""
+        """Lets the lane's next work wait for the work that another program's CUDA stream holds now. Raises ImageError
+        likewise."""
 
     def in_reach(self, address: int) -> bool:
         """Whether the engines can read what lies at an address on the GPU."""

@@ -233,7 +233,7 @@ class Cuda:
 
 
 class _Block:
-    """Memory that is freed when nobody refers to it any more."""
+    """Memory that is freed with its last reference."""
 
     beside: _Block | None = None  # its mirror
 

@@ -163,7 +163,7 @@ def open_session(path: Path, provider: Provider, threads: int = 0) -> tuple[Any,
     import onnxruntime as ort
 
     wanted = AUTO if provider == "auto" else (provider,)
-    # What ONNX Runtime writes about a missing library tells who asked for CUDA what to install; others did not ask.
+    # ONNX Runtime's messages about missing libraries help users who requested CUDA; for others they are hidden.
     ort.set_default_logger_severity(4 if provider == "auto" else 3)
     offered = ort.get_available_providers()
     for name in wanted:

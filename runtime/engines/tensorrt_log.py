@@ -8,7 +8,7 @@ from typing import Any
 
 from ...bundle.errors import EngineError
 
-KEPT = 50  # lines; a failing build says hundreds, and the last ones tell why
+KEPT = 50  # lines; a failing build prints hundreds, and the last ones give the reason
 
 
 def load_tensorrt() -> Any:

@@ -23,8 +23,10 @@ SHORTENED = {
     "python benchmarks/chain.py": " --preset demo --rounds 1 --images 8 --batch 1",  # 6 of 8 exit: both paths are timed
     "python benchmarks/startup.py": " --runs 1",
     "python benchmarks/profiler.py": " --rounds 2 --window-s 0.1 --out cost.json",
-    "sacvit-profile --engine build/measured/ee.onnx build/measured/sac.onnx --plain": " --duration-s 0.3 --warmup-ms 20",
-    "python examples/digits/make_scenes.py --out data/tune": " --val 400",
+    "sacvit-profile --engine build/measured/ee.onnx build/measured/sac.onnx --plain": " --duration-s 0.05 --warmup-ms 20",
+    "python examples/digits/make_scenes.py --out data/tune": " --val 120",
+    # Few images are enough for the command; on some processor a gate of so few might flip.
+    "sacvit-export --ckpt examples/digits/model.pth --out build/int8 --int8 --fp16": " --calib-count 48 --min-exit-agreement 0.8",
     "python benchmarks/int8.py": " --preset demo --rounds 1 --images 2 --calib-count 8 --batch 1",
 }
 
@@ -46,7 +48,7 @@ def clone(tmp_path_factory, warm_bin):
     for name in ("examples", "benchmarks", "tests"):
         (folder / name).symlink_to(ROOT / name)
     done = subprocess.run(
-        [warm_bin / "python", "examples/digits/demo.py", "--out", "demo", "--shots", "3", "--profile-s", "0.2"],
+        [warm_bin / "python", "examples/digits/demo.py", "--out", "demo", "--shots", "3", "--profile-s", "0.05"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -88,7 +90,8 @@ def test_a_command_of_the_readme_runs(clone, warm_bin, command):
         active["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # its children want to be those of their starter
         stand_in = str(ROOT / "tests" / "fake_gpu")  # no GPU here
         active["PYTHONPATH"] = os.pathsep.join([stand_in, active.get("PYTHONPATH", "")])
-        active["FAKE_TENSORRT"] = "rtx-1.7" if "--target rtx" in command else "10.3"
+        # 10.16 builds one typing of each stage, where 10.3 builds two.
+        active["FAKE_TENSORRT"] = "rtx-1.7" if "--target rtx" in command else "10.16"
     done = subprocess.run(["bash", "-c", command], cwd=clone, env=active, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -61,11 +61,16 @@ class Histogram:
 
     def _least_squares(self) -> float:
         """The cut with the least squared error of rounding inside and of clipping outside."""
-        middle = (np.arange(BINS) + 0.5) * (self.top / BINS)
+        held = np.flatnonzero(self.counts)
+        middle = (held + 0.5) * (self.top / BINS)
         cuts = np.linspace(self.largest / SMALLEST_CUT, self.largest, CANDIDATES)[:, None]
         step = cuts / LEVELS
-        error = middle - np.minimum(np.rint(middle / step), LEVELS) * step
-        return float(cuts[np.argmin((error**2 * self.counts).sum(1)), 0])
+        error = middle / step
+        np.rint(error, out=error)
+        np.minimum(error, LEVELS, out=error)
+        error *= step
+        error -= middle
+        return float(cuts[np.argmin(np.square(error, out=error) @ self.counts[held].astype(np.float64)), 0])
 
     def _entropy(self) -> float:
         """The cut with the least Kullback-Leibler divergence: TensorRT's rule (S. Migacz, GTC 2017)."""

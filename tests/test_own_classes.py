@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "own-classes.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.splitlines() if line]
 SHORTENED = {
     "sacvit-train": " --preset demo --image-size 64 --epochs 2 --batch 8",
-    "sacvit-profile": " --iterations 6",
+    "sacvit-profile": " --iterations 6 --warmup-ms 20",
 }
 
 

@@ -26,7 +26,7 @@ SHORTENED = {
     "sacvit-profile --engine build/measured/ee.onnx build/measured/sac.onnx --plain": " --duration-s 0.05 --warmup-ms 20",
     "python examples/digits/make_scenes.py --out data/tune": " --val 120",
     # Few images are enough for the command; on some processor a gate of so few might flip.
-    "sacvit-export --ckpt examples/digits/model.pth --out build/int8 --int8 --fp16": " --calib-count 48 --min-exit-agreement 0.8",
+    "sacvit-export --ckpt examples/digits/model.pth --out build/int8": " --calib-count 48 --min-exit-agreement 0.8",
     "python benchmarks/int8.py": " --preset demo --rounds 1 --images 2 --calib-count 8 --batch 1",
 }
 

@@ -208,9 +208,12 @@ def test_a_fault_of_one_batch_size_is_seen_though_the_largest_has_none(here, tmp
     assert rungs(build(BUNDLE, tmp_path / "out", family="fp16", batches=(1, 4))) == ["FP32", "FP32"]
 
 
-def test_a_plan_that_breaks_the_gpu_in_its_check_is_followed_by_the_next_rung(fake_gpu, few_goldens, tmp_path):
+def test_every_job_is_a_process_of_its_own_so_a_plan_that_breaks_the_gpu_is_followed_by_the_next_rung(
+    fake_gpu, few_goldens, tmp_path
+):
     fake_gpu.become("11.4", "lose fused:EE")
     plans = build(few_goldens, tmp_path / "out", family="fp16")
+    assert fake_gpu.device.calls.total() == 0  # none in this one
     assert rungs(plans) == ["FP16, strongly typed, attention unfused", "FP16, strongly typed"]
     assert "the GPU gave up" in plans.outcomes[0].tried[0]["reason"]
 
@@ -416,18 +419,17 @@ def test_a_build_in_another_power_mode_than_the_largest_is_warned_of(here, tmp_p
 # The children
 
 
-def test_every_job_is_a_process_of_its_own(fake_gpu, few_goldens, tmp_path):
-    build(few_goldens, tmp_path / "out", family="fp32")
-    assert fake_gpu.device.calls.total() == 0  # none in this one
-
-
 def test_a_child_that_is_killed_is_told_as_such(fake_gpu, few_goldens, tmp_path):
     fake_gpu.become("10.3", "die")
     with pytest.raises(PlanError, match=r"that was to build ee\.plan was killed: memory ran out, most likely"):
         build(few_goldens, tmp_path / "out", family="fp32")
 
 
-def test_an_error_of_a_child_keeps_its_kind(fake_gpu, tmp_path):
+def test_an_error_of_a_child_keeps_its_kind_and_a_file_in_the_current_folder_is_not_run(
+    fake_gpu, tmp_path, monkeypatch
+):
+    (tmp_path / "json.py").write_text("raise SystemExit('run from the current folder')")
+    monkeypatch.chdir(tmp_path)
     fake_gpu.reset(count=0)
     with pytest.raises(DeviceError, match="no GPU that CUDA can use"):
         build(BUNDLE, tmp_path / "out")
@@ -451,13 +453,8 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(fake_gpu, copy, monkeypa
     assert killed and {path.name for path in copy.iterdir()} == before
 
 
-def test_a_file_in_the_current_folder_is_not_run_by_the_child(fake_gpu, few_goldens, tmp_path, monkeypatch):
-    (tmp_path / "json.py").write_text("raise SystemExit('run from the current folder')")
-    monkeypatch.chdir(tmp_path)
-    build(few_goldens, tmp_path / "out", family="fp32")
-
-
 def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, few_goldens, tmp_path, monkeypatch):
+    fake_gpu.become("10.16")  # of 10.3 both typings would be built
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKED)
     home = str(Path(fake_gpu.tensorrt.__file__).parent.parent)
@@ -532,13 +529,14 @@ def test_the_export_goes_on_without_a_gpu(fake_gpu, tiny_checkpoint, tmp_path, c
     assert "no GPU that CUDA can use" in capsys.readouterr().err
 
 
-def test_a_new_export_removes_the_plans_of_the_one_before(fake_gpu, tiny_checkpoint, tmp_path):
+def test_a_new_export_removes_the_plans_of_the_one_before(make_plans, tiny_bundle, tiny_checkpoint, tmp_path):
     from sacvit.commands.export import main as export_main
 
-    arguments = ["--ckpt", str(tiny_checkpoint), "--out", str(tmp_path / "out")]
-    assert export_main(arguments) == 0
-    assert export_main([*arguments, "--no-build"]) == 0
-    assert not NAMES & {path.name for path in (tmp_path / "out").iterdir()}
+    out = shutil.copytree(tiny_bundle, tmp_path / "out")
+    for name in NAMES:
+        shutil.copy(make_plans() / name, out / name)
+    assert export_main(["--ckpt", str(tiny_checkpoint), "--out", str(out), "--no-build"]) == 0
+    assert not NAMES & {path.name for path in out.iterdir()}
 
 
 def test_a_plan_that_flags_made_coarser_is_recorded_as_what_it_computes_in(here, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def test_the_tests_for_a_gpu_pass_on_the_stand_in(fake_gpu, tmp_path, monkeypatc
     chosen, skips = RUNS[version]
     fake_gpu.become(version)
     # A GPU that TensorRT for RTX has as a target. The copies that keep it busy are a share of its memory.
-    fake_gpu.reset(compute=(8, 9), total_bytes=256 << 20)
+    fake_gpu.reset(compute=(8, 9), total_bytes=512 << 20)
     monkeypatch.setenv("FAKE_TENSORRT_NOTES", str(tmp_path / "calls.json"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", chosen, "tests/gpu"],

@@ -8,6 +8,7 @@ Names are imported when they are first used, so that a device without torch can 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# ONNX Runtime for Linux starts its telemetry when it is imported: it stores a device's number and a file in TMPDIR before
+# `disable_telemetry_events` can be called. A user's own setting stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Gate": ".runtime.chain.gate",

@@ -1,4 +1,4 @@
-"""Transformer layers as portable ONNX: what TensorRT 8.6 to 11 and ONNX Runtime all take, and fuse.
+"""Transformer layers as portable ONNX, in a form that TensorRT 8.6 to 11 and ONNX Runtime accept and fuse.
 
 No Attention, Gelu or SDPA operator. Softmax(q k^T) v is spelled out with the one scale folded into q's weights; GELU is
 x * (erf(x / sqrt 2) + 1) / 2 in the order that fusers look for. Sources: docs/graphs.md.
@@ -108,8 +108,8 @@ def classify(g: GraphBuilder, x: str, weights: Weights, config: ModelConfig, for
     weight, bias = weights["head.weight"], weights["head.bias"]
     if form == "cpu":
         return normed, linear(g, "head", g.reshape("class_token.flat", token, -1, config.width), weight, bias)
-    # FP32 in every precision, and a Turing GPU has no FP32 matrix product: a sum of products, as exact and, for one row per
-    # image, as fast.
+    # The head is FP32 in every precision, and a Turing GPU has no FP32 matrix product. A sum of products is as exact and, for
+    # one row per image, as fast.
     products = g.op("head.products", "Mul", token, g.constant("head.weight", weight[None]))  # (B, C, D)
     summed = g.op("head.sum", "ReduceSum", products, g.integers(2), keepdims=0)
     return normed, g.op("head", "Add", summed, g.constant("head.bias", bias))

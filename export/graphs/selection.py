@@ -1,4 +1,4 @@
-"""Which blocks are targets, and what SAC gets of them: attention, top-k, gathers and the tables behind them."""
+"""Selects the target blocks and SAC's tokens: attention, top-k, gathers, and their tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MASKED = -1e4  # exp(-1e4) is 0 in FP32 and FP16, and FP16 can hold it
 def class_attention(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig, form: Form) -> str:
     """Global class attention (B, G*G) of the counted blocks, whose attention reads `heads`.
 
-    One softmax serves all of them, and it stands beside the main attention: a second reader of that one's softmax would
-    stop TensorRT from fusing it.
+    All of them share one softmax, separate from the main attention: a second reader of the main softmax would prevent TensorRT
+    from fusing it.
     """
     count = len(heads) * config.heads
     if form == "cpu":
@@ -45,8 +45,8 @@ def class_scores(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig) -
     """The class token's scores in all n counted blocks (B, n, H, N) in few kernels, from their `blocks.N.norm1`.
 
     With q = y_cls W_q the scores q k^T are (q W_k^T) y^T: four products for all blocks together, and no second reader of
-    the main attention's queries and keys, which costs two kernels per block. W_q and W_k are read once more for it, which is
-    why a CPU is served by `class_attention`'s other way.
+    the main attention's queries and keys, which costs two kernels per block. W_q and W_k are read once more for it, so on a CPU
+    `class_attention` takes the other way.
     """
     blocks = range(FIRST_ATTENTION_BLOCK, config.depth)
     count, width = len(blocks), config.width
@@ -74,7 +74,7 @@ def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, s
         sums = g.op("window.sums", "MatMul", attention, g.constant("window.inside", inside.T))
         _, best = g.ops(["window.largest", "window.best"], "TopK", sums, g.integers(1), axis=1, largest=1, sorted=1)
         best = g.cast("window.best.int32", best, "int32")
-        # 2 less outside puts every block there below every block inside, and leaves the inside exact.
+        # Subtracting 2 outside puts every block there below every block inside, whose values stay exact.
         penalty = g.op("window.penalty", "Gather", g.constant("window.outside", 2 * (1 - inside)), best, axis=0)
         score = g.op("window.score", "Sub", attention, g.reshape("window.penalty.flat", penalty, -1, config.blocks))
     _, order = g.ops(

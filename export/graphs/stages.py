@@ -1,7 +1,7 @@
 """The graphs of a two-stage network: EE, SAC, and the plain ViT that both are measured against.
 
 Inputs, outputs and their meaning are the contract of docs/graphs.md. `batch` is a number, or None for symbolic B and K.
-`form`: the numbers are the same; "gpu" needs fewer kernels and no FP32 product, "cpu" reads fewer weights.
+`form`: both compute the same; "gpu" needs fewer kernels and no FP32 product, "cpu" reads fewer weights.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def build_ee(
     attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], config, form)  # (B, G*G)
     targets, others = select(g, attention, config)
 
-    # Of the last block the class token and the targets are read, and no other token.
+    # Only the class token and the targets of the last block are read.
     one = g.constant("class_token.count", np.array(1, np.int32))
     read = g.op("read_token", "Pad", g.op("target_token", "Add", targets, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
 

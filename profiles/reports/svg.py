@@ -20,12 +20,12 @@ SIZES = {
     "wide": (8.6, 10.0, 105),
     "narrow": (4.0, 9.5, 52),
 }  # inches, points of the text, letters in a row of the legend
-PHONE, BOTH = ("narrow",), ("wide", "narrow")  # where two figures share a row the narrow one is enough
+PHONE, BOTH = ("narrow",), ("wide", "narrow")  # where two figures share a row, the narrow one suffices
 METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # none: the same input gives the same bytes
 
 
 def render(label: str, draw: Callable[[Axes], None], height: float, sizes: Sequence[str] = BOTH) -> str:
-    """A figure in each of these sizes, as SVG; the legend stands above it."""
+    """A figure in each of these sizes, as SVG; with the legend above it."""
     from matplotlib import style
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -56,23 +56,14 @@ def tune_into(options: argparse.Namespace) -> int:
     """Runs into an output folder that no other command writes to."""
     from ..bundle.files import require_folder
     from ..bundle.stored_gate import own_manifest
-    from ..images.class_names import read_class_names
-    from ..images.data_set import layout_of
     from ..machine.progress import Progress
     from ..profiles.reports.tune_text import summary_lines
-    from ..profiles.timing.plain import require_plain
     from ..profiles.tuning.rules import rule_of
     from ..profiles.tuning.tune import tune
     from ..runtime.chain.pipeline import CHUNK, Pipeline
 
     request = read_options(TuneRequest, options)
-    for path, option in ((request.data, "--data"), (request.report_data, "--report-data")):
-        if path is not None:
-            layout_of(path, option)  # before engines are loaded
-    if request.labels is not None:
-        read_class_names(request.labels, "--labels")
-    if request.plain is not None:
-        require_plain(request.plain)
+    require_inputs(request)
     pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
     if request.batch > most:
@@ -95,6 +86,24 @@ def tune_into(options: argparse.Namespace) -> int:
     )
     print("\n".join(lines))
     return 0
+
+
+def require_inputs(request: TuneRequest) -> None:
+    """Raises an error for a path that is missing, before engines are loaded."""
+    from ..images.class_names import read_class_names
+    from ..images.data_set import layout_of
+    from ..profiles.results.result_files import read_profile
+    from ..profiles.timing.plain import require_plain
+
+    for path, option in ((request.data, "--data"), (request.report_data, "--report-data")):
+        if path is not None:
+            layout_of(path, option)
+    if request.labels is not None:
+        read_class_names(request.labels, "--labels")
+    if request.plain is not None:
+        require_plain(request.plain)
+    if request.profile is not None:
+        read_profile(request.profile)
 
 
 def write_files(pipeline: Pipeline, found: Tuning, out: Path) -> None:

@@ -297,6 +297,7 @@ def no_work(monkeypatch):
         ("--report-data", 1, "--report-data missing does not exist"),
         ("--labels", 2, "--labels missing is not readable"),
         ("--plain", 4, "missing does not exist. Make it: sacvit-export"),
+        ("--profile", 1, "missing"),
     ],
 )
 def test_a_missing_path_is_reported_before_engines_are_loaded(option, code, message, command, monkeypatch, capsys):

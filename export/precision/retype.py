@@ -4,9 +4,8 @@ From 10 on TensorRT can compute in the types of the graph, and 11 always does: p
 onnx-graphsurgeon but not torch, so that a device can do it.
 
 These stay in FP32: the halving of the image, every LayerNorm and softmax, class attention from its softmax on, selection, the
-head,
-the confidence; and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the limit,
-or that reads a weight which FP16 cannot hold.
+head, the confidence; and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the
+limit, or that reads a weight which FP16 cannot hold.
 """
 
 from __future__ import annotations

@@ -119,8 +119,7 @@ def sensor_bound_mw(trace: Trace, begin_s: float, end_s: float, step_mw: float |
     """The bound on the error of a window's mean power, for a sensor with this step and smoothing; None for an unknown step.
 
     On a constant signal steps do not average out, so half a step counts. A first-order filter moves filter_s * (change of its
-    output) of
-    energy over the window's ends. A counter is at most one update late.
+    output) of energy over the window's ends. A counter is at most one update late.
     """
     if trace.kind == "energy":
         return abs(trace.power_mw(begin_s, end_s)) * filter_s / (end_s - begin_s)

@@ -163,12 +163,11 @@ POINTS: Mapping[str, Rule] = {
 
 @dataclass(frozen=True)
 class Promise:
-    """The loss of a point on its own images, and the bound for new ones. Shares of images.
+    """The loss that a point is allowed, and the bound for new images. Shares of images.
 
-    at_most: new images lose more in one case of twenty. is_kept: False where not one exit could be promised, and the point is
-    the
-    one that keeps to `allowed` on its own images only. images, needed: the number that it was fitted on, and the smallest
-    number that allows a promise.
+    at_most: new images lose more in one case of twenty. is_kept: False where not one exit could be promised, and the point
+    keeps to `allowed` on its own images only. images, needed: the number that it was fitted on, and the smallest number that
+    allows a promise.
     """
 
     allowed: float

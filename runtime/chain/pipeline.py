@@ -74,9 +74,11 @@ class Pipeline:
 
         Of a folder, the FP32 .onnx files are taken, or its plans where it has nothing else; `repr` shows which.
         What sacvit-tune stored in the manifest takes precedence over the export's threshold; its temperature is used with a
-        given threshold too. provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX
-        Runtime on a CPU; 0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this
-        machine, or the two are no pair; UsageError for a wrong threshold.
+        given threshold too.
+
+        provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX Runtime on a CPU;
+        0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
+        are no pair; UsageError for a wrong threshold.
         """
         if threshold is not None:
             Gate(threshold)  # checked before two engines are loaded

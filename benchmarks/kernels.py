@@ -50,8 +50,8 @@ def write_graphs(name: str, folder: Path) -> list[Path]:
             if row.quantizer:
                 ranges = {layer.activation: ANY_RANGE for layer in weighted_layers(graph)}
                 graph = QUANTIZERS[row.quantizer](graph, ranges, [])
-            if row.body == "fp16":
-                graph = retype(graph, {})[0]
+            if row.body != "fp32":
+                graph = retype(graph, {}, body=row.body)[0]
             files.append(folder / f"{stage}{row.suffix}.onnx")
             files[-1].write_bytes(graph.SerializeToString())
     return files

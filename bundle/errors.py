@@ -5,6 +5,7 @@ SacvitError                 exit code 1
 │   └── ConfigError         2   a model geometry or switch that is wrong or contradicts another
 ├── CheckpointError         1   a .pth that cannot be used
 ├── ImageError              1   an image or a clip that cannot be read
+├── PlanError               1   an engine that TensorRT did not build, with its own reason
 ├── GuardError              3   parity, lint or accuracy: the result is not trusted
 ├── EngineError             4   an engine that does not fit this machine or its partner
 └── DeviceError             5   a camera, display or power source that is not there
@@ -37,6 +38,10 @@ class CheckpointError(SacvitError):
 
 
 class ImageError(SacvitError):
+    pass
+
+
+class PlanError(SacvitError):
     pass
 
 

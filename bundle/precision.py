@@ -13,7 +13,8 @@ from .errors import ConfigError, nearest
 
 Precision = str  # the name of a row
 Family = str  # what a user asks for: the rows that --fp16 or --int8 writes
-Units = Literal["fp32", "fp16", "int8"]  # what the products run on
+Body = Literal["fp32", "fp16", "bf16"]
+Units = Literal["fp32", "fp16", "bf16", "fp8", "int8"]  # what the products run on
 Form = Literal["cpu", "gpu"]  # which of two equal graphs: see export/graphs/stages.py
 FORMS: tuple[Form, Form] = ("cpu", "gpu")
 
@@ -52,11 +53,12 @@ class Row:
     calibration/quantizers.py; None where nothing is quantised. opset: of the graph. limits: what its answers may cost against
     FP32's. weight_bytes: of a weight. units: what its products run on. is_typed: the graph says every type, for a strongly
     typed TensorRT. weak_flags: TensorRT's builder flags where types are left to it; empty where that is no way to build it.
+    rounds_to: the type that quantised values are stored in, as ONNX names it.
     """
 
     name: Precision
     family: Family
-    body: Literal["fp32", "fp16"]
+    body: Body
     quantizer: str | None
     opset: int
     limits: Limits
@@ -64,11 +66,17 @@ class Row:
     units: Units
     is_typed: bool
     weak_flags: tuple[str, ...]
+    rounds_to: Literal["INT8", "FLOAT8E4M3FN"] = "INT8"
 
     @property
     def form(self) -> Form:
         """What the graph is written for: FP32 bodies run on CPUs, typed ones on GPUs."""
         return "cpu" if self.body == "fp32" else "gpu"
+
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether ONNX Runtime runs the file: it has no BF16 products, and takes FP8 pairs for INT8 ones."""
+        return self.body != "bf16" and self.rounds_to == "INT8"
 
     @property
     def suffix(self) -> str:
@@ -79,6 +87,7 @@ class Row:
 # Wide enough that one image more or less among the hundred that reach SAC in a usual run decides nothing.
 FP16_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.01, 0.5)
 FP32_LIMITS = Limits(0.995, 0.05, 0.0, 0.98, 0.99, 0.001, 0.5)  # of another backend: sums in another order
+BF16_LIMITS = Limits(0.99, 0.15, 0.0, 0.97, 0.95, 0.08, 0.5)  # 8 bits where FP16 has 11: errors are 8 times as large
 INT8_LIMITS = Limits(0.98, 0.25, 0.005, 0.95, 0.9, 0.25, 1.0)
 
 # Of the limit. Photographs of anything may all get one class and take one path: every share is then held by bad models too,
@@ -93,6 +102,8 @@ FP16_SCALES_OPSET = 19  # the first in which QuantizeLinear takes an FP16 scale
 PRECISIONS: list[Row] = [
     Row("fp32", "fp32", "fp32", None, OPSET, FP32_LIMITS, 4, "fp32", True, ()),
     Row("fp16", "fp16", "fp16", None, OPSET, FP16_LIMITS, 2, "fp16", True, ("FP16",)),
+    Row("bf16", "bf16", "bf16", None, OPSET, BF16_LIMITS, 2, "bf16", True, ()),
+    Row("fp8", "fp8", "fp16", "fp8", FP16_SCALES_OPSET, INT8_LIMITS, 1, "fp8", True, (), "FLOAT8E4M3FN"),
     Row("int8fp16", "int8", "fp16", "int8_mlp", FP16_SCALES_OPSET, INT8_LIMITS, 1, "int8", True, ()),
     Row("int8", "int8", "fp32", "int8", OPSET, INT8_LIMITS, 1, "int8", False, ("FP16", "INT8")),
 ]

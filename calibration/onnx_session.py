@@ -26,6 +26,8 @@ class Session:
         options.log_severity_level = 3
         for key, value in cpu_settings().items():
             options.add_session_config_entry(key, value)
+        if any(tensor.data_type == onnx.TensorProto.FLOAT8E4M3FN for tensor in model.graph.initializer):
+            options.add_session_config_entry("session.disable_quant_qdq", "1")  # it takes FP8 pairs for INT8 ones
         self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self.inputs = {value.name: value.shape for value in self.session.get_inputs()}
         self.outputs = [value.name for value in self.session.get_outputs()]

@@ -1,22 +1,24 @@
 """Places quantization in a graph: a Q/DQ pair on both inputs of every weighted matrix product, and nowhere else.
 
 Weighted are the patch embedding, qkv, proj, fc1, fc2 and the reuse MLP. The head and the attention products are left out, and
-so are residual adds, norms, softmaxes and GELUs: quantizing them destroys a ViT's accuracy (docs/precision.md). Symmetric int8,
-one scale for an activation, one per column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes.
+so are residual adds, norms, softmaxes and GELUs: quantizing them destroys a ViT's accuracy (docs/precision.md). Symmetric, one
+scale for an activation, one per column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes in int8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-LEVELS = 127  # of each sign; -128 is left to values that are clipped
+Kind = Literal["INT8", "FLOAT8E4M3FN"]  # as ONNX names them
+LEVELS = 127  # of INT8, of each sign; -128 is left to values that are clipped
+LARGEST: dict[Kind, float] = {"INT8": LEVELS, "FLOAT8E4M3FN": 448}  # E4M3: arXiv 2209.05433, table 1
 HEAD = "head"  # one row at batch 1, which INT8 does not speed up, and errors here change decisions directly
 PIXEL_LAYER = "patch_embed"  # reads centred pixels, (p - 128) / 128
 PIXEL_STEP = 1 / 128  # the pixels' own step: SAC's patches lose nothing, EE's at most half a step of the 8-bit image
@@ -45,12 +47,15 @@ def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
     ]
 
 
-def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = ()) -> onnx.ModelProto:
-    """A copy of an FP32 graph whose layers, but those named in `left`, compute in INT8.
+def insert_qdq(
+    model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = (), kind: Kind = "INT8"
+) -> onnx.ModelProto:
+    """A copy of an FP32 graph whose layers, but those named in `left`, compute in INT8, or in another kind.
 
     ranges: the largest magnitude that each layer's activation represents, by tensor. Weights keep their FP32 values in
     front of a Q/DQ pair of their own, which every TensorRT folds; INT8 initializers are refused by old ones.
     """
+    levels, type_number = LARGEST[kind], TensorProto.DataType.Value(kind)
     layers = {layer.name + MATMUL: layer for layer in weighted_layers(model) if layer.name not in left}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     out = onnx.ModelProto()
@@ -58,24 +63,25 @@ def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collec
     del out.graph.node[:]
     done: dict[str, str] = {}
 
-    def constant(name: str, value: Array) -> str:
+    def constant(name: str, value: TensorProto) -> str:
         if name not in done:
-            out.graph.initializer.append(numpy_helper.from_array(value, name))
+            out.graph.initializer.append(value)
             done[name] = name
         return name
 
     def pair(tensor: str, step: Array) -> str:
         """Adds Q and DQ behind a tensor, once; returns the tensor that the layer reads instead."""
         if tensor not in done:
-            scale = constant(f"{tensor}.step", step)
-            zero = constant(f"{tensor}.zero", np.zeros(step.shape, np.int8))  # shared ones fail in ONNX Runtime 1.31
+            scale = constant(f"{tensor}.step", numpy_helper.from_array(step, f"{tensor}.step"))
+            name = f"{tensor}.zero"  # one each: shared ones fail in ONNX Runtime 1.31
+            zero = constant(name, helper.make_tensor(name, type_number, step.shape, np.zeros(step.size)))
             axis: dict[str, Any] = {"axis": WEIGHT_AXIS} if step.ndim else {}
             done[tensor] = f"{tensor}.dequantized"
-            for kind, source, result in (
+            for operator, source, result in (
                 ("QuantizeLinear", tensor, f"{tensor}.quantized"),
                 ("DequantizeLinear", f"{tensor}.quantized", done[tensor]),
             ):
-                out.graph.node.append(helper.make_node(kind, [source, scale, zero], [result], result, **axis))
+                out.graph.node.append(helper.make_node(operator, [source, scale, zero], [result], result, **axis))
         return done[tensor]
 
     for node in model.graph.node:
@@ -83,11 +89,11 @@ def insert_qdq(model: onnx.ModelProto, ranges: Mapping[str, float], left: Collec
         if layer is None:
             out.graph.node.append(node)
             continue
-        step = PIXEL_STEP if layer.name == PIXEL_LAYER else ranges[layer.activation] / LEVELS
+        step = PIXEL_STEP if layer.name == PIXEL_LAYER else ranges[layer.activation] / levels
         weight = numpy_helper.to_array(weights[layer.weight])
         inputs = [
             pair(layer.activation, as_step(np.array(step))),
-            pair(layer.weight, as_step(np.abs(weight).max(0) / LEVELS)),
+            pair(layer.weight, as_step(np.abs(weight).max(0) / levels)),
         ]
         quantized = onnx.NodeProto()
         quantized.CopyFrom(node)
@@ -146,8 +152,10 @@ def _scale_faults(node: onnx.NodeProto, constants: Mapping[str, TensorProto]) ->
         yield f"{node.name}: scale and zero point must be constants"
         return
     scale, zero = (numpy_helper.to_array(constants[name]) for name in (scale_name, zero_name))
-    if zero.dtype != np.int8 or zero.any() or zero.shape != scale.shape:
-        yield f"{node.name}: the zero point must be int8 zeros in the shape of the scale: TensorRT is symmetric"
+    kind = TensorProto.DataType.Name(constants[zero_name].data_type)
+    if kind not in LARGEST or zero.astype(np.float32).any() or zero.shape != scale.shape:
+        known = " or ".join(LARGEST)
+        yield f"{node.name}: the zero point must be {known} zeros in the shape of the scale: TensorRT is symmetric"
     if not np.isfinite(scale).all() or not (scale > 0).all():
         yield f"{node.name}: every scale must be above 0"
     if data not in constants:

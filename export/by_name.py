@@ -29,6 +29,8 @@ def export(
     *,
     int8: bool = False,
     fp16: bool = False,
+    bf16: bool = False,
+    fp8: bool = False,
     calib: str | Path | None = None,
     calib_count: int = 512,
     calib_method: Method = "mse",
@@ -55,7 +57,7 @@ def export(
     downsample: Downsample | None = None,
     report: Callable[[str], None] = print,
 ) -> Bundle:
-    """Exports a checkpoint as two checked ONNX graphs with their manifest, and as INT8 and FP16 variants of them.
+    """Exports a checkpoint as two checked ONNX graphs with their manifest, and as typed variants of them.
 
     ckpt: The .pth or .safetensors file; no code of it is run.
     out: Folder of the bundle. When a check fails, it stays as it was.

@@ -16,7 +16,7 @@ from ..bundle.records import write_record
 from ..bundle.stage_record import DEFAULT_THRESHOLD, StageRecord
 from ..calibration.activations import observe
 from ..calibration.qdq_placement import weighted_layers
-from ..calibration.quantizers import QUANTIZERS
+from ..calibration.quantizers import BY_LARGEST, QUANTIZERS
 from ..model.checkpoint import Checkpoint
 from ..model.network import PlainViT
 from .checks.lint import require_clean
@@ -63,14 +63,15 @@ def plain_variants(
         observe("plain.onnx", graphs[form], wanted_names, ((1, {"image": image[None]}) for image in images))
         for form, wanted_names in zip(FORMS, (names, []), strict=True)
     )
+    largest = seen.largest | at_gpu.largest
     ranges = {name: histogram.range_by("mse") for name, histogram in seen.histograms.items()}
     record = {entry.key: entry.value for entry in graphs["cpu"].metadata_props}
     for row in rows:
         typed = graphs[row.form]
         if row.quantizer:
-            typed = QUANTIZERS[row.quantizer](typed, ranges, [])
-        if row.body == "fp16":
-            typed = retype(typed, at_gpu.largest)[0]
+            typed = QUANTIZERS[row.quantizer](typed, largest if row.quantizer in BY_LARGEST else ranges, [])
+        if row.body != "fp32":
+            typed = retype(typed, at_gpu.largest, body=row.body)[0]
         onnx.helper.set_model_props(typed, {**record, "sacvit.precision": row.name})
         made[row.name] = typed
     return made

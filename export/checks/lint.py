@@ -51,7 +51,7 @@ def require_clean(name: str, model: onnx.ModelProto, precision: Precision = "fp3
 
 def _faults(model: onnx.ModelProto, precision: Precision) -> Iterator[str]:
     row = row_of(precision)
-    half = {TensorProto.FLOAT16} if row.body == "fp16" else set()
+    half = {"fp32": set(), "fp16": {TensorProto.FLOAT16}, "bf16": {TensorProto.BFLOAT16}}[row.body]
     operators = ALLOWED_OPERATORS | (QDQ_OPERATORS if row.quantizer else set())
     # --auto may leave no layer in INT8, and then there is no scale either.
     has_scales = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
@@ -88,7 +88,7 @@ def _faults(model: onnx.ModelProto, precision: Precision) -> Iterator[str]:
             to = next(attribute.i for attribute in attribute_node.attribute if attribute.name == "to")
             if to not in {*ALLOWED_BOUNDARY, *half}:
                 yield f"{attribute_node.name}: cast to {TensorProto.DataType.Name(to)}, which {precision} does not use"
-    zero_points = {TensorProto.INT8} if row.quantizer else set()
+    zero_points = {TensorProto.DataType.Value(row.rounds_to)} if row.quantizer else set()
     for name, kind in constants.items():
         if kind not in {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, *half, *zero_points}:
             yield f"constant {name} is {TensorProto.DataType.Name(kind)}, which {precision} does not use"

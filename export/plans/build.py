@@ -135,7 +135,7 @@ def find_machine(work: Path) -> Machine:
     return Machine(
         tensorrt=found["tensorrt"],
         gpu=Gpu(**found["gpu"]),
-        features=Features(found["strong"], found["flags"]),
+        features=Features(found["strong"], found["flags"], found["bf16"]),
         cuda_driver=found["cuda_driver"],
         free_mib=found["free_bytes"] // MIB,
         total_mib=found["total_bytes"] // MIB,

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle import errors
-from ...bundle.errors import SacvitError
+from ...bundle.errors import PlanError, SacvitError
 from .request import Report
-from .trt_builder import PlanError
 
 HEARTBEAT_S = 30.0
 
@@ -54,7 +53,7 @@ def run_child(spec: dict[str, Any], work: Path, report: Report) -> dict[str, Any
 
 
 def _error_class(name: str) -> type[SacvitError]:
-    found = PlanError if name == "PlanError" else getattr(errors, name, None)
+    found = getattr(errors, name, None)
     return found if isinstance(found, type) and issubclass(found, SacvitError) else SacvitError
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ...bundle.precision import PRECISIONS, Family, Precision, families, row_of
 
 Typing = Literal["strong", "weak"]
-Attention = Literal["as it comes", "unfused", "fp32"]
+Attention = Literal["as it comes", "bf16", "unfused", "fp32"]
 
 
 TABLE = Path(__file__).with_name("tensorrt_support.json")
@@ -31,10 +31,11 @@ def load_table() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Features:
-    """What this TensorRT offers, found by looking: strong typing (from 10 on), precision flags (up to 10)."""
+    """What this TensorRT offers, found by looking: strong typing and BF16 (from 10 on), precision flags (up to 10)."""
 
     strong: bool
     flags: bool
+    bf16: bool
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,23 @@ class Rung:
 
 def features_of(trt: Any) -> Features:
     return Features(
-        strong=hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"), flags=hasattr(trt.BuilderFlag, "FP16")
+        strong=hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"),
+        flags=hasattr(trt.BuilderFlag, "FP16"),
+        bf16=hasattr(trt.DataType, "BF16"),
     )
 
 
 def ladder(wanted: Family, features: Features, exported: Collection[Precision]) -> list[Rung]:
-    """The rungs for a precision, of the files that the bundle has; the last one is always FP32."""
+    """The rungs for a precision, of the files that the bundle has; the last one is always FP32.
+
+    Behind FP16 comes BF16, where it was exported, though its answers are coarser: what overflows in FP16 it holds.
+    """
     known = families()
+    order = list(reversed(known[1 : known.index(wanted) + 1]))
+    if wanted not in ("fp32", "bf16"):
+        order = [family for family in order if family != "bf16"] + ["bf16"]
     rungs: list[Rung] = []
-    for family in reversed(known[1 : known.index(wanted) + 1]):
+    for family in order:
         rungs += _rungs(family, features, exported)
     return [*rungs, Rung("FP32", "fp32", "strong")]
 
@@ -85,6 +94,8 @@ def _rungs(family: Family, features: Features, exported: Collection[Precision]) 
         rungs.append(Rung("FP16, types chosen by TensorRT", "fp32", "weak"))
     if ways:
         first, precision, typing = ways[0]
+        if features.bf16 and typing == "strong" and row_of(precision).body == "fp16":
+            rungs.append(Rung(f"{first}, attention in BF16", precision, typing, "bf16"))
         rungs.append(Rung(f"{first}, attention unfused", precision, typing, "unfused"))
         rungs.append(Rung(f"{first}, attention in FP32", precision, typing, "fp32"))
     return rungs

@@ -31,7 +31,7 @@ class RtxMachine:
     targets: tuple[str, ...]
     gpu: Gpu | None
     reason: str | None
-    features: Features = Features(strong=True, flags=False)
+    features: Features = Features(strong=True, flags=False, bf16=True)
 
 
 def find_rtx_machine(work: Path) -> RtxMachine:

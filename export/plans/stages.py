@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ...bundle.errors import DeviceError, EngineError, GuardError, SacvitError
+from ...bundle.errors import DeviceError, EngineError, GuardError, PlanError, SacvitError
 from ...bundle.files import cache_folder, require_folder, sha256_of
 from ...bundle.goldens import GOLDENS_NAME
 from ...bundle.manifest import Manifest, require_exported
@@ -21,7 +21,7 @@ from .child import run_child
 from .ladder import Features, Rung, compares_typings, load_table
 from .plain import plain_source
 from .request import BuildRequest
-from .trt_builder import PlanError, places_of
+from .trt_builder import places_of
 from .verify import limits_for
 
 Stage = Literal["EE", "SAC"]

@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...bundle.errors import SacvitError, UsageError
+from ...bundle.errors import PlanError, UsageError
 from ...bundle.files import written_whole
 from ...runtime.engines.tensorrt_log import load_tensorrt, load_tensorrt_rtx, open_journal
+from .attention import edit_attention
 from .ladder import Rung
 from .progress import open_monitor
 
 MIB = 1 << 20
-ATTENTION = ("blocks.", ".attn.softmax"), ("blocks.", ".attn.scores", ".attn.mixed")  # names in export/layers.py
-
-
-class PlanError(SacvitError):
-    """TensorRT did not build a plan; its own reason stands inside."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ def build_plan(
     if options.level is not None:
         config.builder_optimization_level = options.level
     profiles = set_batches(trt, builder, network, config, stage, options.batches, onnx)
-    edited = edit_attention(trt, network, config, rung)
+    edited = edit_attention(trt, network, rung)
     # TensorRT for RTX has no use for times, and asks for a GPU where it is given some.
     cache = None if options.targets else open_timing_cache(config, options.timing_cache)
     if hasattr(trt, "IProgressMonitor"):
@@ -180,49 +176,6 @@ def places_of(stage: str, batches: tuple[int, ...]) -> tuple[int, ...]:
         return batches
     powers = {1 << power for power in range(batches[-1].bit_length()) if 1 << power < batches[-1]}
     return tuple(sorted(powers | set(batches)))
-
-
-def edit_attention(trt: Any, network: Any, config: Any, rung: Rung) -> int:
-    """Makes attention simpler where the rung says so; returns how many layers were touched.
-
-    unfused: a ReLU behind each softmax. It changes nothing, since a softmax is never negative, but TensorRT knows no fused
-    kernel with one inside. fp32: both products of attention in FP32, which it never fuses either.
-    """
-    if rung.attention == "as it comes":
-        return 0
-    prefix, *parts = ATTENTION[0] if rung.attention == "unfused" else ATTENTION[1]
-    kinds = {trt.LayerType.SOFTMAX} if rung.attention == "unfused" else {trt.LayerType.MATRIX_MULTIPLY}
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
-    chosen = [
-        layer
-        for layer in layers
-        if layer.type in kinds and layer.name.startswith(prefix) and any(part in layer.name for part in parts)
-    ]
-    if not chosen:
-        raise PlanError(f"no attention layer is found by its name, so that {rung.name} cannot be built")
-    readers: dict[str, list[tuple[Any, int]]] = {}
-    for layer in layers:
-        for place in range(layer.num_inputs):
-            tensor = layer.get_input(place)
-            if tensor is not None:
-                readers.setdefault(tensor.name, []).append((layer, place))
-    for layer in chosen:
-        output = layer.get_output(0)
-        if rung.attention == "unfused":
-            after = network.add_activation(output, trt.ActivationType.RELU).get_output(0)
-        elif output.dtype != trt.DataType.HALF:  # types are TensorRT's to choose: tell it
-            layer.precision = trt.DataType.FLOAT
-            layer.set_output_type(0, trt.DataType.FLOAT)
-            continue
-        else:
-            for place in range(layer.num_inputs):
-                wide = network.add_cast(layer.get_input(place), trt.DataType.FLOAT).get_output(0)
-                layer.set_input(place, wide)
-            after = network.add_cast(layer.get_output(0), trt.DataType.HALF).get_output(0)
-        for reader, place in readers[output.name]:
-            is_widened = rung.attention == "fp32" and reader.type == trt.LayerType.CAST  # towards the FP32 softmax
-            reader.set_input(place, layer.get_output(0) if is_widened else after)
-    return len(chosen)
 
 
 def open_timing_cache(config: Any, path: Path | None) -> str:

@@ -31,6 +31,7 @@ def probe() -> dict[str, Any]:
         "tensorrt": trt.__version__,
         "strong": features.strong,
         "flags": features.flags,
+        "bf16": features.bf16,
         "gpu": vars(cuda.gpu),
         "integrated": cuda.is_integrated,
         "cuda_driver": cuda.driver_version,

@@ -7,7 +7,7 @@ exit at the quantized EE's own threshold, because SAC gets no others in use.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from itertools import compress, islice
 from typing import Any
@@ -22,7 +22,7 @@ from ...bundle.preprocess import ImageU8
 from ...calibration.activations import observe
 from ...calibration.onnx_session import Arrays, Pair
 from ...calibration.qdq_placement import PIXEL_LAYER, weighted_layers
-from ...calibration.quantizers import QUANTIZERS
+from ...calibration.quantizers import BY_LARGEST, QUANTIZERS
 from ...calibration.range_cache import CacheKey, Ranges, read_ranges, write_ranges
 from ...calibration.threshold import match_exit_rate
 from ...images.calibration_set import ImageSet
@@ -57,7 +57,7 @@ class Cascade:
         self.hashes = {stage: hash_of(*(graphs[form][stage] for form in FORMS)) for stage in STAGES}
         self.reference = Pair(self.fp32["EE"])
         self.ranges: dict[Stage, Ranges] = {}
-        self.left: dict[Stage, list[str]] = {stage: [] for stage in STAGES}  # layers that --auto took out of INT8
+        self.left: dict[Stage, list[str]] = {stage: [] for stage in STAGES}  # layers that --auto leaves unquantised
         self.sac_images: dict[str, Any] = {}
 
     def calibrate_ee(self) -> None:
@@ -107,10 +107,18 @@ class Cascade:
         model = self.graphs[row.form][stage]
         if row.quantizer is None:
             return model
-        model = QUANTIZERS[row.quantizer](model, self.ranges[stage].ranges, [*self.dead(stage), *self.left[stage]])
+        model = self.quantised_by(row.quantizer, stage, model, [*self.dead(stage), *self.left[stage]])
         if row.body == "fp32":
             require_clean(file_name(stage, row.name), model, row.name)
         return model
+
+    def quantised_by(
+        self, quantizer: str, stage: Stage, model: onnx.ModelProto, left: Collection[str]
+    ) -> onnx.ModelProto:
+        """A stage's graph by a quantizer of the table, with what was measured; all layers but `left`."""
+        measured = self.ranges[stage]
+        ranges = measured.largest if quantizer in BY_LARGEST else measured.ranges
+        return QUANTIZERS[quantizer](model, ranges, left)
 
     def dead(self, stage: Stage) -> list[str]:
         """Layers whose input was 0 on every image, so that their range is unknown."""

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ...bundle.precision import Family, row_of
+from ...bundle.precision import PRECISIONS, Family, row_of
 from ...calibration.onnx_session import Arrays
-from ...calibration.qdq_placement import insert_qdq
+from ...calibration.quantizers import BY_LARGEST
 from ...calibration.sensitivity import Effect, measure_sensitivity, worst_first, write_table
 from .cascade import Cascade, progress
 from .options import STAGES, Stage, Variant
 from .retype import retype
-from .rounding import rounded_like_fp16
+from .rounding import rounded_as_typed
 
 SENSITIVITY_IMAGES = 32
 NAMED_LAYERS = 5  # in the message of a failed guard
@@ -38,13 +38,15 @@ def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
 
 
 def measure_stage(cascade: Cascade, stage: Stage, kind: Family) -> list[Effect]:
-    """Each layer of a stage alone in INT8, or each group of operators alone in FP16; worst first."""
-    model, ranges = cascade.graphs["cpu" if kind == "int8" else "gpu"][stage], cascade.ranges[stage]
-    if kind == "int8":
+    """Each layer of a stage quantised alone, or each group of operators alone in the type of the body; worst first."""
+    row = [row for row in PRECISIONS if row.family == kind][-1]
+    model, ranges = cascade.graphs[row.form][stage], cascade.ranges[stage]
+    quantizer = row.quantizer
+    if quantizer is not None:
         names = [layer.name for layer in cascade.layers[stage] if layer.name not in cascade.dead(stage)]
 
         def with_only(layer: str) -> onnx.ModelProto:
-            return insert_qdq(model, ranges.ranges, [name for name in every if name != layer])
+            return cascade.quantised_by(quantizer, stage, model, [name for name in every if name != layer])
 
         every = [layer.name for layer in cascade.layers[stage]]
     else:
@@ -52,7 +54,8 @@ def measure_stage(cascade: Cascade, stage: Stage, kind: Family) -> list[Effect]:
         names = list(dict.fromkeys(match[1] for match in found if match))
 
         def with_only(layer: str) -> onnx.ModelProto:
-            return rounded_like_fp16(retype(model, ranges.largest, cascade.options.fp16_limit, only=f"{layer}.")[0])
+            limit = cascade.options.fp16_limit
+            return rounded_as_typed(retype(model, ranges.largest, limit, only=f"{layer}.", body=row.body)[0])
 
     size = cascade.reference.chunk
     stride = max(1, cascade.images.count // SENSITIVITY_IMAGES)
@@ -81,15 +84,19 @@ def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool,
                 lines.append(f"  {guard}")
                 flags[guard.flag] = None
                 blamed |= {"EE", "SAC"} if guard.stage == "chain" else {guard.stage}
-    kind = row_of(breached[0].precision).family.upper()
+    row = row_of(breached[0].precision)
+    kind = row.family.upper()
     lines.append(f"What hurts most, alone in {kind} (mean logit error over {effects[0].images} images):")
     worst = worst_first(effect for effect in effects if effect.stage in blamed)[:NAMED_LAYERS]
     lines += [f"  {effect.stage:3} {effect.layer:22} {effect.mean_error:.4f}" for effect in worst]
-    if kind == "INT8":
+    if row.quantizer:
         cures = "" if auto else "--auto, which leaves the worst layers in FP16; "
-        cures += "more calibration images; another --calib-method"
-    else:
+        cures += "more calibration images"
+        cures += "" if row.quantizer in BY_LARGEST else "; another --calib-method"
+    elif row.body == "fp16":
         cures = "a lower --fp16-limit keeps more in FP32"
+    else:
+        cures = "--fp16, which rounds eight times as finely"
     if on_strangers:
         cures = f"--calib DIR with images of the model's own, for which the limits are wider; {cures}"
     lines.append(f"Try: {cures}. A wider limit, if you accept what it means: {', '.join(flags)}")

@@ -30,7 +30,7 @@ def default_cache() -> Path:
 
 @dataclass
 class Variant:
-    """A typed pair. `left`: layers by stage that --auto took out of INT8."""
+    """A typed pair. `left`: layers by stage that --auto left unquantised."""
 
     precision: Precision
     ee: onnx.ModelProto

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...bundle.errors import UsageError, nearest
 from ...bundle.files import require_writable
-from ...bundle.precision import Family, Limits, families
+from ...bundle.precision import PRECISIONS, Family, Limits, families
 from ...calibration.methods import Method
 
 GROUP = "precision: typed variants, each compared with FP32 and given a threshold of its own"
@@ -32,6 +32,8 @@ class PrecisionOptions:
     """The variants to make, their images, and their limits."""
 
     fp16: bool = option(False, "Also write *.fp16.onnx.")
+    bf16: bool = option(False, "Also write *.bf16.onnx: 16 bits with FP32's range, for GPUs from RTX 30 and Orin on.")
+    fp8: bool = option(False, "Also write *.fp8.onnx, for GPUs with FP8: RTX 40 and 50, Hopper, Thor.")
     int8: bool = option(False, "Also write *.int8.onnx and *.int8fp16.onnx.")
     calib: Path | None = option(
         None,
@@ -57,7 +59,7 @@ class PrecisionOptions:
         const="fp32",
         parse=percent,
     )
-    auto: bool = option(False, "Leave the worst layers out of INT8 until every guard holds.")
+    auto: bool = option(False, "Leave the worst layers out of INT8 and FP8 until every guard holds.")
     sensitivity: Path | None = option(
         None, "Write each layer's effect to FILE.csv, and a plot beside it.", metavar="FILE.csv"
     )
@@ -70,16 +72,19 @@ class PrecisionOptions:
         return family in self.families or bool(getattr(self, family, False))
 
     def require_sound(self) -> None:
-        """Raises UsageError for options that contradict each other."""
-        if not (self.int8 or self.fp16 or self.families):
+        """Raises UsageError for options that cannot be meant together."""
+        rows = [row for row in PRECISIONS if self.wants(row.family)]
+        if not rows:
             untouched = PrecisionOptions()
             for entry in fields(self):
                 if getattr(self, entry.name) != getattr(untouched, entry.name):
                     name = entry.metadata.get("flag", f"--{entry.name.replace('_', '-')}")
                     flag = "a guard's limit" if entry.name == "limits" else name
-                    raise UsageError(f"{flag} goes with --int8 or --fp16; without them it would have no effect")
-        if self.auto and not self.int8:
-            raise UsageError("--auto goes with --int8: it leaves the worst layers in higher precision")
+                    raise UsageError(
+                        f"{flag} goes with --int8, --fp16, --bf16 or --fp8; without one it would have no effect"
+                    )
+        if self.auto and not any(row.quantizer for row in rows):
+            raise UsageError("--auto goes with --int8 or --fp8: it leaves the worst layers in higher precision")
         if self.min_top1 is not None and self.min_top1 != "fp32" and not 0 <= self.min_top1 <= 100:
             raise UsageError(f"--min-top1 is a percentage in [0, 100], found {self.min_top1:g}")
         if self.min_top1 is not None and self.match == "none":

@@ -1,25 +1,27 @@
-"""Converts an FP32 or Q/DQ graph to FP16: FP16 body, FP32 islands, the same inputs and outputs.
+"""An FP32 or Q/DQ graph as an FP16 or a BF16 one: a body in that type, FP32 islands, the same inputs and outputs.
 
 From 10 on TensorRT can compute in the types of the graph, and 11 always does: precision is a property of the file. This needs
 onnx-graphsurgeon but not torch, so that a device can do it.
 
-These stay in FP32: the halving of the image, every LayerNorm and softmax, class attention from its softmax on, selection, the
-head, the confidence; and each operator that reads or writes a tensor whose magnitude on the calibration images exceeds the
-limit, or that reads a weight which FP16 cannot hold.
+FP32 stay: the halving of the image, every LayerNorm and softmax, class attention from its softmax on, selection, the head,
+the confidence; and in an FP16 graph each operator that reads or writes a tensor whose magnitude on the calibration images
+exceeds the limit, or that reads a weight which FP16 cannot hold. BF16 holds whatever FP32 holds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from ...bundle.precision import FP16_SCALES_OPSET
+from ...bundle.precision import FP16_SCALES_OPSET, Body
 from ..graphs.builder import FP16_SCALES_IR
 from .request import FP16_LIMIT, LARGEST_FP16
 
@@ -34,6 +36,7 @@ MOVES = frozenset(
     ["Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"]
 )
 QDQ = frozenset(["QuantizeLinear", "DequantizeLinear"])
+TYPES: dict[Body, Any] = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 
 
 @dataclass
@@ -47,16 +50,24 @@ class Retyping:
 
 
 def retype(
-    model: onnx.ModelProto, largest: Mapping[str, float], limit: float = FP16_LIMIT, only: str | None = None
+    model: onnx.ModelProto,
+    largest: Mapping[str, float],
+    limit: float = FP16_LIMIT,
+    only: str | None = None,
+    body: Body = "fp16",
 ) -> tuple[onnx.ModelProto, Retyping]:
-    """The graph in FP16, and a record of the changes. largest: |x| by tensor, of the FP32 graph on calibration images.
+    """The graph in FP16 or BF16, and what was done. largest: |x| by tensor, of the FP32 graph on calibration images.
 
-    only: converts only the operators whose names start with this, for the sensitivity of a layer.
+    limit: what FP16 may hold; no tensor is too large for BF16. only: retypes just the operators whose name starts with this,
+    for the sensitivity of a layer.
     """
+    half = TYPES[body]
+    half_onnx = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(half))
+    limit = math.inf if body == "bf16" else limit
     G_LOGGER.severity = G_LOGGER.ERROR  # it warns of a terminal without colours
     graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model, strict_mode=True))
     report = Retyping()
-    types: dict[str, Any] = {}  # of every float tensor: np.float16 or np.float32
+    types: dict[str, Any] = {}  # of every float tensor: `half` or np.float32
     casts: dict[tuple[str, Any], gs.Variable] = {}
     nodes: list[gs.Node] = []
 
@@ -68,17 +79,17 @@ def retype(
             key = (tensor.name, wanted)
             if key not in casts:
                 values = tensor.values.astype(wanted)
-                count_subnormal(tensor.values, report)
-                casts[key] = gs.Constant(f"{tensor.name}.fp16", values)
+                count_subnormal(tensor.values, half, report)
+                casts[key] = gs.Constant(f"{tensor.name}.{body}", values)
             return casts[key]
         found = types.get(tensor.name)
         if found is None or found == wanted:
             return tensor
         key = (tensor.name, wanted)
         if key not in casts:
-            name = f"{tensor.name}.{'fp16' if wanted == np.float16 else 'fp32'}"
+            name = f"{tensor.name}.{body if wanted == half else 'fp32'}"
             casts[key] = gs.Variable(name, wanted, tensor.shape)
-            to = onnx.TensorProto.FLOAT16 if wanted == np.float16 else onnx.TensorProto.FLOAT
+            to = half_onnx if wanted == half else onnx.TensorProto.FLOAT
             nodes.append(gs.Node("Cast", name, {"to": to}, [tensor], [casts[key]]))
         return casts[key]
 
@@ -89,22 +100,22 @@ def retype(
     for node in list(graph.nodes):
         if node.op in MOVES:
             sizes.update({node.outputs[0].name: max(sizes.get(tensor.name, 0.0) for tensor in node.inputs)})
-        wanted = type_of(node, types, sources, sizes, limit, report, only)
+        wanted = half if is_half(node, types, sources, sizes, limit, report, only) else np.float32
         if node.op == "Cast" and node.outputs[0].dtype == np.float32:
-            node.attrs["to"] = onnx.TensorProto.FLOAT16 if wanted == np.float16 else onnx.TensorProto.FLOAT
+            node.attrs["to"] = half_onnx if wanted == half else onnx.TensorProto.FLOAT
         node.inputs = [typed(tensor, wanted) for tensor in node.inputs]
         nodes.append(node)
         for place, tensor in enumerate(node.outputs):
             if tensor.dtype != np.float32:
                 continue
             types[tensor.name] = wanted
-            if wanted == np.float16 and tensor.name in outputs:
+            if wanted == half and tensor.name in outputs:
                 # The boundary is the same in every precision: any EE fits any SAC of its export.
-                half = gs.Variable(f"{tensor.name}.fp16", np.float16, tensor.shape)
-                node.outputs[place] = half
-                nodes.append(gs.Node("Cast", f"{tensor.name}.out", {"to": onnx.TensorProto.FLOAT}, [half], [tensor]))
-                types[half.name], types[tensor.name] = np.float16, np.float32
-                casts[tensor.name, np.float16] = half
+                inner = gs.Variable(f"{tensor.name}.{body}", half, tensor.shape)
+                node.outputs[place] = inner
+                nodes.append(gs.Node("Cast", f"{tensor.name}.out", {"to": onnx.TensorProto.FLOAT}, [inner], [tensor]))
+                types[inner.name], types[tensor.name] = half, np.float32
+                casts[tensor.name, half] = inner
             else:
                 tensor.dtype = wanted
     graph.nodes = nodes
@@ -125,7 +136,7 @@ def exported(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
     return out
 
 
-def type_of(
+def is_half(
     node: gs.Node,
     types: Mapping[str, Any],
     sources: Mapping[str, gs.Tensor],
@@ -133,32 +144,32 @@ def type_of(
     limit: float,
     report: Retyping,
     only: str | None,
-) -> Any:
-    """The type that an operator computes in: np.float16 or np.float32."""
+) -> bool:
+    """Whether an operator computes in the type of the body; else in FP32."""
     if node.op in QDQ:
         following = node.outputs[0].outputs[0]
-        return type_of(following, types, sources, sizes, limit, report, only)
+        return is_half(following, types, sources, sizes, limit, report, only)
     if node.op in MOVES:
         moved = {types[tensor.name] for tensor in node.inputs if tensor.name in types}
-        if moved:  # if one of several inputs is too large for FP16, so is their concatenation
-            return np.float32 if np.float32 in moved else np.float16
+        if moved:  # where one of several is too large for FP16, their joint is too
+            return np.float32 not in moved
     if node.op in ISLAND_OPERATORS or node.name.startswith(ISLANDS):
-        return np.float32
+        return False
     if only is not None and not node.name.startswith(only):
-        return np.float32
+        return False
     read = [sources.get(tensor.name, tensor) for tensor in node.inputs]
     names = [tensor.name for tensor in (*read, *node.outputs)]
     size = 0.0 if MASK in names else max(sizes.get(name, 0.0) for name in names)
     for tensor in read:
         if isinstance(tensor, gs.Constant) and tensor.values.dtype == np.float32:
             magnitudes = np.abs(tensor.values)
-            if count := int((magnitudes > LARGEST_FP16).sum()):
+            if limit < math.inf and (count := int((magnitudes > LARGEST_FP16).sum())):
                 report.overflowing_weights += count if node.name not in report.kept else 0
                 size = max(size, float(magnitudes.max()))
     if size > limit:
         report.kept[node.name] = size
-        return np.float32
-    return np.float16
+        return False
+    return True
 
 
 def dequantized_sources(graph: gs.Graph) -> dict[str, gs.Tensor]:
@@ -170,10 +181,11 @@ def dequantized_sources(graph: gs.Graph) -> dict[str, gs.Tensor]:
     }
 
 
-def count_subnormal(values: Any, report: Retyping) -> None:
+def count_subnormal(values: Any, half: Any, report: Retyping) -> None:
     magnitudes = np.abs(values)
     report.weights += int(values.size)
-    report.subnormal_weights += int(((magnitudes > 0) & (magnitudes < SMALLEST_NORMAL_FP16)).sum())
+    if half == np.float16:
+        report.subnormal_weights += int(((magnitudes > 0) & (magnitudes < SMALLEST_NORMAL_FP16)).sum())
 
 
 def read_as_opset_19(graph: gs.Graph) -> None:

@@ -1,8 +1,9 @@
-"""FP16 graphs for a CPU, with the rounding of a GPU.
+"""FP16 and BF16 graphs on a CPU, rounded where a GPU rounds.
 
 ONNX Runtime has no FP16 kernels for x86: it computes whole stretches of an FP16 graph in FP32 and drops the casts
-between. A decomposed LayerNorm that overflows on every GPU gives the right result there. So the check inserts casts: each
-FP16 operator computes in FP32, and its result goes to FP16 and back. ONNX Runtime keeps casts that are in the file.
+between. A decomposed LayerNorm that overflows on every GPU comes out right there. BF16 products it does not have at all. So the
+check writes the casts out: each such operator computes in FP32, and its result goes to the type and back. ONNX Runtime keeps
+casts that stand in the file, and rounds to the nearest even number in both types. FP8 it rounds itself, in Q/DQ pairs.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
+HALVES, SINGLE = (TensorProto.FLOAT16, TensorProto.BFLOAT16), TensorProto.FLOAT
 
 
-def rounded_like_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph of FP32 operators that gives what the FP16 graph gives when every operator's result is rounded to FP16.
+def rounded_as_typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph of FP32 operators that gives what an FP16 or BF16 graph gives when every operator's result is rounded.
 
     Sums inside an operator stay FP32, as tensor cores add. A dequantized tensor is not rounded: TensorRT multiplies the
     integers.
@@ -29,18 +30,18 @@ def rounded_like_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     out.CopyFrom(model)
     del out.graph.node[:], out.graph.value_info[:]
     for tensor in out.graph.initializer:
-        if tensor.data_type == HALF:
+        if tensor.data_type in HALVES:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     for original in model.graph.node:
         node, rounding = onnx.NodeProto(), []
         node.CopyFrom(original)
-        if node.op_type == "Cast" and node.attribute[0].i == HALF:
+        if node.op_type == "Cast" and node.attribute[0].i in HALVES:
             node.attribute[0].i = SINGLE
         for place, name in enumerate(original.output):
-            if kinds[name] == HALF and node.op_type != "DequantizeLinear":
+            if kinds[name] in HALVES and node.op_type != "DequantizeLinear":
                 node.output[place] = f"{name}.unrounded"
                 rounding += [
-                    helper.make_node("Cast", [f"{name}.unrounded"], [f"{name}.half"], f"{name}.half", to=HALF),
+                    helper.make_node("Cast", [f"{name}.unrounded"], [f"{name}.half"], f"{name}.half", to=kinds[name]),
                     helper.make_node("Cast", [f"{name}.half"], [name], f"{name}.rounded", to=SINGLE),
                 ]
         out.graph.node.extend([node, *rounding])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 from ...bundle.errors import GuardError
-from ...bundle.precision import PRECISIONS, Limits, Precision, row_of
+from ...bundle.precision import PRECISIONS, Body, Limits, Precision, row_of
 from ...calibration.decisions import Comparison, compare
 from ...calibration.guards import Guard, judge
 from ...calibration.onnx_session import Pair, Session
@@ -19,7 +19,7 @@ from .leave_out import complain, measure_both, measure_stage
 from .options import STAGES, Graphs, Models, Report, Stage, Variant, Variants
 from .request import PrecisionOptions
 from .retype import Retyping, retype
-from .rounding import rounded_like_fp16
+from .rounding import rounded_as_typed
 
 
 def make_variants(
@@ -61,11 +61,11 @@ class _Maker:
         if quantised:
             for stage in STAGES:
                 if dead := self.cascade.dead(stage):
-                    self.report(f"warning: {stage} keeps {', '.join(dead)} out of INT8: their input is always 0")
+                    self.report(f"warning: {stage} keeps {', '.join(dead)} unquantised: their input is always 0")
         for row in rows:
             pairs[row.name] = {stage: self.cascade.quantised(stage, row.name) for stage in STAGES}
-            if row.body == "fp16":
-                pairs[row.name], retypings[row.name] = self._retyped(pairs[row.name])
+            if row.body != "fp32":
+                pairs[row.name], retypings[row.name] = self._retyped(pairs[row.name], row.body)
         gc.collect()  # graphsurgeon's graphs are circular: 0.2 GB for DeiT-S
         for precision, models in pairs.items():
             for stage, model in models.items():
@@ -94,17 +94,17 @@ class _Maker:
             sample_images(self.evaluation, comparisons[made[0].precision].confidence, self.threshold),
         )
 
-    def _retyped(self, source: Models) -> tuple[Models, dict[Stage, Retyping]]:
+    def _retyped(self, source: Models, body: Body) -> tuple[Models, dict[Stage, Retyping]]:
         done = {
-            stage: retype(model, self.cascade.ranges[stage].largest, self.options.fp16_limit)
+            stage: retype(model, self.cascade.ranges[stage].largest, self.options.fp16_limit, body=body)
             for stage, model in source.items()
         }
         return {stage: model for stage, (model, _) in done.items()}, {stage: what for stage, (_, what) in done.items()}
 
     def _runnable(self, precision: Precision, models: Models) -> Pair:
-        """The pair as its device computes it: ONNX Runtime alone would compute FP16 in FP32 (rounding.py)."""
-        if row_of(precision).body == "fp16":
-            models = {stage: rounded_like_fp16(model) for stage, model in models.items()}
+        """The pair as its device computes it: ONNX Runtime alone would compute it in FP32, or not at all (rounding.py)."""
+        if row_of(precision).body != "fp32":
+            models = {stage: rounded_as_typed(model) for stage, model in models.items()}
         return Pair(models["EE"], models.get("SAC"))
 
     def _compare(self, reference: Pair, pairs: dict[Precision, Pair], images: ImageSet) -> dict[Precision, Comparison]:
@@ -188,13 +188,14 @@ class _Maker:
         return limits
 
     def _settle(self, stage: Stage) -> None:
-        """Takes the worst layers of a stage out of INT8: as few as its guards need, by doubling and then halving."""
+        """Leaves the worst layers of a stage unquantised: as few as its guards need, by doubling and then halving."""
         failed = self._failing(stage, [])
         if not failed:
             return
         names = ", ".join(dict.fromkeys(guard.name for guard in failed))
-        self.report(f"--auto: {stage} in INT8 fails on {names}; looking for the layers to leave out")
-        ranked = [effect.layer for effect in measure_stage(self.cascade, stage, "int8")]
+        kind = next(row.family for row in reversed(PRECISIONS) if row.quantizer and self.options.wants(row.family))
+        self.report(f"--auto: {stage} in {kind.upper()} fails on {names}; looking for the layers to leave out")
+        ranked = [effect.layer for effect in measure_stage(self.cascade, stage, kind)]
         low, high = 0, 1
         while high < len(ranked) and self._failing(stage, ranked[:high]):
             low, high = high, min(2 * high, len(ranked))
@@ -202,17 +203,19 @@ class _Maker:
             middle = (low + high) // 2
             low, high = (middle, high) if self._failing(stage, ranked[:middle]) else (low, middle)
         self.cascade.left[stage] = ranked[:high]
-        self.report(f"--auto: {stage} leaves {high} of {len(ranked)} layers out of INT8: {', '.join(ranked[:high])}")
+        self.report(f"--auto: {stage} leaves {high} of {len(ranked)} layers unquantised: {', '.join(ranked[:high])}")
 
     def _failing(self, stage: Stage, left: list[str]) -> list[Guard]:
-        """The guards of a stage that fail while these of its layers stay out of INT8."""
+        """The guards of a stage that fail while these of its layers are not quantised."""
         self.cascade.left[stage] = left
         stages = STAGES if self.cascade.reference.sac is not None else STAGES[:1]
         pairs: dict[Precision, Pair] = {}
         for row in PRECISIONS:
-            if row.quantizer:
-                int8 = {name: self.cascade.quantised(name, row.name) for name in stages}
-                pairs[row.name] = self._runnable(row.name, self._retyped(int8)[0] if row.body == "fp16" else int8)
+            if row.quantizer and self.options.wants(row.family):
+                models = {name: self.cascade.quantised(name, row.name) for name in stages}
+                if row.body != "fp32":
+                    models = self._retyped(models, row.body)[0]
+                pairs[row.name] = self._runnable(row.name, models)
         failing = []
         comparisons = compare(self.cascade.reference, pairs, self.evaluation)
         # Without SAC, no threshold can be fitted to the chain's accuracy yet.

@@ -22,9 +22,10 @@ Count = Annotated[int, Meta(gt=0)]
 
 
 class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Operations per SM and clock, a multiply-add being two: dense tensor cores for INT8 and FP16, CUDA cores for FP32.
+    """Operations per SM and clock, a multiply-add being two: dense tensor cores, for FP32 CUDA cores.
 
-    launch_us: the least time of a kernel in a replayed CUDA graph, even if it does almost nothing.
+    FP16 and FP8 with sums in FP16, where a GPU is faster so. bf16_ops, fp8_ops: None where the GPU has none, or no source
+    states them. launch_us: the least that a kernel takes in a replayed CUDA graph, however little it does.
     """
 
     name: Text
@@ -34,6 +35,8 @@ class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Text
     launch_us: Number
     launch_source: Text
+    bf16_ops: Count | None = None
+    fp8_ops: Count | None = None
 
 
 class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

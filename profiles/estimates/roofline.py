@@ -125,9 +125,16 @@ class Estimate:
 
 
 def peak_tops(board: Board, mode: Mode, precision: Precision) -> float:
-    """10^12 operations per second, two for a multiply-add, of the fastest unit for this precision's products."""
-    gpu = board.gpu
-    ops = {"fp32": gpu.fp32_ops, "fp16": gpu.fp16_ops, "int8": gpu.int8_ops}[row_of(precision).units]
+    """10^12 operations per second, two for a multiply-add, of the unit that this precision's products run on at best.
+
+    Raises UsageError where no source states what the GPU does in this precision.
+    """
+    units = row_of(precision).units
+    ops = getattr(board.gpu, f"{units}_ops")
+    if ops is None:
+        raise UsageError(
+            f"no source states how fast {board.name} is in {units.upper()}, if at all. Give the files of another precision"
+        )
     return mode.tera_ops(ops)
 
 

@@ -8,6 +8,8 @@ from .roofline import BATCHES, Estimate, exit_rate_lines, gains, peak_tops
 SPEED = {
     "fp32": "Every multiply-add runs on the CUDA cores: our plans are built with TF32 off.",
     "fp16": "Every multiply-add runs in FP16 on the tensor cores, the head's too, which are really FP32.",
+    "bf16": "Every multiply-add runs in BF16 on the tensor cores, the head's too, which are really FP32.",
+    "fp8": "Every multiply-add runs in FP8. Really only the linear layers do; attention is FP16, with FP16 weights.",
     "int8": "Every multiply-add runs in INT8. Really only the linear layers do; the rest is FP32 and many times slower.",
     "int8fp16": "Every multiply-add runs in INT8. Really only the MLPs do; attention is FP16, with FP16 weights.",
 }

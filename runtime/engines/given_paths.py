@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from ...bundle.precision import PRECISIONS
+
 CHECKPOINTS = frozenset([".pth", ".pt", ".ckpt", ".safetensors", ".bin"])
 STAGE_FILES = (("ee.onnx", "sac.onnx"), ("ee.plan", "sac.plan"), ("ee.rtx", "sac.rtx"))
 PLAIN = "plain.onnx"
@@ -65,8 +67,9 @@ def make(path: Path) -> str:
     """The command that writes a missing file of a bundle."""
     command = export_of("model.pth", path.parent)
     kind = path.name.split(".")[1] if path.name.count(".") > 1 else ""
-    families = {"int8": " --int8", "fp16": " --fp16", "int8fp16": " --int8"}
-    return f"Make it: {command}{families.get(kind, '')}{' --plain' if path.name.startswith('plain') else ''}"
+    rows = [row for row in PRECISIONS if row.name == kind != "fp32"]
+    option = f" --{rows[0].family}" if rows else ""
+    return f"Make it: {command}{option}{' --plain' if path.name.startswith('plain') else ''}"
 
 
 def export_of(checkpoint: Path | str, out: Path | str) -> str:

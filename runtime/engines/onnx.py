@@ -13,6 +13,7 @@ import numpy as np
 
 from ...bundle.errors import EngineError, SacvitError
 from ...bundle.manifest import EXPORT_AGAIN, MANIFEST_NAME, require_exported
+from ...bundle.precision import PRECISIONS
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
@@ -207,6 +208,12 @@ def make_session(path: Path, provider: Provider, trace_into: Path | None = None,
     try:
         return ort.InferenceSession(str(path), options, providers=names)
     except Exception as reason:  # ONNX Runtime's exceptions share no base class
+        for row in PRECISIONS:
+            if not row.runs_on_cpu and path.name.endswith(f"{row.suffix}.onnx"):
+                raise EngineError(
+                    f"ONNX Runtime does not run {row.name.upper()} files as {path.name}: {first_line(reason)}. Build an engine"
+                    f" for a GPU: sacvit-build {path.parent}, with --target rtx for TensorRT for RTX"
+                ) from None
         raise EngineError(
             f"{path} ({path.stat().st_size} bytes) is no ONNX file that ONNX Runtime can load, or was cut short:"
             f" {first_line(reason)}. Export it again: sacvit-export --ckpt model.pth"

@@ -15,6 +15,7 @@ EXIT_CODES = {
     "ConfigError": 2,
     "CheckpointError": 1,
     "ImageError": 1,
+    "PlanError": 1,
     "GuardError": 3,
     "EngineError": 4,
     "DeviceError": 5,

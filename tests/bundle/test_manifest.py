@@ -118,7 +118,7 @@ def test_a_record_without_an_entry_is_refused_by_its_name(key: str) -> None:
         ("labels", '["cat"', "truncated"),
         ("threshold", "1.01", "$.threshold"),
         ("threshold", "null", "$.threshold"),
-        ("precision", "fp8", "no precision 'fp8'"),
+        ("precision", "fp4", "no precision 'fp4'"),
         ("config", "[]", "$.config"),
         ("preprocessing", '{"image_size": 0}', "image size"),
     ],

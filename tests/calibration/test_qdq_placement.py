@@ -378,7 +378,7 @@ def test_a_zero_point_other_than_an_int8_zero_is_a_fault(planted: Any, zero: Any
         replace_constant(model, f"{activation(model)}.zero", np.asarray(zero))
 
     (fault,) = planted(plant)
-    assert "the zero point must be int8 zeros in the shape of the scale" in fault
+    assert "the zero point must be INT8 or FLOAT8E4M3FN zeros in the shape" in fault
 
 
 def test_one_zero_point_of_a_weight_that_is_not_0_is_a_fault(planted: Any) -> None:
@@ -388,7 +388,17 @@ def test_one_zero_point_of_a_weight_that_is_not_0_is_a_fault(planted: Any) -> No
         replace_constant(model, f"{WEIGHT}.zero", zeros)
 
     (fault,) = planted(plant)
-    assert "the zero point must be int8 zeros" in fault
+    assert "the zero point must be INT8" in fault
+
+
+def test_fp8_zero_points_are_no_fault(planted: Any) -> None:
+    def plant(model: onnx.ModelProto) -> None:
+        for name in (activation(model), WEIGHT):
+            zero = next(tensor for tensor in model.graph.initializer if tensor.name == f"{name}.zero")
+            zeros = np.zeros(int(np.prod(zero.dims)))
+            zero.CopyFrom(onnx.helper.make_tensor(zero.name, onnx.TensorProto.FLOAT8E4M3FN, zero.dims, zeros))
+
+    assert planted(plant) == []
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, np.nan, np.inf])

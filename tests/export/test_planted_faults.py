@@ -256,7 +256,7 @@ def test_a_decomposed_fp16_norm_is_refused_by_its_decisions(export_loud, decompo
 def test_onnx_runtime_alone_would_let_a_decomposed_fp16_norm_pass(export_loud, decompose, without_lint, monkeypatch):
     """Which is why variants are judged as a device rounds them."""
     decompose()
-    monkeypatch.setattr(variants, "rounded_like_fp16", lambda model: model)
+    monkeypatch.setattr(variants, "rounded_as_typed", lambda model: model)
     export_loud(int8=False, fp16=True)
 
 

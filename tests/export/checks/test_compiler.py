@@ -31,7 +31,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's bundle with every precision and its plain ViT; calibrated on a few images, which kernels do not see."""
     folder = tmp_path_factory.mktemp("digits")
     assert load_checkpoint(DIGITS).config.depth == DEPTH
-    options = PrecisionOptions(int8=True, fp16=True, calib_count=24, calib_cache=folder / "cache", limits=ANY_LOGIT)
+    every = {"int8": True, "fp16": True, "bf16": True, "fp8": True}
+    options = PrecisionOptions(**every, calib_count=24, calib_cache=folder / "cache", limits=ANY_LOGIT)
     return export(DIGITS, folder / "build", plain=True, precision=options).folder
 
 
@@ -64,6 +65,13 @@ def test_every_precision_is_built_with_as_few_kernels_as_the_docs_say(digits, rt
     assert {one.fused_attentions for one in found.values()} == {DEPTH}
     mlp = 2 * DEPTH
     assert found["ee.int8fp16"].products["int8"] == mlp + 1 and found["sac.int8fp16"].products["int8"] == mlp + 3
+
+
+@pytest.mark.parametrize("target", ["sm89", "sm120"])
+def test_bf16_has_fp16_s_kernels_and_fp8_products_are_fp8(digits, newest, target):
+    fp16, bf16, fp8 = (compile_one(digits / f"sac.{kind}.onnx", target) for kind in ("fp16", "bf16", "fp8"))
+    assert (bf16.launches, bf16.fused_attentions, bf16.refusal) == (fp16.launches, DEPTH, "")
+    assert (fp8.products["fp8"], fp8.fused_attentions) == (3 * DEPTH + 2, DEPTH)
 
 
 def test_fp32_bodies_are_built(digits, newest):

@@ -4,7 +4,7 @@ import pytest
 
 from sacvit.export.plans.ladder import Features, Rung, compares_typings, ladder, load_table
 
-TRT8, TRT10, TRT11 = Features(False, True), Features(True, True), Features(True, False)
+TRT8, TRT10, TRT11 = Features(False, True, False), Features(True, True, True), Features(True, False, True)
 ALL = ("fp32", "int8", "fp16", "int8fp16")
 
 
@@ -22,13 +22,15 @@ def test_fp16_on_tensorrt_8_is_said_by_flags():
 def test_fp16_on_tensorrt_10_tries_both_typings_first():
     assert names("fp16", TRT10) == [
         "FP16, strongly typed", "FP16, by flags", "FP16, types chosen by TensorRT",
-        "FP16, strongly typed, attention unfused", "FP16, strongly typed, attention in FP32", "FP32",
+        "FP16, strongly typed, attention in BF16", "FP16, strongly typed, attention unfused",
+        "FP16, strongly typed, attention in FP32", "FP32",
     ]  # fmt: skip
 
 
 def test_fp16_on_tensorrt_11_has_no_flags():
     assert names("fp16", TRT11) == [
-        "FP16, strongly typed", "FP16, strongly typed, attention unfused", "FP16, strongly typed, attention in FP32", "FP32"
+        "FP16, strongly typed", "FP16, strongly typed, attention in BF16", "FP16, strongly typed, attention unfused",
+        "FP16, strongly typed, attention in FP32", "FP32",
     ]  # fmt: skip
 
 
@@ -43,6 +45,22 @@ def test_int8_takes_the_typed_graph_where_typing_is_strong_and_the_opset_17_one_
 def test_int8_falls_back_to_fp16_where_that_was_exported():
     assert "FP16, strongly typed" in names("int8", TRT11)
     assert "FP16, strongly typed" not in names("int8", TRT11, ("fp32", "int8", "int8fp16"))
+
+
+def test_bf16_comes_behind_fp16_where_both_were_exported_unless_it_was_asked_for():
+    exported = (*ALL, "bf16", "fp8")
+
+    def first(wanted: str) -> list[str]:
+        return [name.partition(",")[0] for name in names(wanted, TRT11, exported) if name.endswith(", strongly typed")]
+
+    assert first("fp16") == ["FP16", "BF16"]
+    assert first("bf16") == ["BF16", "FP16"]
+    assert first("fp8") == ["FP8", "FP16", "BF16"]
+    assert first("int8") == ["INT8", "FP8", "FP16", "BF16"]
+
+
+def test_tensorrt_8_builds_no_bf16_and_no_fp8():
+    assert names("fp8", TRT8, ("fp32", "bf16", "fp8")) == ["FP16, types chosen by TensorRT", "FP32"]
 
 
 @pytest.mark.parametrize("features", [TRT8, TRT10, TRT11])

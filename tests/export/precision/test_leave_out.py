@@ -23,6 +23,7 @@ from sacvit.calibration.threshold import match_exit_rate
 from sacvit.export.precision import variants
 from sacvit.export.precision.leave_out import complain
 from sacvit.export.precision.options import Variant
+from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.precision.variants import _Maker
 
 EE_LAYERS = 5 * 4 + 1  # qkv, proj, fc1, fc2; the patch embedding
@@ -124,7 +125,7 @@ def test_auto_leaves_the_spoilt_layer_out_until_the_guards_hold(make_bundle, spo
     nodes = {node.name: node for node in onnx.load(bundle.variants["int8"][0]).graph.node}
     assert nodes[f"{BAD}.matmul"].input[0] == "blocks.1.norm2"
     assert nodes["blocks.1.mlp.fc2.matmul"].input[0] == "blocks.1.mlp.gelu.dequantized"
-    assert f"--auto: EE leaves 1 of {EE_LAYERS} layers out of INT8: {BAD}" in said
+    assert f"--auto: EE leaves 1 of {EE_LAYERS} layers unquantised: {BAD}" in said
 
 
 def test_auto_may_leave_every_layer_of_a_stage_out(make_bundle, monkeypatch):
@@ -164,6 +165,7 @@ class Settling:
         self.maker = object.__new__(_Maker)
         self.maker.cascade = type("Stub", (), {"left": {}})()
         self.maker.report = lambda line: None
+        self.maker.options = PrecisionOptions(int8=True)
         self.tried: list[int] = []
         guard = breached(EE=False).guards[0]
 
@@ -212,9 +214,7 @@ def judging(monkeypatch):
         }
         maker.cascade, maker.threshold = SimpleNamespace(**cascade), 0.6
         maker.evaluation = maker.cascade.images
-        maker.options = SimpleNamespace(
-            **({"match": "exit-rate", "min_top1": None, "limits": {}, "calib": "c"} | options)
-        )
+        maker.options = PrecisionOptions(int8=True, **options)
         maker.report = lambda line: None
         monkeypatch.setattr(maker, "_runnable", lambda *_: None)
         monkeypatch.setattr(maker, "_retyped", lambda *_: ({}, {}))

@@ -34,11 +34,11 @@ def test_options_that_can_be_meant_pass(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"calib": CALIB}, "--calib goes with --int8 or --fp16; without them it would have no effect"),
-        ({"evaluation": CALIB}, "--eval goes with --int8 or --fp16"),
-        ({"sensitivity": Path("s.csv")}, "--sensitivity goes with --int8 or --fp16"),
-        ({"min_top1": "fp32"}, "--min-top1 goes with --int8 or --fp16"),
-        ({"min_top1": 0.0}, "--min-top1 goes with --int8 or --fp16"),
+        ({"calib": CALIB}, "--calib goes with --int8, --fp16, --bf16 or --fp8"),
+        ({"evaluation": CALIB}, "--eval goes with --int8, --fp16"),
+        ({"sensitivity": Path("s.csv")}, "--sensitivity goes with --int8, --fp16"),
+        ({"min_top1": "fp32"}, "--min-top1 goes with --int8, --fp16"),
+        ({"min_top1": 0.0}, "--min-top1 goes with --int8, --fp16"),
         ({"auto": True}, "--auto goes with --int8"),
         ({"auto": True, "fp16": True, "calib": CALIB}, "--auto goes with --int8"),
         ({"fp16": True, "min_top1": 100.5}, r"--min-top1 is a percentage in \[0, 100\], found 100.5"),
@@ -94,7 +94,7 @@ def test_without_a_desktops_wish_ranges_are_kept_below_the_home(monkeypatch, val
     ],
 )
 def test_what_has_no_effect_without_a_variant_is_refused(options, flag):
-    with pytest.raises(UsageError, match=f"{flag} goes with --int8 or --fp16"):
+    with pytest.raises(UsageError, match=f"{flag} goes with --int8, --fp16"):
         PrecisionOptions(**options).require_sound()
 
 

@@ -14,10 +14,10 @@ from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Pair
 from sacvit.export.precision.request import FP16_LIMIT as LIMIT
 from sacvit.export.precision.retype import retype
-from sacvit.export.precision.rounding import rounded_like_fp16
+from sacvit.export.precision.rounding import rounded_as_typed
 
-FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
-RETYPED = ("fp16", "int8fp16")
+BF16, FP16, FP32 = TensorProto.BFLOAT16, TensorProto.FLOAT16, TensorProto.FLOAT
+RETYPED = ("fp16", "int8fp16", "fp8")
 STAGES = ("EE", "SAC")
 each_graph = pytest.mark.parametrize(("stage", "kind"), [(stage, kind) for stage in STAGES for kind in RETYPED])
 
@@ -224,6 +224,19 @@ def test_the_graph_that_is_retyped_stays_as_it_was(graphs, kept_graphs):
     assert graphs["EE", "int8"] == kept_graphs["EE", "int8"]
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_bf16_stands_where_fp16_would_and_what_stays_in_fp32_stays(graphs, stage):
+    half, short = types_by_node(graphs[stage, "fp16"]), types_by_node(graphs[stage, "bf16"])
+    named = {name.replace(".fp16", ".bf16"): kind for name, kind in half.items()}
+    assert {name: BF16 if kind == FP16 else kind for name, kind in named.items()} == short
+
+
+def test_nothing_is_too_large_for_bf16(graphs):
+    largest = dict.fromkeys((node.output[0] for node in graphs["EE", "fp32"].graph.node), 1e6)
+    assert retype(graphs["EE", "fp32"], largest)[1].kept
+    assert retype(graphs["EE", "fp32"], largest, body="bf16")[1].kept == {}
+
+
 def test_a_graphs_record_survives(tiny_bundle):
     model = onnx.load(tiny_bundle / "ee.onnx")
     assert list(retype(model, {})[0].metadata_props) == list(model.metadata_props)
@@ -231,17 +244,17 @@ def test_a_graphs_record_survives(tiny_bundle):
 
 @pytest.mark.parametrize("kind", RETYPED)
 def test_the_retyped_pair_gives_its_sources_logits(graphs, images, kind):
-    source = "fp32" if kind == "fp16" else "int8"
+    source = "int8" if kind == "int8fp16" else "fp32"
     exact = Pair(graphs["EE", source], graphs["SAC", source])
-    half = Pair(*(rounded_like_fp16(graphs[stage, kind]) for stage in STAGES))
+    half = Pair(*(rounded_as_typed(graphs[stage, kind]) for stage in STAGES))
     handed = exact.run_ee(images[:8])
-    # Rounding to FP16 moves an activation to the next INT8 step here and there.
-    limit = 1e-2 if kind == "fp16" else 5e-2
+    # Rounding to FP16 moves an activation to the next INT8 step here and there; FP8 has three bits of mantissa.
+    limit = {"fp16": 1e-2, "int8fp16": 5e-2, "fp8": 0.25}[kind]
     assert np.abs(half.run_ee(images[:8])["logits"] - handed["logits"]).mean() < limit
     assert np.abs(half.run_sac(images[:8], handed) - exact.run_sac(images[:8], handed)).mean() < limit
 
 
-@pytest.mark.parametrize("kind", RETYPED)
+@pytest.mark.parametrize("kind", RETYPED[:2])
 def test_onnx_runtime_hands_over_in_the_same_types(graphs, images, kind):
     handed = Pair(graphs["EE", kind]).run_ee(images[:2])
     assert [handed[name].dtype for name in HAND_OFF] == [np.int32, np.float32, np.float32]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sacvit.calibration.onnx_session import Session
-from sacvit.export.precision.rounding import rounded_like_fp16
+from sacvit.export.precision.rounding import rounded_as_typed
 
 HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 VALUES = np.linspace(-3, 3, 64, dtype=np.float32) ** 3  # most of them no FP16 numbers
@@ -51,7 +52,7 @@ def test_onnx_runtime_alone_hides_an_overflow_of_fp16():
 
 
 def test_the_rewritten_graph_shows_the_overflow():
-    assert run(rounded_like_fp16(norm_of_squares()), np.array([300], np.float32)).tolist() == [np.inf]
+    assert run(rounded_as_typed(norm_of_squares()), np.array([300], np.float32)).tolist() == [np.inf]
 
 
 def test_results_are_numpys_in_fp16_operator_by_operator():
@@ -67,7 +68,20 @@ def test_results_are_numpys_in_fp16_operator_by_operator():
     half = VALUES.astype(np.float16)
     expected = (half * constants["c"] + half) / constants["d"] - constants["c"]
     assert expected.dtype == np.float16
-    assert (run(rounded_like_fp16(graph_of(nodes, constants, 64)), VALUES) == expected).all()
+    assert (run(rounded_as_typed(graph_of(nodes, constants, 64)), VALUES) == expected).all()
+
+
+def test_bf16_is_rounded_to_the_nearest_even_number_and_has_fp32_s_range():
+    nodes = [
+        op("Cast", "x", "short", to=TensorProto.BFLOAT16),
+        op("Mul", "short", "short", "square"),
+        op("Cast", "square", "y", to=SINGLE),
+    ]
+    # 1 + 2^-8 lies between two BF16 numbers; 300 * 300 is 90000, which FP16 does not hold.
+    values = np.array([1 + 2.0**-8, 1 + 3 * 2.0**-8, 300, 1e19], np.float32)
+    expected = (values.astype(ml_dtypes.bfloat16) ** 2).astype(np.float32)
+    assert expected.tolist()[0] == 1 and np.isfinite(expected).all()
+    assert run(rounded_as_typed(graph_of(nodes, {}, 4)), values).tolist() == expected.tolist()
 
 
 def test_a_sum_inside_an_operator_is_fp32():
@@ -82,12 +96,12 @@ def test_a_sum_inside_an_operator_is_fp32():
         op("Cast", "c", "y", to=SINGLE),
     ]
     model = graph_of(nodes, {"row": ones, "column": ones.T.copy(), "shape": np.array([1])}, 1)
-    assert run(rounded_like_fp16(model), np.ones(1, np.float32)) == 4096
+    assert run(rounded_as_typed(model), np.ones(1, np.float32)) == 4096
 
 
 def test_an_fp32_operator_is_not_rounded():
     model = graph_of([op("Mul", "x", "c", "y")], {"c": np.float32(0.3)}, 64)
-    assert (run(rounded_like_fp16(model), VALUES) == VALUES * np.float32(0.3)).all()
+    assert (run(rounded_as_typed(model), VALUES) == VALUES * np.float32(0.3)).all()
 
 
 def quantized(reader: list[onnx.NodeProto]) -> onnx.ModelProto:
@@ -106,13 +120,13 @@ EXACT = np.float32(127) * np.float32(np.float16(0.1))  # 12.696...; FP16 has 12.
 
 
 def test_a_dequantized_tensor_is_not_rounded():
-    found = run(rounded_like_fp16(quantized([op("Cast", "d", "y", to=SINGLE)])), LARGE)
+    found = run(rounded_as_typed(quantized([op("Cast", "d", "y", to=SINGLE)])), LARGE)
     assert found == EXACT != np.float32(np.float16(EXACT))
 
 
 def test_what_is_computed_from_a_dequantized_tensor_is_rounded():
     reader = [op("Mul", "d", "one", "m"), op("Cast", "m", "y", to=SINGLE)]
-    assert run(rounded_like_fp16(quantized(reader)), LARGE) == np.float16(EXACT)
+    assert run(rounded_as_typed(quantized(reader)), LARGE) == np.float16(EXACT)
 
 
 def test_integers_are_not_rounded():
@@ -123,11 +137,11 @@ def test_integers_are_not_rounded():
         op("Cast", "next", "y", to=SINGLE),
     ]
     model = graph_of(nodes, {"one": np.int32(1)}, 1)
-    assert run(rounded_like_fp16(model), np.array([2048], np.float32)) == 2049
+    assert run(rounded_as_typed(model), np.array([2048], np.float32)) == 2049
 
 
 def test_no_fp16_operator_is_left(graphs):
-    rewritten = rounded_like_fp16(graphs["EE", "int8fp16"])
+    rewritten = rounded_as_typed(graphs["EE", "int8fp16"])
     assert not [tensor.name for tensor in rewritten.graph.initializer if tensor.data_type == HALF]
     typed = onnx.shape_inference.infer_shapes(rewritten, strict_mode=True).graph
     half = {value.name for value in typed.value_info if value.type.tensor_type.elem_type == HALF}
@@ -138,11 +152,11 @@ def test_no_fp16_operator_is_left(graphs):
 
 def test_inputs_and_outputs_stay(graphs):
     model = graphs["SAC", "fp16"]
-    rewritten = rounded_like_fp16(model)
+    rewritten = rounded_as_typed(model)
     assert list(rewritten.graph.input) == list(model.graph.input)
     assert list(rewritten.graph.output) == list(model.graph.output)
 
 
 def test_the_fp16_graph_itself_is_not_changed(graphs, kept_graphs):
-    rounded_like_fp16(graphs["EE", "fp16"])
+    rounded_as_typed(graphs["EE", "fp16"])
     assert graphs["EE", "fp16"] == kept_graphs["EE", "fp16"]

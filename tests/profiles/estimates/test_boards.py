@@ -101,6 +101,19 @@ def test_int8_is_twice_as_fast_as_fp16_on_tensor_cores():
         assert board.gpu.int8_ops == 2 * board.gpu.fp16_ops, board.name
 
 
+def test_fp8_is_as_fast_as_int8_and_bf16_no_faster_than_fp16_where_a_source_states_them():
+    gpus = {board.gpu.name: board.gpu for board in load_boards().values()}.values()
+    stated = [gpu for gpu in gpus if gpu.fp8_ops is not None and gpu.bf16_ops is not None]
+    assert {gpu.name for gpu in stated} == {"Ada", "Blackwell RTX"}
+    assert all(gpu.fp8_ops == gpu.int8_ops and gpu.bf16_ops <= gpu.fp16_ops for gpu in stated)
+
+
+@pytest.mark.parametrize("precision", ["fp8", "bf16"])
+def test_a_precision_that_no_source_states_is_refused(precision):
+    with pytest.raises(UsageError, match=f"no source states how fast orin-nano-8gb is in {precision.upper()}"):
+        peak_tops(load_boards()["orin-nano-8gb"], load_boards()["orin-nano-8gb"].mode(), precision)
+
+
 MODE = {"name": "MAXN", "sms": 4, "gpu_mhz": 1000, "memory_mhz": 3200, "bus_bits": 64, "source": "a data sheet"}
 TABLE = {
     "gpus": [

@@ -164,7 +164,10 @@ def test_a_model_whose_second_stage_costs_nothing_has_no_break_even():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "int4"}, r"no precision 'int4' \(did you mean int8\?\); known: fp32, fp16, int8fp16, int8"),
+        (
+            {"precision": "int4"},
+            r"no precision 'int4' \(did you mean int8\?\); known: fp32, fp16, bf16, fp8, int8fp16, int8",
+        ),
         ({"batch": 0}, "a batch holds at least 1 image, found 0"),
         ({"exit_rate": 77}, r"an exit rate lies in \[0, 1\], found 77"),
     ],

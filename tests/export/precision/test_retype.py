@@ -10,11 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from sacvit.bundle.errors import EngineError
 from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Pair
 from sacvit.export.precision.request import FP16_LIMIT as LIMIT
 from sacvit.export.precision.retype import retype
 from sacvit.export.precision.rounding import rounded_as_typed
+from sacvit.runtime.engines.onnx import OnnxStage
 
 BF16, FP16, FP32 = TensorProto.BFLOAT16, TensorProto.FLOAT16, TensorProto.FLOAT
 RETYPED = ("fp16", "int8fp16", "fp8")
@@ -277,3 +279,11 @@ def plant(*values: float):
         return matrix
 
     return change
+
+
+@pytest.mark.parametrize("kind", ["bf16", "fp8"])
+def test_a_file_that_onnx_runtime_does_not_run_is_refused_with_the_command_that_builds_it(graphs, tmp_path, kind):
+    path = tmp_path / f"ee.{kind}.onnx"
+    path.write_bytes(graphs["EE", kind].SerializeToString())
+    with pytest.raises(EngineError, match=f"does not run {kind.upper()} files .* sacvit-build"):
+        OnnxStage(path, "cpu")

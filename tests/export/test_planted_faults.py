@@ -129,8 +129,8 @@ def decompose(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def plant() -> None:
         original = variants.retype
 
-        def retype(*given: Any) -> Any:
-            model, report = original(*given)
+        def retype(*given: Any, **named: Any) -> Any:
+            model, report = original(*given, **named)
             return decompose_norms(model), report
 
         monkeypatch.setattr(variants, "retype", retype)

@@ -213,6 +213,7 @@ def test_every_job_is_a_process_of_its_own_so_a_plan_that_breaks_the_gpu_is_foll
 ):
     fake_gpu.become("11.4", "lose fused:EE")
     plans = build(few_goldens, tmp_path / "out", family="fp16")
+    assert fake_gpu.device.calls.total() == 0  # none in this one
     assert rungs(plans) == ["FP16, strongly typed, attention in BF16", "FP16, strongly typed"]
     assert "the GPU gave up" in plans.outcomes[0].tried[0]["reason"]
 

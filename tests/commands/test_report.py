@@ -19,6 +19,7 @@ from sacvit.profiles.results.result_files import write_result
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
+pytestmark = pytest.mark.usefixtures("narrow_figures")
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "profiles" / "tegrastats" / "agx-orin-jp6-root.txt"
 BUNDLE = ROOT / "runtime" / "bundles" / "typed"

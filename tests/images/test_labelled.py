@@ -82,8 +82,8 @@ def test_a_list_of_many_lines_finds_a_repeated_one_without_counting_each(listed)
         assert f"{count - 1} is listed twice" in refusal(path, 3, NAMES)
         return time.process_time() - began
 
-    short = max(seconds(2_000) for _ in range(3))
-    assert seconds(20_000) < 40 * short
+    short = max(seconds(1_000) for _ in range(3))
+    assert seconds(10_000) < 40 * short
 
 
 def test_arrays_are_rgb_and_read_as_bgr(tmp_path):

@@ -172,11 +172,11 @@ def test_any_text_is_a_sample_or_none(text):
     read_line("RAM 1/2MB " + text)
 
 
-def test_twenty_thousand_mutated_lines_raise_nothing_and_invent_no_rail():
+def test_five_thousand_mutated_lines_raise_nothing_and_invent_no_rail():
     """A rail's name is a word of the line, and its numbers are the word behind it."""
     rng = random.Random(0)
     signs = "0123456789%@[]/,.-mWCMBkxRAOFf \t\xb5\0"
-    for _ in range(20_000):
+    for _ in range(5_000):
         line = list(rng.choice(REAL))
         for _ in range(rng.randint(1, 4)):
             place = rng.randrange(len(line) + 1)

@@ -119,6 +119,7 @@ def test_a_rail_stands_below_its_total(powered):
     assert names == ["always exit", "eta 0.3", "eta 0.5", "A", "B", "eta 0.7"]
 
 
+@pytest.mark.usefixtures("narrow_figures")
 def test_names_from_outside_stay_text(powered):
     evil = "<script>alert(1)</script>"
 

@@ -107,6 +107,7 @@ def test_without_thumbnails_the_images_are_named(tuned):
     assert not pictures(page) and read_tune(tuned)["exited_wrong"]["images"][0]["image"] in page
 
 
+@pytest.mark.usefixtures("narrow_figures")
 def test_labels_and_file_names_stay_text(tuned):
     evil = "<script>alert(1)</script>"
 
@@ -119,6 +120,7 @@ def test_labels_and_file_names_stay_text(tuned):
     assert "<script" not in page and "&lt;script&gt;" in page and "\\udcff" in page
 
 
+@pytest.mark.usefixtures("narrow_figures")
 def test_two_runs_are_drawn_into_one_figure(tuned, tmp_path):
     write_tune_comparison([tuned, tuned], tmp_path / "both.html")
     page = (tmp_path / "both.html").read_text()

@@ -168,13 +168,15 @@ def test_a_damaged_line_is_refused_by_its_number(line, powered):
         read_samples(powered)
 
 
-def test_samples_that_would_fill_the_memory_are_refused_however_small_their_file_is(powered):
+def test_samples_that_would_fill_the_memory_are_refused_however_small_their_file_is(powered, monkeypatch):
+    assert result_files.MAX_SAMPLES_BYTES <= 512 << 20
+    monkeypatch.setattr(result_files, "MAX_SAMPLES_BYTES", 32 << 20)  # 512 MiB take seconds to write
     samples = read_samples(powered)
     path = powered / samples.of("window")[0]["file"]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("total.npy", "w") as file:
-        for _ in range(600):
+        for _ in range(33):
             file.write(bytes(1 << 20))
-    assert path.stat().st_size < 1 << 20
+    assert path.stat().st_size < 1 << 16
     with pytest.raises(SacvitError, match="the limit is"):
         passes_of(samples, None, samples.of("window")[0]["contender"])
 

@@ -401,7 +401,7 @@ def test_a_repository_without_an_engine_is_refused_by_name(
 ) -> None:
     shutil.copytree(python_repository, tmp_path / "models")
     (tmp_path / "models" / "sacvit" / "1" / "sac.onnx").unlink()
-    with pytest.raises(SacvitError, match=r"sac\.onnx does not exist"):
+    with pytest.raises(SacvitError, match=r"models/sacvit/1 is a folder without engines"):
         LocalServer(tmp_path / "models", triton)
 
 

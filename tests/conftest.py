@@ -79,11 +79,12 @@ LONG = (
     *(
         "serving/test_server.py",
         "commands/test_profile.py",
-        "export/precision/test_strangers.py",
+        "export/checks/test_compiler.py",
         "test_own_classes.py",
     ),
-    *("commands/test_export.py", "export/precision/test_cascade.py", "profiles/test_profile.py"),
+    *("commands/test_export.py", "export/precision/test_cascade.py", "export/plans/test_rtx.py"),
     *("serving/test_benchmark.py", "runtime/sources/test_network.py", "export/test_planted_faults.py"),
+    *("export/precision/test_variants.py", "training/test_workers.py", "training/test_train.py"),
 )
 
 

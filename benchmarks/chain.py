@@ -1,6 +1,7 @@
 """The chain against the plain ViT of the same geometry, through the same backend, alternating in one run.
 
     python benchmarks/chain.py --json chain.json
+    python benchmarks/chain.py --provider openvino
 
 Both get the same images and random weights (speed does not depend on their values); the threshold is set so that
 `--exit-rate` of the images leave after the EE stage. Printed: the speed-up round by round, the FLOP ratio it is to be
@@ -15,7 +16,7 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -32,15 +33,17 @@ from sacvit.model.network import PlainViT, TwoStageViT
 from sacvit.model.write_checkpoint import save_checkpoint
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
+from sacvit.runtime.engines.backends import load_stage
 from sacvit.runtime.engines.buffers import HostLane, wrap
-from sacvit.runtime.engines.onnx import OnnxStage
+from sacvit.runtime.engines.options import EngineOptions, Provider
+from sacvit.runtime.engines.stage import Stage
 
 PAPER = (
     "62 % fewer FLOPs and 1.98x (arXiv 2503.00060); the exit rate of 0.77 is derived from its 62 % by our count of MACs"
 )
 
 
-def build(folder: Path, config: ModelConfig) -> tuple[Pipeline, OnnxStage]:
+def build(folder: Path, config: ModelConfig, provider: Provider) -> tuple[Pipeline, Stage]:
     """The exported pair as a pipeline, and the plain ViT as a stage of the same backend."""
     torch.manual_seed(0)
     preprocessing = Preprocessing(config.image_size)
@@ -52,7 +55,8 @@ def build(folder: Path, config: ModelConfig) -> tuple[Pipeline, OnnxStage]:
     bundle = export(folder / "model.pth", folder / "build")
     print(f"exported in {bundle.duration_s:.1f} s")
     export_plain(PlainViT(config), preprocessing, folder / "plain.onnx")
-    return Pipeline.load(bundle.ee, bundle.sac), OnnxStage(folder / "plain.onnx")
+    plain = load_stage(folder / "plain.onnx", EngineOptions(provider))
+    return Pipeline.load(bundle.ee, bundle.sac, provider=provider), plain
 
 
 def threshold_for(pipeline: Pipeline, images: np.ndarray, exit_rate: float) -> float:
@@ -62,7 +66,7 @@ def threshold_for(pipeline: Pipeline, images: np.ndarray, exit_rate: float) -> f
     return float(np.clip((confidences[count - 1] + confidences[min(count, len(images) - 1)]) / 2, 0, 1))
 
 
-def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: int, rounds: int) -> dict[str, Any]:
+def run_batch(pipeline: Pipeline, plain: Stage, images: np.ndarray, batch: int, rounds: int) -> dict[str, Any]:
     """Times the plain ViT, the pipeline and its two bare sessions, batch by batch in turn, over all images."""
     size = images.shape[1]
     chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
@@ -81,6 +85,7 @@ def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: i
     def run_plain() -> None:
         plain_buffers["image"][:] = chunks[next(turns["plain"])]
         plain_pass.start()
+        plain_pass.wait()
 
     def run_pipeline() -> None:
         pipeline.image_slots(batch)[:] = chunks[next(turns["chain"])]
@@ -92,9 +97,12 @@ def run_batch(pipeline: Pipeline, plain: OnnxStage, images: np.ndarray, batch: i
         turn = next(turns["bare"])
         track.images[:] = chunks[turn]
         ee_pass.start()
+        ee_pass.wait()
         if rows := survivors[turn]:
             track.row[: len(rows)] = rows
-            track.sac_binding(len(rows)).start()
+            sac_pass = track.sac_binding(len(rows))
+            sac_pass.start()
+            sac_pass.wait()
 
     tasks = {"plain": run_plain, "chain": run_pipeline, "bare": run_bare}
     passes = time_alternating(tasks, rounds * len(chunks), warmup_rounds=len(chunks))
@@ -130,6 +138,7 @@ def main() -> None:
         default=DERIVED_EXIT_RATE,
         help="default: where our MACs are 62 %% fewer, as the paper's",
     )
+    parser.add_argument("--provider", choices=get_args(Provider), default="cpu", help="what runs the files")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--images", type=int, default=48, help="rounded up to whole batches")
     parser.add_argument("--rounds", type=int, default=7)
@@ -145,7 +154,8 @@ def main() -> None:
     print(f"MACs: plain {macs[0]}, EE {macs[1]}, SAC {macs[2]}; at exit rate {options.exit_rate} the chain needs")
     print(f"{limit:.2f} times fewer. Paper: {PAPER}")
     with tempfile.TemporaryDirectory() as name:
-        pipeline, plain = build(Path(name), config)
+        pipeline, plain = build(Path(name), config, options.provider)
+        report["backend"] = pipeline.ee.backend
         report["results"] = []
         for batch in options.batch:
             images = check_images(config, -(-options.images // batch) * batch)

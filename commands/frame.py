@@ -32,6 +32,7 @@ CURES = {  # packages of our extras, by the name that is imported
     "cuda": "pip install cuda-bindings, of the driver's CUDA: 'cuda-bindings<13' on JetPack 6, newer on JetPack 7",
     "tensorrt_rtx_libs": "pip install 'sacvit[rtx]' (x86_64 Linux)",
     "tensorrt_rtx_bindings": "pip install 'sacvit[rtx]' (x86_64 Linux)",
+    "openvino": "pip install 'sacvit[openvino]'",
     "shtab": "pip install 'sacvit[completion]'",
     "tensorboard": "pip install 'sacvit[curves]'",
     "matplotlib": "pip install 'sacvit[export]'",

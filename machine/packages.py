@@ -10,6 +10,7 @@ PARTS = (
     "opencv-python",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "tensorrt",
     "cuda-bindings",
     "onnx",

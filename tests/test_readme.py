@@ -78,7 +78,7 @@ def test_make_demo_is_what_is_tested_here():
 
 
 def test_there_are_commands_to_run():
-    assert len(commands()) == 24
+    assert len(commands()) == 25
 
 
 @pytest.mark.parametrize("command", commands())

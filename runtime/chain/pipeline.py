@@ -76,7 +76,7 @@ class Pipeline:
         What sacvit-tune stored in the manifest takes precedence over the export's threshold; its temperature is used with a
         given threshold too.
 
-        provider: what ONNX Runtime runs .onnx files on; "auto" takes CUDA where it works. threads: of ONNX Runtime on a CPU;
+        provider: what runs .onnx files: ONNX Runtime ("auto" takes CUDA where it works) or OpenVINO. threads: of a CPU;
         0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
         are no pair; UsageError for a wrong threshold.
         """

@@ -37,6 +37,10 @@ class Backend:
 
 
 def _open_onnx(path: Path, options: EngineOptions) -> Stage:
+    if options.provider.startswith("openvino"):
+        from .openvino import OpenvinoStage
+
+        return OpenvinoStage(path, options.provider, options.threads)
     from .onnx import OnnxStage
 
     return OnnxStage(path, options.provider, options.threads)
@@ -74,7 +78,9 @@ def _read_rtx(path: Path) -> StageRecord:
 
 
 BACKENDS: tuple[Backend, ...] = (
-    Backend("ONNX Runtime", ".onnx", _open_onnx, lambda path: _open_onnx(path, EngineOptions("cpu")).record),
+    Backend(
+        "ONNX Runtime or OpenVINO", ".onnx", _open_onnx, lambda path: _open_onnx(path, EngineOptions("cpu")).record
+    ),
     Backend("TensorRT", ".plan", _open_plan, _read_plan, needs_gpu=True),
     Backend("TensorRT for RTX", ".rtx", _open_rtx, _read_rtx, needs_gpu=True),
 )

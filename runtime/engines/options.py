@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
+# Four of ONNX Runtime, four of OpenVINO.
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "openvino-bf16", "openvino-gpu", "openvino-npu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class EngineOptions:
 
     provider: Provider = field(
         default="auto",
-        metadata={"help": "What ONNX Runtime runs .onnx engines on; auto: CUDA where it works, else the CPU."},
+        metadata={
+            "help": "What runs .onnx engines: ONNX Runtime (auto: on CUDA where it works, else the CPU) or OpenVINO."
+        },
     )
     threads: int = 0  # of a CPU; 0 takes one per core

@@ -138,7 +138,7 @@ def test_the_backend_is_named(ee):
 def test_a_foreign_suffix_is_refused(bundles, tmp_path):
     shutil.copy(bundles / "bundle" / "ee.onnx", tmp_path / "ee.pth")
     with pytest.raises(
-        EngineError, match=r"is a checkpoint.*sacvit-export.*\.onnx \(ONNX Runtime\), \.plan \(TensorRT\)"
+        EngineError, match=r"is a checkpoint.*sacvit-export.*\.onnx \(ONNX Runtime or OpenVINO\), \.plan \(TensorRT\)"
     ):
         load_stage(tmp_path / "ee.pth")
 

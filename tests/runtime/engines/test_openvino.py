@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("openvino", reason="no OpenVINO here: pip install 'sacvit[openvino]'")
 
 from sacvit.bundle.errors import EngineError
+from sacvit.machine.cpu import saturates_int8
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines import openvino as module
 from sacvit.runtime.engines.backends import load_stage
@@ -137,6 +138,26 @@ def test_a_changed_file_of_a_bundle_is_refused(bundle):
     with pytest.raises(EngineError) as fault:
         load_stage(path, EngineOptions("openvino"))
     assert fault.value.exit_code == 4
+
+
+@pytest.mark.parametrize("kind", ["fp16", "int8fp16"])
+def test_a_file_with_an_fp16_body_is_refused(bundle, kind):
+    with pytest.raises(
+        EngineError, match=rf"ee\.{kind}\.onnx is a {kind.upper()} file, which OpenVINO computes wrongly"
+    ):
+        OpenvinoStage(bundle / f"ee.{kind}.onnx")
+
+
+def test_int8_is_refused_where_its_sums_saturate(bundle, monkeypatch):
+    monkeypatch.setattr(module, "saturates_int8", lambda: True)
+    with pytest.raises(EngineError, match=r"ee\.int8\.onnx: this processor has no VNNI.*--provider cpu"):
+        OpenvinoStage(bundle / "ee.int8.onnx")
+
+
+@pytest.mark.skipif(saturates_int8(), reason="this processor has no VNNI")
+def test_int8_decides_as_in_onnx_runtime_where_it_does_not_saturate(bundle, pictures):
+    found, expected = (load(bundle, provider, ".int8")(pictures) for provider in ("openvino", "cpu"))
+    assert [one.stage for one in found] == [one.stage for one in expected]
 
 
 @pytest.mark.parametrize("provider", ["openvino-gpu", "openvino-npu"])

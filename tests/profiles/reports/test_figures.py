@@ -154,6 +154,13 @@ def test_bars_are_as_long_as_their_values():
     assert widths[1] == pytest.approx(4 * widths[0], rel=0.01)
 
 
+def test_the_axes_leave_room_for_long_names():
+    (svg, _) = parts(bars("l", [Bar("a name of twenty-six signs", 1.0, None, "1")], "mJ"))
+    (bar,) = [path for path in svg.iter(f"{SVG}path") if "fill: var(--series-1)" in path.get("style", "")]
+    begins = min(float(x) for x, _ in re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", bar.get("d", "")))
+    assert begins > 26 * 4  # a sign has 10 points in height; matplotlib's own margin is 77 points
+
+
 def test_a_bar_without_a_value_has_its_reason():
     assert {"Nano", "no rails were read"} <= set(
         texts(bars("l", [Bar("Nano", None, None, "no rails were read")], "mJ"))

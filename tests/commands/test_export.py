@@ -238,10 +238,10 @@ def test_every_limit_has_its_flag(taken, tmp_path, limit):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--calib", "x"], 2, "--calib goes with --int8 or --fp16; without them it would have no effect"),
-        (["--eval", "x"], 2, "--eval goes with --int8 or --fp16"),
-        (["--sensitivity", "x.csv"], 2, "--sensitivity goes with --int8 or --fp16"),
-        (["--min-top1"], 2, "--min-top1 goes with --int8 or --fp16"),
+        (["--calib", "x"], 2, "--calib goes with --int8, --fp16, --bf16 or --fp8; without one it would have no effect"),
+        (["--eval", "x"], 2, "--eval goes with --int8, --fp16, --bf16 or --fp8"),
+        (["--sensitivity", "x.csv"], 2, "--sensitivity goes with --int8, --fp16, --bf16 or --fp8"),
+        (["--min-top1"], 2, "--min-top1 goes with --int8, --fp16, --bf16 or --fp8"),
         (["--auto"], 2, "--auto goes with --int8"),
         (["--fp16", "--auto"], 2, "--auto goes with --int8"),
         (["--fp16", "--min-top1", "101"], 2, "--min-top1 is a percentage in [0, 100], found 101"),

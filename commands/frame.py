@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from ..bundle.errors import EXIT_INTERRUPTED, SacvitError
+from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
 from ..images.opencv import silence_opencv
 from ..machine.terminal import terminal_safe
-from .hints import EXAMPLES, HintingParser
+from .hints import EXAMPLES, HintingParser, meant
 
 CURES = {  # packages of our extras, by the name that is imported
     "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
@@ -158,6 +158,8 @@ def run_command(
     silence_opencv()
     stop_on_signals()
     try:
+        if getattr(options, "engine", None) is not None:
+            options.engine = engines_of(parser, options.engine)
         code = command(options)
         sys.stdout.flush()  # here, where a closed pipe is still handled
         return code
@@ -173,6 +175,18 @@ def run_command(
         code, message = explain(fault)
         print_safe(f"{parser.prog}: {message}")
         return code
+
+
+def engines_of(parser: argparse.ArgumentParser, paths: Sequence[Path]) -> tuple[Path, Path]:
+    """EE and SAC of --engine: two files, or those of a folder. Raises UsageError for another number of paths."""
+    if further := paths[2:]:
+        hint = meant(parser.prog, str(further[0]), set(parser._option_string_actions))
+        raise UsageError(
+            f"--engine takes the folder of a bundle or its two files; {further[0]} is one more. {hint}".rstrip()
+        )
+    from ..runtime.engines.pairs import find_pair  # here: --help answers without numpy
+
+    return find_pair(*paths)
 
 
 def print_safe(text: str) -> None:

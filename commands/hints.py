@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..bundle.errors import UsageError, nearest
-from ..runtime.engines.given_paths import CHECKPOINTS, engines_in, export_of, no_engine, quoted
+from ..runtime.engines.given_paths import CHECKPOINTS, engines_in, export_of, quoted
 
 EXAMPLES = {
     "sacvit-export": "sacvit-export --ckpt model.pth --out build",
@@ -87,14 +87,11 @@ def hints_for(prog: str, message: str, words: Sequence[str], options: Iterable[s
     known = set(options)
     unplaced = message.partition("unrecognized arguments: ")[2]
     strangers = [word for word in words if word in unplaced] if unplaced else words if "are required" in message else []
-    found = [hint for word in strangers if (hint := _meant(prog, word, known))]
-    if "--engine: expected" in message:
-        given = words[words.index("--engine") + 1 :] if "--engine" in words else []
-        found = [_pair(Path(given[0]))] if given and not given[0].startswith("--") else []
+    found = [hint for word in strangers if (hint := meant(prog, word, known))]
     return list(dict.fromkeys(found))[:2] or [f"For example: {EXAMPLES.get(prog, f'{prog} --help')}"]
 
 
-def _meant(prog: str, word: str, known: set[str]) -> str:
+def meant(prog: str, word: str, known: set[str]) -> str:
     """What to write in place of a word; empty where there is no better one."""
     if word.startswith("--"):
         name = word.partition("=")[0]
@@ -115,20 +112,12 @@ def _meant(prog: str, word: str, known: set[str]) -> str:
             return f"Write --ckpt {quoted(word)}"
         return "" if prog == "sacvit-train" else f"{word} is a checkpoint. Export it: {export_of(path, 'build')}"
     if "--engine" in known and path.is_dir() and engines_in(path):
-        return _pair(path)
+        return f"Write --engine {quoted(word)}"
     if "--camera" in known and path.is_file():
         return f"Write --camera {quoted(word)}"
     if "--data" in known and path.is_dir():
         return f"Write --data {quoted(word)}"
     return ""
-
-
-def _pair(path: Path) -> str:
-    """The two files that one path after --engine stands for."""
-    partner = path.with_name(path.name.replace("ee", "sac", 1))
-    if path.is_file() and partner != path and partner.is_file():
-        return f"Its partner: --engine {quoted(path)} {quoted(partner)}"
-    return no_engine(path)
 
 
 def require_effect(

@@ -12,10 +12,10 @@ Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "openvino-bf16
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFiles:
-    """The two files of a bundle that are run."""
+    """The two files of a bundle that are run. A command line may name their folder: commands/frame.py looks into it."""
 
     engine: tuple[Path, Path] = field(
-        metadata={"help": "The two files of a bundle.", "nargs": 2, "metavar": ("EE", "SAC")}
+        metadata={"help": "The folder of a bundle, or its two files.", "nargs": "+", "metavar": "PATH"}
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...bundle.errors import EngineError, UsageError
 from ...bundle.stage_record import require_pair
 from .backends import load_stage
-from .given_paths import CHECKPOINTS, engines_in, no_bundle, no_engine
+from .given_paths import CHECKPOINTS, engines_in, no_bundle, no_engine, quoted
 from .options import EngineOptions
 from .stage import Stage
 
@@ -32,7 +32,7 @@ def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, 
     if not first.is_dir():
         is_engine = first.is_file() and first.suffix not in CHECKPOINTS
         raise UsageError(
-            f"{first} is one file, and a pipeline has two stages: give it and the file of SAC beside it, or their folder"
+            f"{first} is one file, and a pipeline has two stages. Give both, {_both(first)}, or their folder"
             if is_engine
             else no_bundle(first)
         )
@@ -41,6 +41,12 @@ def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, 
         raise EngineError(no_engine(first))
     logger.info("of %s: %s and %s", first, found[0].name, found[1].name)
     return found
+
+
+def _both(file: Path) -> str:
+    """Both files of the pair that one file is of, as a command line has them."""
+    partner = file.with_name(file.name.replace("ee", "sac", 1))
+    return f"{quoted(file)} {quoted(partner)}" if partner.is_file() and partner != file else "EE and SAC"
 
 
 def load_pair(ee: Path, sac: Path, options: EngineOptions) -> tuple[Stage, Stage]:

@@ -48,9 +48,8 @@ RUN = [
     ("sacvit-run --engine model.pth", EXPORT),
     ("sacvit-run --engine model.pth model.pth --camera cat.png", EXPORT),
     ("sacvit-run --ckpt model.pth --camera 0", EXPORT),
-    ("sacvit-run --engine build --camera cat.png", ENGINES),
     ("sacvit-run --engine build build --camera cat.png", ENGINES),
-    ("sacvit-run --engine build/ee.onnx --camera cat.png", ENGINES),
+    ("sacvit-run --engine build/ee.onnx --camera cat.png", "build/ee.onnx build/sac.onnx, or their folder"),
     ("sacvit-run --engine empty --camera cat.png", "sacvit-export --ckpt model.pth --out empty"),
     ("sacvit-run --engine notes.txt notes.txt --camera cat.png", EXPORT),
     (f"sacvit-run {ENGINES}", "--camera 0"),
@@ -68,8 +67,7 @@ RUN = [
 ]
 PROFILE = [
     ("sacvit-profile", ENGINES),
-    ("sacvit-profile build", ENGINES),
-    ("sacvit-profile --engine build", ENGINES),
+    ("sacvit-profile build", "Write --engine build"),
     ("sacvit-profile --engine model.pth model.pth", EXPORT),
     ("sacvit-profile --estimate orin-nano-8gb", f"sacvit-profile {ENGINES} --estimate orin-nano-8gb"),
     (f"sacvit-profile {ENGINES} --estimate orin-nano-8gb --threshold 0.5", "--threshold has no effect with --estimate"),
@@ -82,7 +80,6 @@ PROFILE = [
 ]
 TUNE = [
     ("sacvit-tune", f"sacvit-tune {ENGINES} --data photos/val"),
-    ("sacvit-tune --engine build --data photos", ENGINES),
     (f"sacvit-tune {ENGINES}", "--data photos/val"),
     (f"sacvit-tune {ENGINES} photos", "--data photos"),
     ("sacvit-tune --engine model.pth model.pth --data photos", EXPORT),
@@ -91,8 +88,7 @@ TUNE = [
 ]
 SERVE = [
     ("sacvit-serve", f"sacvit-serve {ENGINES}"),
-    ("sacvit-serve build", ENGINES),
-    ("sacvit-serve --engine build", ENGINES),
+    ("sacvit-serve build", "Write --engine build"),
     ("sacvit-serve --engine model.pth model.pth", EXPORT),
     (f"sacvit-serve {ENGINES} --eta 0.5", "--threshold"),
 ]
@@ -171,10 +167,16 @@ def test_a_path_with_a_space_is_quoted_in_the_command(home, capsys):
     require_hint("sacvit-run --engine 'my model.pth'", "--ckpt 'my model.pth'", capsys)
 
 
-def test_a_folder_of_plans_alone_names_the_plans(home, capsys):
-    for name in ("ee.plan", "sac.plan"):
-        (home / "empty" / name).touch()
-    require_hint("sacvit-run --engine empty", "--engine empty/ee.plan empty/sac.plan", capsys)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sacvit-run --engine build --camera cat.png",
+        "sacvit-profile --engine build --iterations 6 --warmup-ms 1",
+        "sacvit-serve --engine build --out models",
+    ],
+)
+def test_the_folder_of_a_bundle_stands_for_its_two_files(home, capsys, line):
+    assert call(line, capsys)[0] == 0
 
 
 def test_a_profile_without_out_says_how_to_get_the_page(home, capsys):

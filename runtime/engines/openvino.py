@@ -178,8 +178,8 @@ def read_metadata(model: Any) -> dict[str, str]:
 def require_right(path: Path, precision: Precision, device: str) -> None:
     """Raises EngineError for files that OpenVINO computes wrongly: measured with 2026.4 on 1 000 scenes of the digits example.
 
-    FP16 files on a CPU: a mean logit error of 3e17, and 46 % top-1 where FP32 has 93. It is the head of the GPU form that it gets
-    wrong, a Mul and a ReduceSum, in FP32 too; the CPU form has a product. INT8 on a processor without VNNI: 88 %.
+    FP16 files on a CPU: a mean logit error of 3e17, and 46 % top-1 where FP32 has 93. It is the head of the GPU form that it
+    gets wrong, a Mul and a ReduceSum, in FP32 too; the CPU form has a product. INT8 on a processor without VNNI: 88 %.
     """
     row = row_of(precision)
     if row.body != "fp32":

@@ -78,11 +78,16 @@ def require_folder(folder: Path, option: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{option} {folder} is a file; give a folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        make_writable(folder)
     except OSError as reason:
         raise SacvitError(f"{option} {folder} cannot be written: {reason.strerror or reason}") from None
+
+
+def make_writable(folder: Path) -> None:
+    """Makes the folder where it is missing, and a file in it that vanishes. Raises OSError where either fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def require_writable(path: Path, option: str, suffix: str) -> None:

@@ -15,6 +15,7 @@ Precision = str  # the name of a row
 Family = str  # what a user asks for: the rows that --fp16 or --int8 writes
 Body = Literal["fp32", "fp16", "bf16"]
 Units = Literal["fp32", "fp16", "bf16", "fp8", "int8"]  # what the products run on
+Stored = Literal["INT8", "FLOAT8E4M3FN"]  # the type of quantised values, as ONNX names it
 Form = Literal["cpu", "gpu"]  # which of two equal graphs: see export/graphs/stages.py
 FORMS: tuple[Form, Form] = ("cpu", "gpu")
 
@@ -53,7 +54,7 @@ class Row:
     calibration/quantizers.py; None where nothing is quantised. opset: of the graph. limits: what its answers may cost against
     FP32's. weight_bytes: of a weight. units: what its products run on. is_typed: the graph says every type, for a strongly
     typed TensorRT. weak_flags: TensorRT's builder flags where types are left to it; empty where that is no way to build it.
-    rounds_to: the type that quantised values are stored in, as ONNX names it.
+    rounds_to: of quantised values.
     """
 
     name: Precision
@@ -66,7 +67,7 @@ class Row:
     units: Units
     is_typed: bool
     weak_flags: tuple[str, ...]
-    rounds_to: Literal["INT8", "FLOAT8E4M3FN"] = "INT8"
+    rounds_to: Stored = "INT8"
 
     @property
     def form(self) -> Form:

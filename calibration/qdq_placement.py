@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-Kind = Literal["INT8", "FLOAT8E4M3FN"]  # as ONNX names them
+from ..bundle.precision import Stored
+
 LEVELS = 127  # of INT8, of each sign; -128 is left to values that are clipped
-LARGEST: dict[Kind, float] = {"INT8": LEVELS, "FLOAT8E4M3FN": 448}  # E4M3: arXiv 2209.05433, table 1
+LARGEST: dict[Stored, float] = {"INT8": LEVELS, "FLOAT8E4M3FN": 448}  # E4M3: arXiv 2209.05433, table 1
 HEAD = "head"  # one row at batch 1, which INT8 does not speed up, and errors here change decisions directly
 PIXEL_LAYER = "patch_embed"  # reads centred pixels, (p - 128) / 128
 PIXEL_STEP = 1 / 128  # the pixels' own step: SAC's patches lose nothing, EE's at most half a step of the 8-bit image
@@ -48,7 +49,7 @@ def weighted_layers(model: onnx.ModelProto) -> list[Layer]:
 
 
 def insert_qdq(
-    model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = (), kind: Kind = "INT8"
+    model: onnx.ModelProto, ranges: Mapping[str, float], left: Collection[str] = (), kind: Stored = "INT8"
 ) -> onnx.ModelProto:
     """A copy of an FP32 graph whose layers, but those named in `left`, compute in INT8, or in another kind.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,16 +11,14 @@ from typing import Any
 import numpy as np
 
 from ...bundle.errors import EngineError, SacvitError
-from ...bundle.manifest import EXPORT_AGAIN, MANIFEST_NAME, require_exported
+from ...bundle.manifest import EXPORT_AGAIN
 from ...bundle.precision import PRECISIONS
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
-from .given_paths import no_engine
 from .options import Provider
-from .stage import PassTimes, require_boundary, require_fit, timed_whole
+from .stage import PassTimes, require_boundary, require_fit, require_onnx, timed_whole
 
-logger = logging.getLogger(__name__)
 NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
     "tensor(int32)": np.int32,
@@ -66,10 +63,7 @@ class OnnxStage:
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 0) -> None:
         import onnxruntime as ort  # here: other backends do without
 
-        if not path.is_file():
-            raise EngineError(no_engine(path))
-        if not require_exported(path):
-            logger.info("%s: no %s beside it describes it, so its content cannot be checked", path, MANIFEST_NAME)
+        require_onnx(path)
         ort.disable_telemetry_events()  # a camera's owner did not ask for any
         self.path = path
         self.session, self.provider = open_session(path, provider, threads)

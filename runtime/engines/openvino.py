@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from ...bundle.errors import EngineError
-from ...bundle.manifest import EXPORT_AGAIN, MANIFEST_NAME, require_exported
+from ...bundle.files import make_writable
+from ...bundle.manifest import EXPORT_AGAIN
 from ...bundle.precision import Precision, row_of
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import saturates_int8
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec
-from .given_paths import no_engine
 from .options import Provider
-from .stage import PassTimes, require_boundary, require_fit
+from .stage import PassTimes, require_boundary, require_fit, require_onnx
 
 logger = logging.getLogger(__name__)
 NUMPY_TYPES: dict[str, type[np.generic]] = {"u8": np.uint8, "i32": np.int32, "f32": np.float32}
@@ -46,10 +46,7 @@ class OpenvinoStage:
     def __init__(self, path: Path, provider: Provider = "openvino", threads: int = 0) -> None:
         import openvino  # here: other backends do without
 
-        if not path.is_file():
-            raise EngineError(no_engine(path))
-        if not require_exported(path):
-            logger.info("%s: no %s beside it describes it, so its content cannot be checked", path, MANIFEST_NAME)
+        require_onnx(path)
         self._openvino, self.path = openvino, path
         self._device, hint = DEVICES[provider]
         self._core = openvino.Core()
@@ -209,10 +206,7 @@ def require_device(core: Any, device: str, hint: str, provider: Provider) -> Non
 def open_cache(folder: Path) -> Path | None:
     """The folder of compiled graphs, made where it is missing; None where it cannot be written: every start compiles again."""
     try:
-        folder.mkdir(exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
+        make_writable(folder)
     except OSError as reason:
         logger.info("%s cannot be written (%s): every start compiles again", folder, reason.strerror)
         return None

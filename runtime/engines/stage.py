@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ...bundle.errors import EngineError
+from ...bundle.manifest import MANIFEST_NAME, require_exported
 from ...bundle.stage_record import StageRecord
 from .buffers import Buffer, Device, Lane, TensorSpec
+from .given_paths import no_engine
 
+logger = logging.getLogger(__name__)
 Span = tuple[float, float]
 
 
@@ -82,6 +86,14 @@ class Stage(Protocol):
 
         Empty where the backend does not report them. The passes are apart from those of `bind`: asking for times costs time.
         """
+
+
+def require_onnx(path: Path) -> None:
+    """Raises EngineError for an .onnx file that is missing or is not the one that its bundle's manifest describes."""
+    if not path.is_file():
+        raise EngineError(no_engine(path))
+    if not require_exported(path):
+        logger.info("%s: no %s beside it describes it, so its content cannot be checked", path, MANIFEST_NAME)
 
 
 def boundary_of(record: StageRecord) -> tuple[set[str], set[str]]:

@@ -6,7 +6,6 @@ what newer TensorRTs do. It is no measurement: nothing runs. docs/graphs.md has 
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import signal
 import subprocess
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import SacvitError
+from ...runtime.engines.tensorrt_log import RTX_PACKAGES, require_one_version, rtx_packages
 from .table import table_lines
 
-PACKAGES = ("tensorrt-rtx-cu12-libs", "tensorrt-rtx-cu12-bindings")
 LONGEST_BUILD_S = 900
 LONGEST_REASON = 600  # characters
 
@@ -49,16 +48,12 @@ class Compiled:
 
 def require_compiler() -> str:
     """The version of TensorRT for RTX. Raises SacvitError where it is missing, or its two packages do not fit together."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            raise SacvitError(f"{name} is not installed: pip install 'sacvit[rtx]' (x86_64 Linux, 220 MB)") from None
-    if len(set(found.values())) > 1:
-        versions = " and ".join(f"{name} {version}" for name, version in found.items())
-        raise SacvitError(f"{versions} do not fit together: pip install --upgrade {' '.join(PACKAGES)}")
-    return found[PACKAGES[0]]
+    found = rtx_packages()
+    for name in RTX_PACKAGES:
+        if name not in found:
+            raise SacvitError(f"{name} is not installed: pip install 'sacvit[rtx]' (x86_64 Linux, 220 MB)")
+    require_one_version(found)
+    return found[RTX_PACKAGES[0]]
 
 
 def compile_all(files: Iterable[Path], targets: Sequence[str], batch: int = 1) -> list[Compiled]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
-from ...bundle.errors import EngineError
+from ...bundle.errors import EngineError, SacvitError
 
+RTX_PACKAGES = ("tensorrt-rtx-cu12-libs", "tensorrt-rtx-cu12-bindings")
 KEPT = 50  # lines; a failing build prints hundreds, and the last ones give the reason
 
 
@@ -32,6 +36,7 @@ def load_tensorrt_rtx() -> Any:
             return importlib.import_module("tensorrt_rtx")
         except ModuleNotFoundError:
             importlib.import_module("tensorrt_rtx_libs")  # loads what the bindings are linked with
+            require_one_version(rtx_packages())
             return importlib.import_module("tensorrt_rtx_bindings")
     except ModuleNotFoundError:
         raise
@@ -40,6 +45,22 @@ def load_tensorrt_rtx() -> Any:
             f"TensorRT for RTX's Python package is here, its libraries are not: {reason}. Both of one version:"
             f" pip install 'sacvit[rtx]'"
         ) from None
+
+
+def rtx_packages() -> dict[str, str]:
+    """The versions of the packages of sacvit[rtx] that are installed, by name."""
+    found = {}
+    for name in RTX_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def require_one_version(found: Mapping[str, str]) -> None:
+    """Raises SacvitError where versions differ: bindings load other libraries, and record a version that is not theirs."""
+    if len(set(found.values())) > 1:
+        versions = " and ".join(f"{name} {version}" for name, version in found.items())
+        raise SacvitError(f"{versions} do not fit together: pip install --upgrade {' '.join(RTX_PACKAGES)}")
 
 
 def known_targets(trt: Any) -> list[str]:

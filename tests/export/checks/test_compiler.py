@@ -122,7 +122,7 @@ def test_a_missing_package_is_reported_before_the_work(tiny_checkpoint, tmp_path
 
 def test_packages_of_two_versions_are_refused(monkeypatch):
     versions = iter(["1.6.1.120", "1.7.1.116"])
-    monkeypatch.setattr(compiler.importlib.metadata, "version", lambda name: next(versions))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: next(versions))
     with pytest.raises(SacvitError, match=r"1\.6\.1\.120 and .* 1\.7\.1\.116 do not fit together"):
         require_compiler()
 

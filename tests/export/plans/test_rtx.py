@@ -156,6 +156,25 @@ def test_the_command_says_what_comes_next_and_prints_json_that_is_json(here, tmp
     assert f"sacvit-run --engine {tmp_path}/ee.rtx {tmp_path}/sac.rtx" in out.err
 
 
+def test_bindings_beside_libraries_of_another_version_are_refused(tmp_path):
+    wheels = Path(sys.prefix) / "tensorrt-rtx"
+    if not (wheels / VERSION / "tensorrt_rtx_libs").is_dir():
+        pytest.skip(f"TensorRT for RTX {VERSION} is not here; make .venv/installed brings it")
+    parts = [*(wheels / "1.6.1.120").glob("tensorrt_rtx_*libs*"), *(wheels / VERSION).glob("tensorrt_rtx_*bindings*")]
+    (tmp_path / "mixed").mkdir()
+    for part in parts:
+        (tmp_path / "mixed" / part.name).symlink_to(part)
+    code = "import sys; from sacvit.commands.build import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(BUNDLE), "--out", str(tmp_path / "out"), "--target", "rtx", "--for", "sm89"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "mixed"), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "do not fit together: pip install --upgrade" in done.stderr
+
+
 def test_a_real_compiler_builds_for_three_gpus_without_one(tmp_path):
     wheel = Path(sys.prefix) / "tensorrt-rtx" / VERSION
     if not (wheel / "tensorrt_rtx_libs").is_dir():

@@ -1,4 +1,4 @@
-"""How long sacvit-run takes from the start of the process to its first result, and a 1080p frame to become an input.
+"""How long sacvit-run takes to its first result and how much memory it needs, and a 1080p frame to become an input.
 
 python benchmarks/startup.py --engine build/ee.onnx build/sac.onnx --camera clip.mp4
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,16 +23,17 @@ from sacvit.machine.processor import describe_machine
 PREPARATIONS = 200
 
 
-def first_result_s(command: list[str]) -> float:
-    """Seconds from starting the process to its first line of JSON."""
+def first_result(command: list[str]) -> tuple[float, float]:
+    """Seconds from starting the process to its first line of JSON, and the most memory that it held, in MB."""
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         spent = time.perf_counter() - began
         process.stdout.read()
+        _, _, usage = os.wait4(process.pid, 0)
     json.loads(line)
-    return spent
+    return spent, usage.ru_maxrss * 1024 / 1e6
 
 
 def preparation_ms(rule: Preprocessing) -> list[float]:
@@ -66,11 +68,12 @@ def main() -> None:
     ]
     command = [sys.executable, *command]  # the script by its interpreter: an environment may have moved
     print(json.dumps(describe_machine()))
-    starts = [first_result_s(command) for _ in range(options.runs)]
+    starts, peaks = zip(*(first_result(command) for _ in range(options.runs)), strict=True)
     print(
         f"first result after {statistics.median(starts):.2f} s (median of {options.runs}; {min(starts):.2f} to"
         f" {max(starts):.2f}; the first, with cold files, {starts[0]:.2f})"
     )
+    print(f"peak memory {max(peaks):.0f} MB")
     for fit in ("crop", "stretch"):
         times = preparation_ms(Preprocessing(224, fit=fit))  # type: ignore[arg-type]
         print(f"1080p frame to 224 x 224, {fit}: median {statistics.median(times):.2f} ms, best {min(times):.2f}")

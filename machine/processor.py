@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,28 @@ def core_numbers(root: Path = ROOT) -> set[int]:
     status = re.search(r"^Cpus_allowed_list:\s*(\S+)$", read_text(root / "proc/self/status") or "", re.MULTILINE)
     allowed = _numbers_in(status[1]) if status else set()
     return online & allowed if online and allowed else online | allowed
+
+
+def physical_cores(root: Path = ROOT) -> int | None:
+    """How many of those cores can compute at once: hyper-threads of one core count once, and a cgroup may allow fewer."""
+    siblings = {
+        read_text(root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list") or f"core {core}"
+        for core in core_numbers(root)
+    }
+    return max(1, min([len(siblings), *map(math.ceil, _quotas(root))])) if siblings else None
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """How many cores' time each cgroup (version 2) around this process may take, as containers and systemd limit it."""
+    top = root / "sys/fs/cgroup"
+    own = re.search(r"^0::/(.*)$", read_text(root / "proc/self/cgroup") or "", re.MULTILINE)
+    folder = top / (own[1] if own else "")
+    for group in (folder, *folder.parents):
+        limit = re.fullmatch(r"([0-9]{1,15}) ([1-9][0-9]{0,14})", read_text(group / "cpu.max") or "")
+        if limit:
+            yield int(limit[1]) / int(limit[2])
+        if group == top:
+            return
 
 
 def _numbers_in(text: str) -> set[int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import triton_python_backend_utils as pb_utils
 
 from ..bundle.errors import SacvitError, UsageError
 from ..images.opencv import silence_opencv
+from ..machine.processor import physical_cores
 from ..runtime.chain.gate import Gate
 from ..runtime.chain.pipeline import Pipeline
 from ..runtime.chain.result import Result
@@ -91,7 +91,7 @@ class TritonPythonModel:
             sac,
             self.about.threshold,
             "auto" if backend_of(ee).needs_gpu or args["model_instance_kind"] == "GPU" else "cpu",
-            threads=max(1, len(os.sched_getaffinity(0)) // instances),
+            threads=max(1, (physical_cores() or 1) // instances),
         )
 
 

@@ -77,8 +77,8 @@ class Pipeline:
         given threshold too.
 
         provider: what runs .onnx files: ONNX Runtime ("auto" takes CUDA where it works) or OpenVINO. threads: of a CPU;
-        0 takes one thread per core. Raises EngineError when a file is no engine of ours, does not fit this machine, or the two
-        are no pair; UsageError for a wrong threshold.
+        0 takes one per physical core that this process may use. Raises EngineError when a file is no engine of ours, does
+        not fit this machine, or the two are no pair; UsageError for a wrong threshold.
         """
         if threshold is not None:
             Gate(threshold)  # checked before two engines are loaded

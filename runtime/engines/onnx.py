@@ -15,8 +15,10 @@ from ...bundle.manifest import EXPORT_AGAIN
 from ...bundle.precision import PRECISIONS
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
+from ...machine.processor import physical_cores
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
 from .options import Provider
+from .session_memory import mapped_session, share_arena
 from .stage import PassTimes, require_boundary, require_fit, require_onnx, timed_whole
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {
@@ -190,17 +192,23 @@ def make_session(path: Path, provider: Provider, trace_into: Path | None = None,
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or physical_cores() or 0
     if trace_into is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(trace_into)
     options.log_severity_level = 4  # fatal; what went wrong reaches the user in our own message
     for key, value in cpu_settings().items():
         options.add_session_config_entry(key, value)
+    if provider == "cpu":
+        share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # What a session takes from the shared arena stays there when the session ends: weights must not.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     names = list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
     if provider == "tensorrt":
         names.insert(1, PROVIDERS["cuda"])  # for what TensorRT does not take
     try:
-        return ort.InferenceSession(str(path), options, providers=names)
+        mapped = mapped_session(path, options) if provider == "cpu" else None
+        return mapped or ort.InferenceSession(str(path), options, providers=names)
     except Exception as reason:  # ONNX Runtime's exceptions share no base class
         for row in PRECISIONS:
             if not row.runs_on_cpu and path.name.endswith(f"{row.suffix}.onnx"):

@@ -29,4 +29,4 @@ class EngineOptions:
             "help": "What runs .onnx engines: ONNX Runtime (auto: on CUDA where it works, else the CPU) or OpenVINO."
         },
     )
-    threads: int = 0  # of a CPU; 0 takes one per core
+    threads: int = 0  # of a CPU; 0 takes one per physical core that this process may use

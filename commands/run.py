@@ -114,8 +114,8 @@ def require_possible(options: argparse.Namespace, asked: Asked) -> None:
         raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
     if len(options.camera) > 1 and asked.loop.batch != 1:
         raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
-    if len(options.camera) > 1 and asked.sinks.save is not None:
-        raise UsageError("--save: with several cameras, run one sacvit-run --save for each")
+    if len(options.camera) > 1 and asked.sinks.clip is not None:
+        raise UsageError("--save: with several cameras, give a folder: --save DIR/")
     keep_inputs(options, asked.sinks)
 
 
@@ -174,6 +174,9 @@ def keep_inputs(options: argparse.Namespace, sinks: SinkOptions) -> None:
     for option, path in sinks.files.items():
         if path.resolve() in inputs:
             raise UsageError(f"{option} {path} would overwrite what {inputs[path.resolve()]} reads; give another name")
+    folder = sinks.folder
+    if folder is not None and folder.resolve() in {path.parent for path in inputs}:
+        raise UsageError(f"--save {folder} holds files that this run reads; give another folder")
 
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:

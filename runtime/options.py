@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..bundle.errors import UsageError
 from .bounds import Bounded
 
 
@@ -70,20 +71,65 @@ class VideoOptions(Bounded):
         return self != VideoOptions()
 
 
+SEGMENT_S = 60.0
+
+
 @dataclass(frozen=True)
-class SinkOptions:
+class SinkOptions(Bounded):
     """Where the answers go; see sinks/opening.py."""
 
     json: bool = field(default=False, metadata={"help": "Print one JSON object per frame instead of the table."})
-    save: Path | None = field(
-        default=None, metadata={"help": "Write the frames with their overlay.", "metavar": "OUT.mp4"}
+    save: str | None = field(
+        default=None,
+        metadata={
+            "help": "Write the frames with their overlay: into a video, or as segments into a folder, if the name ends in /.",
+            "metavar": "OUT.mp4|DIR/",
+        },
+    )
+    segment_s: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Begin a new segment in the folder of --save after S seconds (default: {SEGMENT_S:g}).",
+            "metavar": "S",
+            "group": "recording",
+            "least": 1,
+            "most": 86400,
+        },
+    )
+    keep_gib: float | None = field(
+        default=None,
+        metadata={
+            "help": "Remove the oldest recordings in the folder of --save when they exceed N GiB (default: remove none).",
+            "metavar": "N",
+            "group": "recording",
+            "above": 0,
+        },
     )
     sheet: Path | None = field(
         default=None, metadata={"help": "Write a contact sheet of exits and SAC frames.", "metavar": "SHEET.png"}
     )
     show: bool = field(default=False, metadata={"help": "Show the frames in a window; q quits."})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("segment_s", "keep_gib"):
+            if getattr(self, name) is not None and self.folder is None:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} is for recordings in a folder: --save DIR/")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that --save names: it ends in / or exists."""
+        if self.save is None:
+            return None
+        return Path(self.save) if self.save.endswith("/") or Path(self.save).is_dir() else None
+
+    @property
+    def clip(self) -> Path | None:
+        """The file that --save names."""
+        return None if self.save is None or self.folder is not None else Path(self.save)
+
     @property
     def files(self) -> dict[str, Path]:
         """The files that are written, by option."""
-        return {name: path for name, path in (("--save", self.save), ("--sheet", self.sheet)) if path is not None}
+        return {name: path for name, path in (("--save", self.clip), ("--sheet", self.sheet)) if path is not None}

@@ -9,7 +9,7 @@ from time import monotonic
 import cv2
 import numpy as np
 
-from ...bundle.errors import SacvitError
+from ...bundle.errors import SacvitError, UsageError
 from ...bundle.files import require_writable
 from ...bundle.preprocess import ImageU8
 from .overlay import draw_overlay
@@ -28,6 +28,8 @@ class ClipWriter:
     """
 
     def __init__(self, path: Path, fps: float, live: bool = False) -> None:
+        if path.suffix.lower() != ".mp4":
+            raise UsageError(f"--save {path}: give a name that ends in .mp4, or in / for a folder of segments")
         require_writable(path, "--save", ".mp4")
         self.path, self.fps, self.live = path, fps, live
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")

@@ -72,6 +72,37 @@ def test_save_and_sheet_write_their_files(engines, video, tmp_path, capsys):
     assert cv2.imread(str(tmp_path / "s.png")) is not None
 
 
+def test_save_into_a_folder_writes_segments_of_each_camera(engines, video, tmp_path, capsys):
+    folder = tmp_path / "recordings"
+    assert run(engines, "--camera", video, "--camera", video, "--save", f"{folder}/", "--segment-s", 5) == 0
+    counts = {}
+    for path in sorted(folder.iterdir()):  # of several files, half a second per frame
+        capture = cv2.VideoCapture(str(path))
+        counts.setdefault(path.name.partition("-")[0], []).append(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+    assert counts == {"camera0": [10, 10], "camera1": [10, 10]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save", "o.mp4", "--segment-s", "5"], "--segment-s is for recordings in a folder: --save DIR/"),
+        (["--keep-gib", "5"], "--keep-gib is for recordings in a folder: --save DIR/"),
+        (["--save", "recordings"], "give a name that ends in .mp4, or in / for a folder of segments"),
+    ],
+)
+def test_options_of_recordings_need_a_folder(engines, video, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(engines, "--camera", video, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_does_not_record_into_the_folder_that_it_reads(engines, picture_folder, capsys):
+    """The oldest recordings are removed there: they could be its input."""
+    assert run(engines, "--camera", picture_folder, "--save", picture_folder) == 2
+    assert "holds files that this run reads" in capsys.readouterr().err
+
+
 def test_a_batch_changes_nothing_but_the_speed(engines, video, capsys):
     def answers(*more):
         assert run(engines, "--camera", video, "--json", *more) == 0

@@ -1,0 +1,42 @@
+"""docs/field.md: every command runs unless it is marked, and the numbers are those that were measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "field.md").read_text()
+CAMERAS = (ROOT / "docs" / "cameras.md").read_text()
+NOT_RUN = "# not run: "
+
+
+def commands() -> list[str]:
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S)).replace("\\\n", " ").splitlines()
+    return [line for line in lines if NOT_RUN not in line]
+
+
+def test_every_command_of_the_page_runs(tmp_path, bundles, video, warm_bin):
+    (tmp_path / "build").symlink_to(bundles / "bundle")
+    for name in ("clip.mp4", "other.mp4"):
+        (tmp_path / name).symlink_to(video)
+    assert commands()
+    for command in commands():
+        program, *words = shlex.split(command)
+        done = subprocess.run(
+            [warm_bin / program, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_page_has_the_numbers_of_the_kills():
+    found = json.loads((ROOT / "docs" / "measured" / "recording_kills.json").read_text())["summary"]
+    assert f"| kills | {found['kills']} |" in CAMERAS
+    assert (
+        f"| closed segments that play | {found['closed_segments_that_play']} of {found['closed_segments']} |" in CAMERAS
+    )
+    lost_ms = [round(1e3 * found[name]) for name in ("seconds_lost_median", "seconds_lost_max")]
+    assert f"{lost_ms[0]} ms, {lost_ms[1]} ms" in CAMERAS

@@ -22,6 +22,7 @@ from sacvit.bundle.precision import PRECISIONS
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.calibration.qdq_placement import weighted_layers
 from sacvit.calibration.quantizers import QUANTIZERS
+from sacvit.calibration.stored_weights import store_quantized
 from sacvit.export.checks.compiler import compile_all, compiled_lines, require_compiler
 from sacvit.export.graphs.stages import build_ee, build_plain, build_sac
 from sacvit.export.precision.retype import retype
@@ -52,6 +53,8 @@ def write_graphs(name: str, folder: Path) -> list[Path]:
                 graph = QUANTIZERS[row.quantizer](graph, ranges, [])
             if row.body != "fp32":
                 graph = retype(graph, {}, body=row.body)[0]
+            if row.quantizer:
+                graph = store_quantized(graph)
             files.append(folder / f"{stage}{row.suffix}.onnx")
             files[-1].write_bytes(graph.SerializeToString())
     return files

@@ -54,7 +54,7 @@ def insert_qdq(
     """A copy of an FP32 graph whose layers, but those named in `left`, compute in INT8, or in another kind.
 
     ranges: the largest magnitude that each layer's activation represents, by tensor. Weights keep their FP32 values in
-    front of a Q/DQ pair of their own, which every TensorRT folds; INT8 initializers are refused by old ones.
+    front of a Q/DQ pair of their own: what is done to the graph afterwards needs them (stored_weights.py).
     """
     levels, type_number = LARGEST[kind], TensorProto.DataType.Value(kind)
     layers = {layer.name + MATMUL: layer for layer in weighted_layers(model) if layer.name not in left}
@@ -136,8 +136,10 @@ def placement_faults(model: onnx.ModelProto) -> Iterator[str]:
             elif list(after[0].input[1:]) != list(node.input[1:]) or _axis(after[0]) != _axis(node):
                 yield f"{node.name}: its DequantizeLinear has another scale, zero point or axis"
         if node.op_type == "DequantizeLinear":
-            if node.input[0] not in makers or makers[node.input[0]].op_type != "QuantizeLinear":
-                yield f"{node.name}: a DequantizeLinear must follow a QuantizeLinear"
+            if node.input[0] in constants:
+                yield from _scale_faults(node, constants)
+            elif node.input[0] not in makers or makers[node.input[0]].op_type != "QuantizeLinear":
+                yield f"{node.name}: a DequantizeLinear must follow a QuantizeLinear, or read a constant"
             for reader in readers.get(node.output[0], []):
                 if reader.op_type != "MatMul" or not reader.name.endswith(MATMUL) or reader.name == HEAD + MATMUL:
                     yield f"{reader.name}: {reader.op_type} is quantized; only weighted layers may be, and not the head"

@@ -94,7 +94,7 @@ def export(
         names = checkpoint.labels if labels is None else read_class_names(Path(labels), "--labels", config.classes)
         made = _make(checkpoint, names, choose_threshold(threshold, checkpoint), batch, wanted, report)
         if plain:
-            made.add_plain(report)
+            made.add_plain(wanted.qdq_weights, report)
         with replaced_files(home, bundle_names()) as folder:
             made.write(folder, compile_for, report)
     written = {kind: (home / file_name("EE", kind), home / file_name("SAC", kind)) for kind in made.pairs}
@@ -117,12 +117,12 @@ class _Made:
     goldens: Goldens
     plains: dict[Precision, onnx.ModelProto] = field(default_factory=dict)
 
-    def add_plain(self, report: Report) -> None:
+    def add_plain(self, qdq_weights: bool, report: Report) -> None:
         """The plain ViT of the geometry, in every precision of the pair."""
         checkpoint = self.checkpoint
         forms: Sequence[Form] = FORMS if len(self.pairs) > 1 else ("cpu",)
         graphs = plain_graphs(plain_of(checkpoint), checkpoint.preprocessing, self.batch, checkpoint.sha256, forms)
-        self.plains = plain_variants(graphs, self.goldens.images, list(self.pairs))
+        self.plains = plain_variants(graphs, self.goldens.images, list(self.pairs), qdq_weights)
         report(
             "plain.onnx uses this checkpoint's weights but was never trained as a single-stage model: use it to measure time,"
             " not accuracy"

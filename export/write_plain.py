@@ -17,6 +17,7 @@ from ..bundle.stage_record import DEFAULT_THRESHOLD, StageRecord
 from ..calibration.activations import observe
 from ..calibration.qdq_placement import weighted_layers
 from ..calibration.quantizers import BY_LARGEST, QUANTIZERS
+from ..calibration.stored_weights import store_quantized
 from ..model.checkpoint import Checkpoint
 from ..model.network import PlainViT
 from .checks.lint import require_clean
@@ -51,9 +52,15 @@ def plain_graphs(
 
 
 def plain_variants(
-    graphs: Mapping[Form, onnx.ModelProto], images: ImageU8, wanted: Collection[Precision]
+    graphs: Mapping[Form, onnx.ModelProto],
+    images: ImageU8,
+    wanted: Collection[Precision],
+    qdq_weights: bool = False,
 ) -> dict[Precision, onnx.ModelProto]:
-    """The graph and its typed variants, made by the steps that make the chain's; ranges by `mse` over `images`."""
+    """The graph and its typed variants, made by the steps that make the chain's; ranges by `mse` over `images`.
+
+    qdq_weights: as in PrecisionOptions.
+    """
     made: dict[Precision, onnx.ModelProto] = {"fp32": graphs["cpu"]}
     rows = [row for row in PRECISIONS if row.name in wanted and row.name != "fp32"]
     if not rows:
@@ -72,6 +79,8 @@ def plain_variants(
             typed = QUANTIZERS[row.quantizer](typed, largest if row.quantizer in BY_LARGEST else ranges, [])
         if row.body != "fp32":
             typed = retype(typed, at_gpu.largest, body=row.body)[0]
+        if row.quantizer and not qdq_weights:
+            typed = store_quantized(typed)
         onnx.helper.set_model_props(typed, {**record, "sacvit.precision": row.name})
         made[row.name] = typed
     return made

@@ -54,7 +54,7 @@ def _faults(model: onnx.ModelProto, precision: Precision) -> Iterator[str]:
     half = {"fp32": set(), "fp16": {TensorProto.FLOAT16}, "bf16": {TensorProto.BFLOAT16}}[row.body]
     operators = ALLOWED_OPERATORS | (QDQ_OPERATORS if row.quantizer else set())
     # --auto may leave no layer in INT8, and then there is no scale either.
-    has_scales = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    has_scales = any(node.op_type in QDQ_OPERATORS for node in model.graph.node)
     opset = row.opset if has_scales else OPSET
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if opsets != {"ai.onnx": opset}:

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from ...bundle.precision import Precision
 from ...calibration.qdq_placement import placement_faults
 from ..plans.ladder import load_table
+from .lint import QDQ_OPERATORS
 from .table import table_lines
 
 BOUNDARY = (TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -66,6 +67,7 @@ def _refusals(
     elif precision not in version["build"]:
         yield f"no way to build {precision} there"
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    is_too_old = _numbers(version["version"]) < _numbers(table["quantized_constants"]["from"])
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in table["operators"]["names"]:
             yield f"operator {node.op_type} ({node.name}) is not in its parser's list"
@@ -73,10 +75,12 @@ def _refusals(
             k = int(numpy_helper.to_array(constants[node.input[1]]).item())
             if k > table["largest_top_k"]["value"]:
                 yield f"TopK of {k}, the most is {table['largest_top_k']['value']}"
-        if node.op_type == "QuantizeLinear" and opset < table["fp16_scales_opset"]["value"]:
+        if node.op_type in QDQ_OPERATORS and opset < table["fp16_scales_opset"]["value"]:
             scale = constants.get(node.input[1])
             if scale is not None and scale.data_type == TensorProto.FLOAT16:
                 yield f"FP16 scales need opset {table['fp16_scales_opset']['value']}, the graph has {opset}"
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants and is_too_old:
+            yield "weights are stored in 8 bits, which it does not take: export with --qdq-weights"
     for value in (*model.graph.input, *model.graph.output):
         kind = value.type.tensor_type.elem_type
         name = TensorProto.DataType.Name(kind).lower()
@@ -85,6 +89,10 @@ def _refusals(
         elif kind not in (*BOUNDARY, TensorProto.INT64):
             yield f"{value.name} is {name} at the boundary"
     yield from placement_faults(model)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _is_symbolic(model: onnx.ModelProto) -> bool:

@@ -19,6 +19,7 @@ from .ladder import Rung
 from .progress import open_monitor
 
 MIB = 1 << 20
+QDQ_WEIGHTS = ". TensorRT before 10 takes no INT8 weights: export with --qdq-weights"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def build_plan(
     library = f"TensorRT {'for RTX ' if options.targets else ''}{trt.__version__}"
     if not parser.parse(onnx.read_bytes()):
         faults = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
-        raise PlanError(f"{onnx} is not parsed by {library}: {'; '.join(faults) or journal.reason()}")
+        is_old = not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+        cure = QDQ_WEIGHTS if is_old and "INT8" in rung.weak_flags else ""
+        raise PlanError(f"{onnx} is not parsed by {library}: {'; '.join(faults) or journal.reason()}{cure}")
     config = builder.create_builder_config()
     flags = set_flags(trt, config, rung)
     if options.targets:

@@ -60,6 +60,11 @@ class PrecisionOptions:
         parse=percent,
     )
     auto: bool = option(False, "Leave the worst layers out of INT8 and FP8 until every guard holds.")
+    qdq_weights: bool = option(
+        False,
+        "Store the weights of INT8 and FP8 files in full precision, in front of a Q/DQ pair each. TensorRT 8.6 takes no others;"
+        " INT8 files are four times as large.",
+    )
     sensitivity: Path | None = option(
         None, "Write each layer's effect to FILE.csv, and a plot beside it.", metavar="FILE.csv"
     )
@@ -85,6 +90,8 @@ class PrecisionOptions:
                     )
         if self.auto and not any(row.quantizer for row in rows):
             raise UsageError("--auto goes with --int8 or --fp8: it leaves the worst layers in higher precision")
+        if self.qdq_weights and not any(row.quantizer for row in rows):
+            raise UsageError("--qdq-weights goes with --int8 or --fp8: other files have no quantized weights")
         if self.min_top1 is not None and self.min_top1 != "fp32" and not 0 <= self.min_top1 <= 100:
             raise UsageError(f"--min-top1 is a percentage in [0, 100], found {self.min_top1:g}")
         if self.min_top1 is not None and self.match == "none":

@@ -9,6 +9,7 @@ from ...bundle.precision import PRECISIONS, Body, Limits, Precision, row_of
 from ...calibration.decisions import Comparison, compare
 from ...calibration.guards import Guard, judge
 from ...calibration.onnx_session import Pair, Session
+from ...calibration.stored_weights import store_quantized
 from ...calibration.threshold import lowest_for_top1, match_exit_rate
 from ...images.calibration_set import ImageSet
 from ..checks.goldens import sample_images
@@ -66,6 +67,8 @@ class _Maker:
             pairs[row.name] = {stage: self.cascade.quantised(stage, row.name) for stage in STAGES}
             if row.body != "fp32":
                 pairs[row.name], retypings[row.name] = self._retyped(pairs[row.name], row.body)
+            if row.quantizer and not options.qdq_weights:
+                pairs[row.name] = {stage: store_quantized(model) for stage, model in pairs[row.name].items()}
         gc.collect()  # graphsurgeon's graphs are circular: 0.2 GB for DeiT-S
         for precision, models in pairs.items():
             for stage, model in models.items():

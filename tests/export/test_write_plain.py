@@ -3,9 +3,11 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from sacvit.calibration.stored_weights import quantized_constants
 from sacvit.export.plans.build import build
 from sacvit.export.plans.request import BuildRequest
 from sacvit.export.write_bundle import export
@@ -45,6 +47,11 @@ def test_it_comes_in_every_precision_that_the_pair_has(bundle, images, precision
     stage = OnnxStage(bundle / f"plain.{precision}.onnx")
     assert stage.record.stage == "plain" and stage.record.precision == precision
     assert np.abs(logits_of(stage, images[:3]) - logits_of(OnnxStage(bundle / "plain.onnx"), images[:3])).max() < 0.5
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8fp16"])
+def test_its_weights_are_stored_as_the_chain_s_are(bundle, precision):
+    assert list(quantized_constants(onnx.load(bundle / f"plain.{precision}.onnx"))) == []
 
 
 def test_an_export_without_it_removes_the_one_before(tiny_checkpoint, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from sacvit.bundle.precision import PRECISIONS
+from sacvit.calibration.stored_weights import store_quantized
 from sacvit.export.checks.tensorrt_support import Verdict, accept, acceptance_lines
 from sacvit.export.plans.ladder import TABLE, load_table
 from sacvit.export.write_bundle import build_pair
@@ -63,6 +64,13 @@ def test_what_8_6_cannot_type_is_refused_there_and_all_else_accepted(graphs, sta
         if owner == stage and not verdict.accepted
     ]
     assert refused == [("bf16", "8.6"), ("fp8", "8.6"), ("int8fp16", "8.6")]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8fp16", "fp8"])
+def test_weights_in_eight_bits_are_refused_before_10_and_taken_from_there(graphs, precision):
+    found = verdicts(store_quantized(graphs["EE", precision]), precision)
+    refused = [version for version, verdict in found.items() if any("--qdq-weights" in one for one in verdict.refusals)]
+    assert refused == ["8.6"]
 
 
 def test_8_6_refuses_int8_in_fp16_for_its_opset_alone(graphs):
@@ -166,7 +174,10 @@ def test_the_table_has_the_versions_that_we_promise():
 def sourced() -> list[tuple[str, str]]:
     """What the table says, and the source that it gives for it."""
     table = load_table()
-    found = [(name, table[name]["source"]) for name in ("operators", "largest_top_k", "fp16_scales_opset")]
+    found = [
+        (name, table[name]["source"])
+        for name in ("operators", "largest_top_k", "quantized_constants", "fp16_scales_opset")
+    ]
     found += [(version["version"], version["source"]) for version in table["versions"]]
     return found + [(entry["symptom"], entry["source"]) for entry in table["known_bad"]]
 

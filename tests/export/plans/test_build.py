@@ -22,6 +22,7 @@ from sacvit.export.plans import check, child, stages
 from sacvit.export.plans.build import Plans
 from sacvit.export.plans.ladder import Rung
 from sacvit.export.plans.request import BuildRequest
+from sacvit.export.plans.trt_builder import BuildOptions, build_plan
 from sacvit.export.plans.worker import run_job
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.onnx import OnnxStage
@@ -73,6 +74,16 @@ def header_of(folder: Path) -> dict[str, Any]:
 def test_the_lowest_exported_precision_is_built_the_versions_way(here, tmp_path, version, rung):
     here.become(version)
     assert rungs(build(BUNDLE, tmp_path / "out")) == [rung, rung]
+
+
+@pytest.mark.parametrize(("version", "is_named"), [("8.6", True), ("10.3", False)])
+def test_an_int8_file_that_8_6_does_not_parse_may_need_qdq_weights(here, tmp_path, version, is_named):
+    here.become(version)
+    (tmp_path / "ee.int8.onnx").write_bytes(b"no model")
+    rung, options = Rung("INT8, by flags", "int8", "weak"), BuildOptions((1,), None, None, None)
+    with pytest.raises(PlanError) as found:
+        build_plan(tmp_path / "ee.int8.onnx", "EE", rung, options, tmp_path / "ee.plan")
+    assert ("--qdq-weights" in str(found.value)) == is_named
 
 
 @pytest.mark.parametrize(("version", "count"), [("10.3", 2), ("10.16", 1)])

@@ -40,6 +40,7 @@ def test_options_that_can_be_meant_pass(options):
         ({"min_top1": "fp32"}, "--min-top1 goes with --int8, --fp16"),
         ({"min_top1": 0.0}, "--min-top1 goes with --int8, --fp16"),
         ({"auto": True}, "--auto goes with --int8"),
+        ({"qdq_weights": True, "fp16": True}, "--qdq-weights goes with --int8"),
         ({"auto": True, "fp16": True, "calib": CALIB}, "--auto goes with --int8"),
         ({"fp16": True, "min_top1": 100.5}, r"--min-top1 is a percentage in \[0, 100\], found 100.5"),
         ({"fp16": True, "min_top1": -1.0}, "--min-top1 is a percentage"),

@@ -18,6 +18,7 @@ pytest.importorskip("torch")
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
 from sacvit.bundle.stage_record import StageRecord
 from sacvit.calibration.decisions import Comparison
+from sacvit.calibration.stored_weights import quantized_constants
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.precision import variants
 from sacvit.export.write_bundle import export
@@ -72,6 +73,19 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Comparison, float]]:
 def test_every_variant_is_a_pair_of_files(folder):
     expected = {path_of(folder, stage, kind).name for stage in STAGES for kind in KINDS}
     assert {path.name for path in folder.iterdir()} == expected | {"sacvit.json", "goldens.npz"}
+
+
+@pytest.mark.parametrize("kind", ["int8", "int8fp16"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_weights_are_written_in_the_type_that_they_are_rounded_to(folder, stage, kind):
+    assert list(quantized_constants(onnx.load(path_of(folder, stage, kind)))) == []
+
+
+def test_qdq_weights_writes_weights_in_front_of_qdq_pairs_with_the_same_decisions(make_bundle, folder, warm_cache):
+    written = make_bundle(int8=True, qdq_weights=True, calib_cache=warm_cache).folder
+    for stage in STAGES:
+        assert list(quantized_constants(onnx.load(path_of(written, stage, "int8"))))
+    assert record_of(path_of(written, "EE", "int8")).threshold == record_of(path_of(folder, "EE", "int8")).threshold
 
 
 def test_the_bundle_names_the_files_of_each_variant(typed_bundle, folder):

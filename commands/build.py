@@ -1,4 +1,4 @@
-"""sacvit-build: a bundle's graphs become TensorRT plans on the device, or, anywhere, engines for several kinds of RTX GPUs."""
+"""sacvit-build: the fastest engine of a bundle on this machine is chosen, or engines are built for one library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..export.plans.request import BuildRequest
+from ..bundle.errors import UsageError
+from ..export.choice.request import ChoiceRequest
 from .frame import new_parser, run_command
 from .options import add_options, read_options
 
@@ -19,22 +20,56 @@ logger = logging.getLogger(__name__)
 
 def build_parser() -> argparse.ArgumentParser:
     about = (
-        "Build ee.plan and sac.plan from a bundle, on the device that will run them, and check them against the answers"
-        " that the export stored. What fails its check is built another way, down to FP32. With --target rtx, build ee.rtx"
-        " and sac.rtx for TensorRT for RTX, on any machine and for several GPUs at once."
+        "Find the fastest engine for a bundle on this machine. Every backend and precision is tried, checked against the"
+        " answers that the export stored, and timed by turns; plans of TensorRT are built on the way. The choice is written to"
+        " engines.json, which --engine DIR reads. With --target, build the engines of one library alone."
     )
     parser = new_parser("sacvit-build", about)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle: what sacvit-export wrote")
-    parser.add_argument("--out", type=Path, help="folder of the plans (default: DIR)")
-    add_options(parser, BuildRequest)
-    parser.add_argument("--json", action="store_true", help="print what was built as one JSON object")
+    parser.add_argument("--out", type=Path, help="with --target: folder of the engines (default: DIR)")
+    add_options(parser, ChoiceRequest)
+    parser.add_argument("--json", action="store_true", help="print what was found as one JSON object")
     return parser
 
 
 def build_command(options: argparse.Namespace) -> int:
-    from ..export.plans.build import build  # here: --help answers at once
+    request = read_options(ChoiceRequest, options, report=logger.info)
+    if request.library is not None or request.targets is not None:
+        for name, value in (("--only", request.only), ("--budget-s", request.budget_s)):
+            if value is not None:
+                raise UsageError(
+                    f"{name} is for comparing engines, and --target compares nothing. Leave one of them out"
+                )
+        return build_alone(options, request)
+    if options.out is not None:
+        raise UsageError(
+            "--out goes with --target. A choice is written into the bundle; copy the bundle to have another"
+        )
+    return choose_command(options, request)
 
-    plans = build(options.folder, options.out, read_options(BuildRequest, options, report=logger.info))
+
+def choose_command(options: argparse.Namespace, request: ChoiceRequest) -> int:
+    """Tries every candidate, and prints the table."""
+    from ..bundle.records import encode_record
+    from ..export.choice.choose import choose_engine  # here: --help answers at once
+    from ..export.choice.table import Screen, reason_lines, table_lines
+    from ..runtime.engines.choice import CHOICE_NAME
+
+    with Screen() as screen:
+        choice = choose_engine(options.folder, request, screen.show)
+    if options.json:
+        print(encode_record(choice).decode(), end="")
+    else:
+        print("\n".join([*table_lines(choice.candidates, choice), *reason_lines(choice)]))
+    logger.info("written: %s. Next: sacvit-run --engine %s --camera 0", options.folder / CHOICE_NAME, options.folder)
+    return 0
+
+
+def build_alone(options: argparse.Namespace, request: ChoiceRequest) -> int:
+    """Builds the engines of one library, and checks them where that is possible."""
+    from ..export.plans.build import build
+
+    plans = build(options.folder, options.out, request)
     logger.info("done in %.0f s", plans.duration_s)
     logger.info("next: sacvit-run --engine %s %s --camera 0", plans.ee, plans.sac)
     if options.json:

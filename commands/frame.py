@@ -13,12 +13,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
 from ..images.opencv import silence_opencv
 from ..machine.terminal import terminal_safe
 from .hints import EXAMPLES, HintingParser, meant
+
+if TYPE_CHECKING:
+    from ..runtime.engines.options import BackendName
+    from ..runtime.engines.pairs import Found
 
 CURES = {  # packages of our extras, by the name that is imported
     "cv2": "On a Jetson: sudo apt install python3-opencv; elsewhere: pip install opencv-python",
@@ -45,6 +49,8 @@ OF_THE_MACHINE = frozenset(
         *(errno.ELOOP, errno.ETXTBSY, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOMEM),
     ]
 )
+# Backends of a command without --provider: sacvit-serve, whose Triton runs .onnx files with ONNX Runtime.
+WITHOUT_PROVIDER: tuple[BackendName, ...] = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 WITHOUT_NAME = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 
 
@@ -159,7 +165,10 @@ def run_command(
     stop_on_signals()
     try:
         if getattr(options, "engine", None) is not None:
-            options.engine = engines_of(parser, options.engine)
+            found = engines_of(parser, options)
+            options.engine = found.ee, found.sac
+            if hasattr(options, "provider"):
+                options.provider = found.provider
         code = command(options)
         sys.stdout.flush()  # here, where a closed pipe is still handled
         return code
@@ -177,16 +186,22 @@ def run_command(
         return code
 
 
-def engines_of(parser: argparse.ArgumentParser, paths: Sequence[Path]) -> tuple[Path, Path]:
-    """EE and SAC of --engine: two files, or those of a folder. Raises UsageError for another number of paths."""
-    if further := paths[2:]:
+def engines_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Found:
+    """EE and SAC of --engine, and what runs them: two files, or what find_pair takes of a folder.
+
+    Raises UsageError for another number of paths.
+    """
+    if further := options.engine[2:]:
         hint = meant(parser.prog, str(further[0]), set(parser._option_string_actions))
         raise UsageError(
             f"--engine takes the folder of a bundle or its two files; {further[0]} is one more. {hint}".rstrip()
         )
     from ..runtime.engines.pairs import find_pair  # here: --help answers without numpy
 
-    return find_pair(*paths)
+    engine, sac = (*options.engine, None)[:2]
+    if hasattr(options, "provider"):
+        return find_pair(engine, sac, options.provider)
+    return find_pair(engine, sac, backends=WITHOUT_PROVIDER)
 
 
 def print_safe(text: str) -> None:

@@ -16,13 +16,14 @@ from ..bundle.files import require_folder, sha256_of
 from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME, Goldens
 from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Threshold, write_manifest
-from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES
+from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES, RTX_NAMES
 from ..bundle.precision import FORMS, PRECISIONS, Form, Precision, file_name
 from ..bundle.stage_record import STAGES, StageName
 from ..images.class_names import read_class_names
 from ..machine.packages import versions
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..model.cost import count_cost
+from ..runtime.engines.choice import CHOICE_NAME
 from .checks.compiler import compile_all, compiled_lines, require_compiler
 from .checks.goldens import SYNTHETIC_COUNT, make_goldens
 from .checks.lint import require_clean
@@ -226,7 +227,7 @@ def _make(
 def bundle_names() -> tuple[str, ...]:
     """Every file that an export may write. The manifest comes last: it holds the hashes that verify the others."""
     graphs = (file_name(stage, row.name) for row in PRECISIONS for stage in ("EE", "SAC", "plain"))
-    return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, MANIFEST_NAME)
+    return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, *RTX_NAMES, CHOICE_NAME, MANIFEST_NAME)
 
 
 def build_graphs(checkpoint: Checkpoint, batch: int | None, forms: Sequence[Form] = FORMS) -> Graphs:

@@ -85,7 +85,7 @@ class TritonPythonModel:
         """The engines that lie beside model.py. Instances on a CPU share its cores."""
         folder = Path(args["model_repository"]) / args["model_version"]
         instances = sum(group["count"] for group in json.loads(args["model_config"])["instance_group"])
-        ee, sac = find_pair(folder)
+        ee, sac, _ = find_pair(folder)
         return Pipeline.load(
             ee,
             sac,

@@ -17,7 +17,7 @@ from .description import StageAbout
 class ServerStage:
     """See `runtime.stage.Stage`. name: of the model that holds the engine."""
 
-    scratch_bytes, on_gpu = 0, False
+    scratch_bytes, on_gpu, provider = 0, False, None
     backend = "Triton"
 
     def __init__(self, name: str, about: StageAbout) -> None:

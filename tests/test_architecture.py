@@ -23,7 +23,17 @@ ORDER = {
         *("export", "profiles", "training", "serving", "commands"),
     ),
     ("runtime",): ("bounds", "options", "percentiles", "engines", "chain", "sources", "sinks", "totals", "loop"),
-    ("export",): ("plans", "graphs", "checks", "precision", "stamp", "write_plain", "write_bundle", "by_name"),
+    ("export",): (
+        "plans",
+        "choice",
+        "graphs",
+        "checks",
+        "precision",
+        "stamp",
+        "write_plain",
+        "write_bundle",
+        "by_name",
+    ),
     ("profiles",): ("power", "request", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
 }
 MOST_MODULES = 14  # in a folder: what a reader takes in at a glance

@@ -72,7 +72,7 @@ def build(folder: str | Path, out: str | Path | None = None, request: BuildReque
         request = replace(request, workspace_mib=workspace_mib)
         preflight(manifest, machine, free_mib, workspace_mib, request.report)
         builder = StageBuilder(source, manifest, machine, work, request)
-        outcomes = _build_all(builder, ladder(family, machine.features, exported), PLAN_NAMES)
+        outcomes = _build_all(builder, ladder(family, machine.features, exported, request.is_alone), PLAN_NAMES)
     return Plans(home / "ee.plan", home / "sac.plan", outcomes, machine, time.monotonic() - began)
 
 
@@ -101,7 +101,9 @@ def _build_rtx(
         request = replace(request, targets=choose_targets(request.targets, machine))
         with replaced_files(home, RTX_NAMES) as work:
             builder = RtxBuilder(source, manifest, machine, work, request)
-            outcomes = _build_all(builder, ladder(family, machine.features, manifest.precisions()), RTX_NAMES)
+            outcomes = _build_all(
+                builder, ladder(family, machine.features, manifest.precisions(), request.is_alone), RTX_NAMES
+            )
     return Plans(*engines, outcomes, machine, time.monotonic() - began)
 
 

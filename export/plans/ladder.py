@@ -66,11 +66,16 @@ def features_of(trt: Any) -> Features:
     )
 
 
-def ladder(wanted: Family, features: Features, exported: Collection[Precision]) -> list[Rung]:
+def ladder(wanted: Family, features: Features, exported: Collection[Precision], is_alone: bool = False) -> list[Rung]:
     """The rungs for a precision, of the files that the bundle has; the last one is always FP32.
+
+    is_alone: no other precision is a fallback, since each is tried by itself.
 
     Behind FP16 comes BF16, where it was exported, though its answers are coarser: what overflows in FP16 it holds.
     """
+    fp32 = Rung("FP32", "fp32", "strong")
+    if is_alone:
+        return [fp32] if wanted == "fp32" else _rungs(wanted, features, exported)
     known = families()
     order = list(reversed(known[1 : known.index(wanted) + 1]))
     if wanted not in ("fp32", "bf16"):
@@ -78,7 +83,7 @@ def ladder(wanted: Family, features: Features, exported: Collection[Precision]) 
     rungs: list[Rung] = []
     for family in order:
         rungs += _rungs(family, features, exported)
-    return [*rungs, Rung("FP32", "fp32", "strong")]
+    return [*rungs, fp32]
 
 
 def _rungs(family: Family, features: Features, exported: Collection[Precision]) -> list[Rung]:

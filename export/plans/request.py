@@ -29,8 +29,8 @@ class BuildRequest:
 
     family: the precision; None takes the coarsest that was exported. batches: images per pass; None is 1, or the number that
     the graphs are fixed to. workspace_mib: TensorRT's scratch while building; None is a quarter of the free memory, at most
-    1024. library: TensorRT, or TensorRT for RTX. targets: GPUs that its engines are for; None is the GPU of this machine.
-    report: gets lines about the progress.
+    1024. library: TensorRT for RTX, or TensorRT, which None is too. targets: GPUs that RTX's engines are for; None is the GPU
+    of this machine. is_alone: other precisions are no fallback. report: gets lines about the progress.
     """
 
     family: Family | None = field(
@@ -60,11 +60,11 @@ class BuildRequest:
     timing_cache: Path | None = field(
         default=None, metadata={"help": "Keep kernel times of earlier builds in FILE.", "metavar": "FILE"}
     )
-    library: Literal["tensorrt", "rtx"] = field(
-        default="tensorrt",
+    library: Literal["tensorrt", "rtx"] | None = field(
+        default=None,
         metadata={
-            "help": "What the engines are built with: TensorRT, on the device that runs them, or TensorRT for RTX, on any"
-            " x86_64 Linux (default: tensorrt).",
+            "help": "Build engines of one library and compare nothing: TensorRT, on the device that runs them, or TensorRT for"
+            " RTX, on any x86_64 Linux.",
             "flag": "--target",
         },
     )
@@ -78,6 +78,7 @@ class BuildRequest:
             "parse": read_targets,
         },
     )
+    is_alone: bool = False
     report: Report = lambda line: None
 
     def require_sound(self) -> None:

@@ -208,8 +208,9 @@ class StageBuilder:
         names = "; ".join(f"{entry['rung']}: {entry.get('reason', 'fails its check')}" for entry in tried)
         if not any(entry["built"] for entry in tried):
             raise PlanError(f"no plan of {stage} could be built. {names}")
+        last = "" if self.request.is_alone else ", not even in FP32"
         raise GuardError(
-            f"no plan of {stage} reproduces the reference answers in {self.folder / GOLDENS_NAME}, not even in FP32. {names}."
+            f"no plan of {stage} reproduces the reference answers in {self.folder / GOLDENS_NAME}{last}. {names}."
             f" No plan was written. Another TensorRT may do better: docs/tensorrt.md lists known faults"
         )
 

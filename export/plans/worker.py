@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,23 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def ignore_interrupts() -> None:
+    """A Ctrl-C reaches the parent too, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main(spec_path: str, result_path: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the parent, which ends this process
+    do_job(spec_path, result_path, run_job)
+
+
+def do_job(spec_path: str, result_path: str, run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Reads the job, does it, and writes what it says. Faults of ours and missing packages are written too."""
+    ignore_interrupts()
     spec = json.loads(Path(spec_path).read_text("utf-8"))
     end_with_parent(spec.pop("parent"))
     result: dict[str, Any]
     try:
-        result = {"done": run_job(spec)}
+        result = {"done": run(spec)}
     except SacvitError as fault:
         result = {"fault": type(fault).__name__, "text": str(fault)}
     except ModuleNotFoundError as missing:

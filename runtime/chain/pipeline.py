@@ -22,6 +22,7 @@ from ...bundle.errors import EngineError, ImageError, UsageError
 from ...bundle.manifest import Tuned
 from ...bundle.preprocess import Fit, ImageU8
 from ...bundle.stored_gate import read_tuned
+from ..engines.choice import fitted_threshold
 from ..engines.device_arrays import DeviceBatch, DeviceImage, unwrap
 from ..engines.options import EngineOptions, Provider
 from ..engines.pairs import find_pair, load_pair
@@ -72,20 +73,24 @@ class Pipeline:
     ) -> Pipeline:
         """The pipeline of a bundle's folder or of two engine files, at a threshold or at the one that was stored with them.
 
-        Of a folder, the FP32 .onnx files are taken, or its plans where it has nothing else; `repr` shows which.
-        What sacvit-tune stored in the manifest takes precedence over the export's threshold; its temperature is used with a
-        given threshold too.
+        Of a folder, what sacvit-build chose on this machine is taken, else its FP32 .onnx files; `repr` shows which. What
+        sacvit-tune stored in the manifest takes precedence over what sacvit-build fitted, and that over the export's threshold;
+        its temperature is used with a given threshold too.
 
-        provider: what runs .onnx files: ONNX Runtime ("auto" takes CUDA where it works) or OpenVINO. threads: of a CPU;
-        0 takes one per physical core that this process may use. Raises EngineError when a file is no engine of ours, does
-        not fit this machine, or the two are no pair; UsageError for a wrong threshold.
+        provider: what runs .onnx files: ONNX Runtime or OpenVINO; "auto" takes what was chosen, else CUDA where it works.
+        threads: of a CPU; 0 takes one per physical core that this process may use.
+
+        Raises EngineError when a file is no engine of ours or does not fit this machine, when the two are no pair, and for the
+        choice of another machine; UsageError for a wrong threshold.
         """
         if threshold is not None:
             Gate(threshold)  # checked before two engines are loaded
-        ee_path, sac_path = find_pair(engine, sac)
-        ee_stage, sac_stage = load_pair(ee_path, sac_path, EngineOptions(provider, threads))
-        tuned = read_tuned(ee_path, ee_stage.record)
-        stored = ee_stage.record.threshold if tuned is None else tuned.threshold
+        found = find_pair(engine, sac, provider)
+        ee_stage, sac_stage = load_pair(found.ee, found.sac, EngineOptions(found.provider, threads))
+        tuned = read_tuned(found.ee, ee_stage.record)
+        fitted = fitted_threshold(found.ee, found.sac, ee_stage.provider)
+        exported = ee_stage.record.threshold if fitted is None else fitted
+        stored = exported if tuned is None else tuned.threshold
         temperature = 1.0 if tuned is None else tuned.temperature
         pipeline = cls(ee_stage, sac_stage, stored if threshold is None else threshold, temperature)
         pipeline.tuned = tuned

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...bundle.errors import EngineError
 from ...bundle.folders import require_placed
 from .given_paths import no_engine
-from .options import EngineOptions
+from .options import PROVIDERS, BackendName, EngineOptions, Provider
 
 if TYPE_CHECKING:
     from ...bundle.stage_record import StageRecord
@@ -27,6 +27,7 @@ class Backend:
     open: loads a file; raises EngineError for one that is no engine of ours, ModuleNotFoundError where the package is missing.
     read_record: what a file says of itself, on machines that cannot run it too.
     needs_gpu: its files run on a GPU only.
+    key: what sacvit-build --only and the table of providers call it; "" for a backend that sacvit-build does not try.
     """
 
     name: str
@@ -34,16 +35,23 @@ class Backend:
     open: Callable[[Path, EngineOptions], Stage]
     read_record: Callable[[Path], StageRecord]
     needs_gpu: bool = False
+    key: BackendName | Literal[""] = ""
 
 
 def _open_onnx(path: Path, options: EngineOptions) -> Stage:
-    if options.provider.startswith("openvino"):
-        from .openvino import OpenvinoStage
-
-        return OpenvinoStage(path, options.provider, options.threads)
     from .onnx import OnnxStage
 
     return OnnxStage(path, options.provider, options.threads)
+
+
+def _open_openvino(path: Path, options: EngineOptions) -> Stage:
+    from .openvino import OpenvinoStage
+
+    return OpenvinoStage(path, options.provider, options.threads)
+
+
+def _read_onnx(path: Path) -> StageRecord:
+    return _open_onnx(path, EngineOptions("cpu")).record
 
 
 def _require_no_provider(path: Path, options: EngineOptions) -> None:
@@ -78,30 +86,36 @@ def _read_rtx(path: Path) -> StageRecord:
 
 
 BACKENDS: tuple[Backend, ...] = (
-    Backend(
-        "ONNX Runtime or OpenVINO", ".onnx", _open_onnx, lambda path: _open_onnx(path, EngineOptions("cpu")).record
-    ),
-    Backend("TensorRT", ".plan", _open_plan, _read_plan, needs_gpu=True),
-    Backend("TensorRT for RTX", ".rtx", _open_rtx, _read_rtx, needs_gpu=True),
+    Backend("ONNX Runtime", ".onnx", _open_onnx, _read_onnx, key="onnxruntime"),
+    Backend("OpenVINO", ".onnx", _open_openvino, _read_onnx, key="openvino"),
+    Backend("TensorRT", ".plan", _open_plan, _read_plan, needs_gpu=True, key="tensorrt"),
+    Backend("TensorRT for RTX", ".rtx", _open_rtx, _read_rtx, needs_gpu=True, key="tensorrt-rtx"),
 )
 
 
-def backend_of(path: Path) -> Backend:
-    """The row for a file. Raises EngineError for a folder, and for a suffix that no backend has."""
+def backend_of(path: Path, provider: Provider = "auto") -> Backend:
+    """The row for a file. provider: which of the rows for .onnx files. Raises EngineError for a folder, and for a suffix that
+    no backend has.
+    """
     if path.is_dir():
         raise EngineError(no_engine(path))
-    for backend in BACKENDS:
-        if path.suffix == backend.suffix:
-            return backend
-    known = ", ".join(f"{backend.suffix} ({backend.name})" for backend in BACKENDS)
-    raise EngineError(f"{no_engine(path)}. Engines are files of {known}")
+    rows = [backend for backend in BACKENDS if path.suffix == backend.suffix]
+    if not rows:
+        suffixes = {
+            backend.suffix: [row.name for row in BACKENDS if row.suffix == backend.suffix] for backend in BACKENDS
+        }
+        known = ", ".join(f"{suffix} ({' or '.join(names)})" for suffix, names in suffixes.items())
+        raise EngineError(f"{no_engine(path)}. Engines are files of {known}")
+    asked = PROVIDERS[provider].backend if provider in PROVIDERS else None
+    return next((row for row in rows if row.key == asked), rows[0])
 
 
 def load_stage(path: Path, options: EngineOptions | None = None) -> Stage:
     """The engine in a file. Raises EngineError for a file that is no engine of ours or does not fit this machine."""
-    backend = backend_of(path)
+    options = options or EngineOptions()
+    backend = backend_of(path, options.provider)
     require_placed(path.parent)
-    return backend.open(path, options or EngineOptions())
+    return backend.open(path, options)
 
 
 def read_record(path: Path) -> StageRecord:

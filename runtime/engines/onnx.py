@@ -17,7 +17,7 @@ from ...bundle.stage_record import StageRecord
 from ...machine.cpu import cpu_settings
 from ...machine.processor import physical_cores
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec, Use
-from .options import Provider
+from .options import PROVIDERS, Provider, providers_of
 from .session_memory import mapped_session, share_arena
 from .stage import PassTimes, require_boundary, require_fit, require_onnx, timed_whole
 
@@ -25,11 +25,6 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
     "tensor(int32)": np.int32,
     "tensor(float)": np.float32,
-}
-PROVIDERS: dict[Provider, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
 }
 MAX_TRACE_BYTES = 256 << 20
 AUTO: tuple[Provider, ...] = ("cuda", "cpu")  # TensorRT builds an engine for minutes: only who asks for it waits
@@ -68,7 +63,7 @@ class OnnxStage:
         require_onnx(path)
         ort.disable_telemetry_events()  # a camera's owner did not ask for any
         self.path = path
-        self.session, self.provider = open_session(path, provider, threads)
+        self.session, self.provider = open_session(path, provider, threads)  # never "auto"
         try:
             metadata = self.session.get_modelmeta().custom_metadata_map
             inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
@@ -78,7 +73,9 @@ class OnnxStage:
                 f"{path} is damaged: it holds names that are no text ({reason}). {EXPORT_AGAIN}"
             ) from None
         self.record = StageRecord.from_metadata(path, metadata)
-        self.backend = f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].removesuffix('ExecutionProvider')}"
+        self.backend = (
+            f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].device.removesuffix('ExecutionProvider')}"
+        )
         self.on_gpu = self.provider != "cpu"
         self.device: Device = OrtCudaDevice() if self.on_gpu else HostDevice()
         self._inputs = [value.name for value in inputs]
@@ -165,22 +162,22 @@ def open_session(path: Path, provider: Provider, threads: int = 0) -> tuple[Any,
     offered = ort.get_available_providers()
     for name in wanted:
         last = name == wanted[-1]
-        if PROVIDERS[name] not in offered:
+        if PROVIDERS[name].device not in offered:
             if not last:
                 continue
-            names = [key for key, value in PROVIDERS.items() if value in offered]
+            names = [key for key in providers_of("onnxruntime") if PROVIDERS[key].device in offered]
             raise EngineError(
                 f"--provider {name}: this ONNX Runtime was built without it; it has {', '.join(names)}."
                 f" pip uninstall onnxruntime, then pip install 'sacvit[gpu]'"
             )
         session = make_session(path, name, threads=threads)
-        if session.get_providers()[0] == PROVIDERS[name] and (name == "cpu" or (fault := _try(session)) is None):
+        if session.get_providers()[0] == PROVIDERS[name].device and (name == "cpu" or (fault := _try(session)) is None):
             return session, name
         if last:
             raise EngineError(
                 f"--provider {name} does not work here: ONNX Runtime went on with"
                 f" {session.get_providers()[0].removesuffix('ExecutionProvider')}"
-                f"{'' if session.get_providers()[0] != PROVIDERS[name] else f' until its first pass failed: {fault}'}."
+                f"{'' if session.get_providers()[0] != PROVIDERS[name].device else f' until its first pass failed: {fault}'}."
                 f" Check the driver (nvidia-smi) and the CUDA and cuDNN libraries that onnxruntime-gpu names in its"
                 f" documentation, or use --provider cpu"
             )
@@ -203,9 +200,9 @@ def make_session(path: Path, provider: Provider, trace_into: Path | None = None,
         options.add_session_config_entry("session.use_env_allocators", "1")
         # What a session takes from the shared arena stays there when the session ends: weights must not.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    names = list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
+    names = list(dict.fromkeys([PROVIDERS[provider].device, PROVIDERS["cpu"].device]))
     if provider == "tensorrt":
-        names.insert(1, PROVIDERS["cuda"])  # for what TensorRT does not take
+        names.insert(1, PROVIDERS["cuda"].device)  # for what TensorRT does not take
     try:
         mapped = mapped_session(path, options) if provider == "cpu" else None
         return mapped or ort.InferenceSession(str(path), options, providers=names)

@@ -21,19 +21,16 @@ from ...bundle.precision import Precision, row_of
 from ...bundle.stage_record import StageRecord
 from ...machine.cpu import saturates_int8
 from .buffers import Buffer, Device, HostDevice, Lane, TensorSpec
-from .options import Provider
+from .options import PROVIDERS, Provider
 from .stage import PassTimes, require_boundary, require_fit, require_onnx
 
 logger = logging.getLogger(__name__)
 NUMPY_TYPES: dict[str, type[np.generic]] = {"u8": np.uint8, "i32": np.int32, "f32": np.float32}
-# By provider: the device, and the type that FP32 operators compute in. FP32 that is FP32, unless something else was asked for:
-# by itself OpenVINO takes BF16 where the processor has it, and FP16 on a GPU.
-DEVICES: dict[Provider, tuple[str, str]] = {
-    "openvino": ("CPU", "f32"),
-    "openvino-bf16": ("CPU", "bf16"),
-    "openvino-gpu": ("GPU", "f32"),
-    "openvino-npu": ("NPU", "f16"),  # it has no other
-}
+HINTS: dict[Precision, str] = {
+    "fp32": "f32",
+    "bf16": "bf16",
+    "fp16": "f16",
+}  # as OpenVINO names what operators compute in
 CACHE = "openvino.cache"  # a folder beside the files: what was compiled, by OpenVINO's hash of file, device and version
 METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
 
@@ -48,7 +45,9 @@ class OpenvinoStage:
 
         require_onnx(path)
         self._openvino, self.path = openvino, path
-        self._device, hint = DEVICES[provider]
+        row = PROVIDERS[provider]
+        self.provider: Provider | None = provider
+        self._device, hint = row.device, HINTS[row.computes_in]
         self._core = openvino.Core()
         require_device(self._core, self._device, hint, provider)
         self._config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 from ...bundle.errors import EngineError, UsageError
+from ...bundle.manifest import MANIFEST_NAME
 from ...bundle.stage_record import require_pair
 from .backends import load_stage
+from .choice import CHOICE_NAME, read_own_choice
 from .given_paths import CHECKPOINTS, engines_in, no_bundle, no_engine, quoted
-from .options import EngineOptions
+from .options import BackendName, EngineOptions, Provider
 from .stage import Stage
 
 logger = logging.getLogger(__name__)
 
 
-def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, Path]:
-    """The paths of EE and SAC: two files, or those of a bundle's folder.
+class Found(NamedTuple):
+    """The files of a pair, and what runs them: "auto" where nothing was chosen."""
 
-    Of a folder, the FP32 .onnx files, which run on every machine; its plans where it has nothing else. Raises UsageError for
-    one file alone, EngineError for a folder without a pair.
+    ee: Path
+    sac: Path
+    provider: Provider
+
+
+def find_pair(
+    engine: str | Path,
+    sac: str | Path | None = None,
+    provider: Provider = "auto",
+    backends: Collection[BackendName] = get_args(BackendName),
+) -> Found:
+    """EE and SAC: two files, or those of a bundle's folder.
+
+    Of a folder, what sacvit-build chose on this machine, among what `backends` run, unless a provider is asked for. Where it
+    chose nothing, the FP32 .onnx files, which run on every machine, or plans where there is nothing else.
+
+    Raises UsageError for one file alone, EngineError for a folder without a pair and for the choice of another machine.
     """
     for given in (engine, sac):
         if given is not None and not isinstance(given, str | Path):
@@ -28,7 +47,7 @@ def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, 
             )
     first = Path(engine)
     if sac is not None:
-        return first, Path(sac)
+        return Found(first, Path(sac), provider)
     if not first.is_dir():
         is_engine = first.is_file() and first.suffix not in CHECKPOINTS
         raise UsageError(
@@ -36,11 +55,20 @@ def find_pair(engine: str | Path, sac: str | Path | None = None) -> tuple[Path, 
             if is_engine
             else no_bundle(first)
         )
+    if provider == "auto" and (choice := read_own_choice(first)) is not None:
+        chosen = choice.fastest_of(backends)
+        if chosen is not None:
+            logger.info("of %s: %s, by %s", first, chosen.name, CHOICE_NAME)
+            ee, sac = (first / name for name in chosen.files)
+            return Found(ee, sac, chosen.provider or "auto")
     found = engines_in(first)
     if found is None:
         raise EngineError(no_engine(first))
-    logger.info("of %s: %s and %s", first, found[0].name, found[1].name)
-    return found
+    faster = (
+        f". Another engine may be faster: sacvit-build {quoted(first)}" if (first / MANIFEST_NAME).is_file() else ""
+    )
+    logger.info("of %s: %s and %s%s", first, found[0].name, found[1].name, faster)
+    return Found(*found, provider)
 
 
 def _both(file: Path) -> str:

@@ -15,6 +15,7 @@ from ...bundle.manifest import MANIFEST_NAME, require_exported
 from ...bundle.stage_record import StageRecord
 from .buffers import Buffer, Device, Lane, TensorSpec
 from .given_paths import no_engine
+from .options import Provider
 
 logger = logging.getLogger(__name__)
 Span = tuple[float, float]
@@ -73,6 +74,10 @@ class Stage(Protocol):
     on_gpu: bool  # the engine's work is done on a GPU
     device: Device
     scratch_bytes: int  # that a pass needs beside the buffers, from its lane
+
+    @property
+    def provider(self) -> Provider | None:
+        """What it was opened by, never "auto"; None for engine files that there is one way to run."""
 
     def bind(self, buffers: Mapping[str, Buffer], lane: Lane, uploads: Collection[str] = ()) -> Binding:
         """Ties each input and output to the buffer of its name.

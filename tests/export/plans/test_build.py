@@ -30,6 +30,7 @@ from sacvit.runtime.engines.onnx import OnnxStage
 BUNDLE = Path(__file__).parents[2] / "runtime" / "bundles" / "typed"
 NAMES = {"ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json"}
 FIXED = BUNDLE.parent / "fixed"
+ALONE = ["--target", "tensorrt"]
 BLOCKED = (
     "import sys\nfor name in ('torch', 'onnx', 'onnx_graphsurgeon', 'cv2', 'matplotlib'): sys.modules[name] = None\n"
 )
@@ -380,7 +381,7 @@ def test_goldens_of_another_model_are_told(here, copy):
     replace(goldens, images=goldens.images[:, :16]).write(copy / "goldens.npz")
     manifest.goldens_sha256 = sha256_of(copy / "goldens.npz")
     write_manifest(copy, manifest)
-    with pytest.raises(GuardError, match=r"goldens\.npz holds images \(16, 32, 3\), the plan takes \(32, 32, 3\)"):
+    with pytest.raises(GuardError, match=r"goldens\.npz holds images \(16, 32, 3\), the engine takes \(32, 32, 3\)"):
         build(copy, family="fp32")
 
 
@@ -472,7 +473,7 @@ def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, few_goldens, tmp_path
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{home}")
     code = "import sys; from sacvit.commands.build import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(few_goldens), "--out", str(tmp_path / "out"), "--precision", "fp16"],
+        [sys.executable, "-c", code, str(few_goldens), *ALONE, "--out", str(tmp_path / "out"), "--precision", "fp16"],
         capture_output=True,
         text=True,
         check=False,
@@ -484,14 +485,14 @@ def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, few_goldens, tmp_path
 
 
 def test_the_command_prints_the_folder_and_the_next_command(here, tmp_path, capsys):
-    assert main([str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp32", "--batch", "1,4"]) == 0
+    assert main([str(BUNDLE), *ALONE, "--out", str(tmp_path / "out"), "--precision", "fp32", "--batch", "1,4"]) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{tmp_path / 'out'}\n"
     assert f"next: sacvit-run --engine {tmp_path / 'out' / 'ee.plan'} {tmp_path / 'out' / 'sac.plan'}" in printed.err
 
 
 def test_json_holds_what_was_built(here, tmp_path, capsys):
-    assert main([str(BUNDLE), "--out", str(tmp_path / "out"), "--precision", "fp32", "--json"]) == 0
+    assert main([str(BUNDLE), *ALONE, "--out", str(tmp_path / "out"), "--precision", "fp32", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["EE"]["rung"] == "FP32" and content["machine"]["tensorrt"] == "10.3.0"
 
@@ -504,13 +505,13 @@ def test_json_holds_what_was_built(here, tmp_path, capsys):
     ],
 )
 def test_a_mistake_is_one_line_and_its_exit_code(here, tmp_path, capsys, arguments, code, reason):
-    assert main([str(BUNDLE), "--out", str(tmp_path / "out"), *arguments]) == code
+    assert main([str(BUNDLE), *ALONE, "--out", str(tmp_path / "out"), *arguments]) == code
     assert reason in capsys.readouterr().err
 
 
 def test_without_tensorrt_the_cure_is_told(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PYTHONPATH", "")
-    assert main([str(BUNDLE), "--out", str(tmp_path / "out")]) == 1
+    assert main([str(BUNDLE), *ALONE, "--out", str(tmp_path / "out")]) == 1
     assert "this needs" in (said := capsys.readouterr().err) and "is not installed" in said and "JetPack" in said
 
 

@@ -19,7 +19,7 @@ from sacvit.runtime.engines import openvino as module
 from sacvit.runtime.engines.backends import load_stage
 from sacvit.runtime.engines.onnx import OnnxStage
 from sacvit.runtime.engines.openvino import CACHE, OpenvinoStage, first_line, require_device
-from sacvit.runtime.engines.options import EngineOptions
+from sacvit.runtime.engines.options import PROVIDERS, EngineOptions
 
 CLOSE = 1e-4  # of logits, in FP32: sums in another order
 
@@ -167,7 +167,7 @@ def test_a_device_that_is_not_here_is_named_with_those_that_are(provider):
         available_devices = ("CPU",)
 
     with pytest.raises(EngineError, match=rf"--provider {provider}: OpenVINO finds no .PU here, only CPU"):
-        require_device(Core(), *module.DEVICES[provider], provider)
+        require_device(Core(), PROVIDERS[provider].device, "f32", provider)
 
 
 @pytest.mark.parametrize("capabilities", [["FP32", "INT8"], ["FP32", "BF16"]])

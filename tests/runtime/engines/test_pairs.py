@@ -15,17 +15,17 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def test_two_files_are_taken_as_they_are():
-    assert find_pair("a.onnx", Path("b.onnx")) == (Path("a.onnx"), Path("b.onnx"))
+    assert find_pair("a.onnx", Path("b.onnx"), "openvino") == (Path("a.onnx"), Path("b.onnx"), "openvino")
 
 
 def test_of_a_folder_the_fp32_files_are_taken(tmp_path):
     touch(tmp_path, "ee.onnx", "sac.onnx", "ee.int8.onnx", "sac.int8.onnx", "ee.plan", "sac.plan")
-    assert find_pair(str(tmp_path)) == (tmp_path / "ee.onnx", tmp_path / "sac.onnx")
+    assert find_pair(str(tmp_path))[:2] == (tmp_path / "ee.onnx", tmp_path / "sac.onnx")
 
 
 def test_of_a_folder_with_nothing_but_plans_these_are_taken(tmp_path):
     touch(tmp_path, "ee.plan", "sac.plan", "sac.onnx")
-    assert find_pair(tmp_path) == (tmp_path / "ee.plan", tmp_path / "sac.plan")
+    assert find_pair(tmp_path)[:2] == (tmp_path / "ee.plan", tmp_path / "sac.plan")
 
 
 def test_a_folder_without_a_pair_names_the_export(tmp_path):

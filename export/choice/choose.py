@@ -54,11 +54,10 @@ def choose_engine(folder: Path, request: ChoiceRequest, show: Show = lambda cand
             judge_runner(run, of_runner)
         if not run.passed:
             raise GuardError(f"no engine can be chosen for {folder}. {_reasons(run)}")
-        names = [candidate.name for candidate in run.passed]
-        reference = REFERENCE.name if REFERENCE.name in names else names[0]
+        reference = next((one.name for one in run.passed if one.name == REFERENCE.name), run.passed[0].name)
         ranked = sorted(compare_times(run, reference, exit_rate), key=lambda one: -(one.speedup or 0.0))
         chosen, reason = choose(ranked)
-        others = [candidate for candidate in run.kept.found.candidates if candidate.name not in names]
+        others = [candidate for candidate in run.kept.found.candidates if candidate.refused is not None]
         choice = EngineChoice(
             place=place_here(),
             goldens_sha256=manifest.goldens_sha256,
@@ -81,7 +80,7 @@ def choose_engine(folder: Path, request: ChoiceRequest, show: Show = lambda cand
         )
         write_choice(folder, choice)
         run.kept.remove()
-    if others and names == [REFERENCE.name]:
+    if others and [one.name for one in ranked] == [REFERENCE.name]:
         raise GuardError(f"every candidate is refused, so FP32 in ONNX Runtime stays, and is chosen. {_reasons(run)}")
     return choice
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from ...bundle.errors import PlanError
 from ...machine.processor import load_1min, usable_cores
 from ...runtime.engines.choice import Candidate
 from .ranking import Round, hopeless, survivors_of, timed
@@ -18,9 +20,9 @@ BUSY = 0.5  # of the cores, by the load of the last minute
 
 
 def compare_times(run: Run, reference: str, exit_rate: float) -> list[Candidate]:
-    """The candidates that passed, with their times. Rounds that an interrupted run measured are not measured again.
+    """The candidates that passed, with their times; one whose process ends meanwhile is refused.
 
-    Raises PlanError when a candidate's process ends.
+    Rounds that an interrupted run measured are not measured again. Raises PlanError when it is the reference that ends.
     """
     passed, sizes = run.passed, run.request.sizes
     load = load_1min()
@@ -33,22 +35,25 @@ def compare_times(run: Run, reference: str, exit_rate: float) -> list[Candidate]
             run.show(timed(passed, reference, exit_rate, rounds), f"{candidate.name}: starting")
             ee, sac = (str(run.home_of(candidate) / name) for name in candidate.files)
             spec = {"folder": str(run.folder), "ee": ee, "sac": sac, "provider": candidate.provider}
-            running[candidate.name] = ends.enter_context(Turns(candidate.name, spec))
+            with _refused_when_it_ends(run, candidate.name, reference):
+                running[candidate.name] = ends.enter_context(Turns(candidate.name, spec))
         peaks: dict[str, float] = {}
         for number in range(min(map(len, rounds.values())), ROUNDS):
             if number >= FEWEST_ROUNDS and run.is_over:
                 break
             so_far = timed(passed, reference, exit_rate, rounds)
+            alive = {candidate.name for candidate in run.passed}
             dropped = hopeless(so_far, reference) if number >= FEWEST_ROUNDS else set()
-            names = [name for name in running if name not in dropped]
+            names = [name for name in running if name in alive - dropped]
             first = number % len(names)
             run.show(so_far, f"round {number + 1} of {ROUNDS}")
             for size in sizes:
                 taken: Round = {}
                 for name in names[first:] + names[:first]:
-                    turn = running[name].turn(size, survivors_of(size, exit_rate))
-                    taken[name] = turn["ee_ms"], turn["sac_ms"]
-                    peaks[name] = turn["peak_mib"]
+                    with _refused_when_it_ends(run, name, reference):
+                        turn = running[name].turn(size, survivors_of(size, exit_rate))
+                        taken[name] = turn["ee_ms"], turn["sac_ms"]
+                        peaks[name] = turn["peak_mib"]
                 rounds[size].append(taken)
             run.kept.found.rounds = {str(size): of_size for size, of_size in rounds.items()}
             run.kept.keep()
@@ -58,5 +63,20 @@ def compare_times(run: Run, reference: str, exit_rate: float) -> list[Candidate]
                 start_s=round(running[candidate.name].start_s, 2),
                 peak_mib=round(peaks[candidate.name], 1) if candidate.name in peaks else None,
             )
-            for candidate in timed(passed, reference, exit_rate, rounds)
+            for candidate in timed(run.passed, reference, exit_rate, rounds)
+        ]
+
+
+@contextmanager
+def _refused_when_it_ends(run: Run, name: str, reference: str) -> Iterator[None]:
+    """A candidate's process may end in its hundredth pass: then it is refused, and the others go on."""
+    try:
+        yield
+    except PlanError as reason:
+        if name == reference:
+            raise
+        run.request.report(f"{name}: refused: {reason}")
+        found = run.kept.found
+        found.candidates = [
+            msgspec.structs.replace(one, refused=str(reason)) if one.name == name else one for one in found.candidates
         ]

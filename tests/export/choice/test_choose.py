@@ -130,6 +130,20 @@ def test_answers_without_a_number_are_refused(in_this_process, bundle):
         choose(bundle, family="fp16")
 
 
+def test_a_candidate_that_ends_while_it_is_timed_is_refused_and_the_others_go_on(in_this_process, bundle, monkeypatch):
+    def turn(self: Any, batch: int, survivors: int) -> dict[str, float]:
+        asked.append(self.name)
+        if self.name == "onnxruntime fp16" and asked.count(self.name) == 4:
+            raise PlanError("it was killed")
+        return {"ee_ms": 1.0, "sac_ms": 1.0, "peak_mib": 1.0}
+
+    asked: list[str] = []
+    monkeypatch.setattr(in_this_process, "turn", turn)
+    found = by_name(choose(bundle))
+    assert found["onnxruntime fp16"].refused == "it was killed" and asked.count("onnxruntime fp16") == 4
+    assert found["onnxruntime int8"].timings["1"].rounds == ROUNDS
+
+
 def test_a_file_that_is_not_the_exported_one_does_not_run(in_this_process, bundle):
     (bundle / "ee.fp16.onnx").write_bytes((bundle / "ee.fp16.onnx").read_bytes() + b"\0")
     assert "is not the file" in choose(bundle).absent["onnxruntime fp16"]

@@ -1,11 +1,12 @@
 """The chain against the plain ViT of the same geometry, through the same backend, alternating in one run.
 
     python benchmarks/chain.py --json chain.json
-    python benchmarks/chain.py --provider openvino
+    python benchmarks/chain.py --backend openvino
+    python benchmarks/chain.py --bundle DIR --backend onnxruntime --precision int8
 
-Both get the same images and random weights (speed does not depend on their values); the threshold is set so that
-`--exit-rate` of the images leave after the EE stage. Printed: the speed-up round by round, the FLOP ratio it is to be
-compared with, and what the pipeline costs over the bare sessions.
+Both get the same images and random weights (speed does not depend on their values), or those of a bundle that was exported with
+--plain. The threshold lets `--exit-rate` of the images leave after EE. Printed: the speed-up round by round,
+the FLOP ratio it is to be compared with, and what the pipeline costs over the bare sessions.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
+from sacvit.bundle.manifest import read_manifest
+from sacvit.bundle.precision import file_name
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.checks.parity import check_images
 from sacvit.export.write_bundle import export
-from sacvit.export.write_plain import export_plain
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import DERIVED_EXIT_RATE, count_cost
-from sacvit.model.network import PlainViT, TwoStageViT
+from sacvit.model.network import TwoStageViT
 from sacvit.model.write_checkpoint import save_checkpoint
 from sacvit.profiles.timing.alternating import round_ratios, time_alternating
 from sacvit.runtime.chain.pipeline import Pipeline
@@ -43,8 +45,17 @@ PAPER = (
 )
 
 
-def build(folder: Path, config: ModelConfig, provider: Provider) -> tuple[Pipeline, Stage]:
-    """The exported pair as a pipeline, and the plain ViT as a stage of the same backend."""
+PROVIDERS: dict[tuple[str, str], Provider] = {  # by backend and precision; INT8 files say themselves what they are
+    ("onnxruntime", "fp32"): "cpu",
+    ("onnxruntime", "int8"): "cpu",
+    ("openvino", "fp32"): "openvino",
+    ("openvino", "bf16"): "openvino-bf16",
+    ("openvino", "int8"): "openvino",
+}
+
+
+def build(folder: Path, config: ModelConfig) -> Path:
+    """A bundle of random weights with its plain ViT, in FP32."""
     torch.manual_seed(0)
     preprocessing = Preprocessing(config.image_size)
     model = TwoStageViT(config)
@@ -52,11 +63,18 @@ def build(folder: Path, config: ModelConfig, provider: Provider) -> tuple[Pipeli
         for parameter in model.parameters():  # wide enough that confidences differ between images
             parameter.add_(0.03 * torch.randn_like(parameter))
     save_checkpoint(folder / "model.pth", model, preprocessing)
-    bundle = export(folder / "model.pth", folder / "build")
+    bundle = export(folder / "model.pth", folder / "build", plain=True)
     print(f"exported in {bundle.duration_s:.1f} s")
-    export_plain(PlainViT(config), preprocessing, folder / "plain.onnx")
-    plain = load_stage(folder / "plain.onnx", EngineOptions(provider))
-    return Pipeline.load(bundle.ee, bundle.sac, provider=provider), plain
+    return bundle.folder
+
+
+def load(folder: Path, backend: str, precision: str) -> tuple[Pipeline, Stage]:
+    """The pair of a bundle as a pipeline, and its plain ViT as a stage of the same backend."""
+    provider = PROVIDERS[backend, precision]
+    ee, sac, plain = (
+        folder / file_name(stage, "int8" if precision == "int8" else "fp32") for stage in ("EE", "SAC", "plain")
+    )
+    return Pipeline.load(ee, sac, provider=provider), load_stage(plain, EngineOptions(provider))
 
 
 def threshold_for(pipeline: Pipeline, images: np.ndarray, exit_rate: float) -> float:
@@ -138,24 +156,35 @@ def main() -> None:
         default=DERIVED_EXIT_RATE,
         help="default: where our MACs are 62 %% fewer, as the paper's",
     )
-    parser.add_argument("--provider", choices=get_args(Provider), default="cpu", help="what runs the files")
+    parser.add_argument("--bundle", type=Path, help="run its files, in place of random weights in FP32")
+    parser.add_argument("--backend", choices=sorted({backend for backend, _ in PROVIDERS}), default="onnxruntime")
+    parser.add_argument("--precision", choices=sorted({precision for _, precision in PROVIDERS}), default="fp32")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--images", type=int, default=48, help="rounded up to whole batches")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     options = parser.parse_args()
 
-    config = preset(options.preset)
+    if (options.backend, options.precision) not in PROVIDERS:
+        parser.error(f"--precision {options.precision} does not run in {options.backend}")
+    if options.precision == "int8" and options.bundle is None:
+        parser.error("--precision int8 needs the ranges of a bundle: sacvit-export --int8 --plain, then --bundle DIR")
+    config = preset(options.preset) if options.bundle is None else ModelConfig(**read_manifest(options.bundle).model)
     cost = count_cost(config)
     limit = cost.speedup_limit(options.exit_rate)
-    report: dict[str, Any] = {"preset": options.preset, "machine": describe_machine(), "versions": versions()}
+    report: dict[str, Any] = {
+        "preset": options.preset if options.bundle is None else "a bundle",
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
     report["flop_ratio"] = round(limit, 3)
     macs = [f"{stage.macs / 1e9:.2f} G" for stage in (cost.plain, cost.ee, cost.sac)]
     print(f"MACs: plain {macs[0]}, EE {macs[1]}, SAC {macs[2]}; at exit rate {options.exit_rate} the chain needs")
     print(f"{limit:.2f} times fewer. Paper: {PAPER}")
     with tempfile.TemporaryDirectory() as name:
-        pipeline, plain = build(Path(name), config, options.provider)
-        report["backend"] = pipeline.ee.backend
+        folder = options.bundle or build(Path(name), config)
+        pipeline, plain = load(folder, options.backend, options.precision)
+        report |= {"backend": pipeline.ee.backend, "precision": options.precision}
         report["results"] = []
         for batch in options.batch:
             images = check_images(config, -(-options.images // batch) * batch)

@@ -61,7 +61,8 @@ def judge_runner(run: Run, of_runner: list[Way]) -> None:
             reason = f"{fault.name} is not installed" if isinstance(fault, ModuleNotFoundError) else str(fault)
             what = runner if _says_of_all(way, fault) else way.name
             found.absent[what] = reason
-            run.request.report(f"{what} does not run here: {reason.partition('. ')[0]}")
+            if run.request.only is not None:  # else there are a dozen of them, and engines.json has them all
+                run.request.report(f"{what} does not run here: {reason}")
         run.kept.keep()
         run.show(found.candidates, "")
 

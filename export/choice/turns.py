@@ -20,7 +20,7 @@ from ..plans.child import how_it_ended, start_worker
 
 ANSWER_S = 120.0  # for a turn, and for the start: TensorRT's provider of ONNX Runtime builds an engine for minutes
 START_S = 900.0
-TURN_S = 0.25  # of passes of each stage; at least one
+TURN_S = 0.15  # of passes of each stage; at least one
 MOST_PASSES = 50
 
 

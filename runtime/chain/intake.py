@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ...bundle.errors import ImageError
 from ...bundle.preprocess import ImageU8
 from ...images.decode import decode_picture, read_picture
-from ..engines.device_arrays import DeviceBatch, DeviceImage, is_foreign
+from .device_arrays import DeviceBatch, DeviceImage, is_foreign
 
 Image = ImageU8 | DeviceImage
 WANTED = "an image must be an RGB array (H, W, 3) of uint8"

@@ -23,11 +23,11 @@ from ...bundle.manifest import Tuned
 from ...bundle.preprocess import Fit, ImageU8
 from ...bundle.stored_gate import read_tuned
 from ..engines.choice import fitted_threshold
-from ..engines.device_arrays import DeviceBatch, DeviceImage, unwrap
 from ..engines.options import EngineOptions, Provider
 from ..engines.pairs import find_pair, load_pair
 from ..engines.stage import Stage
 from .describe import describe_pipeline
+from .device_arrays import DeviceBatch, DeviceImage, unwrap
 from .gate import Gate
 from .intake import Image, Intake
 from .result import RANKED, Result, rank

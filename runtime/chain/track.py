@@ -8,8 +8,8 @@ import numpy as np
 
 from ...bundle.preprocess import ImageU8
 from ..engines.buffers import Array, Buffer, Lane, TensorSpec
-from ..engines.device_arrays import DeviceImage
 from ..engines.stage import Binding, Stage
+from .device_arrays import DeviceImage
 from .gate import Gate
 
 SEEN = ("confidence", "logits", "target_index")  # the outputs of EE that the host reads; they lie side by side

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import ImageError
+from sacvit.runtime.chain.device_arrays import CUDA, DeviceBatch, is_foreign, unwrap
 from sacvit.runtime.engines.buffers import HostDevice, HostLane
-from sacvit.runtime.engines.device_arrays import CUDA, DeviceBatch, is_foreign, unwrap
 
 
 class OnGpu:
@@ -24,7 +24,7 @@ class Capsule:
     """A DLPack exporter whose tensor lies on a device of that type."""
 
     def __init__(self, shape, kind=CUDA, strides=None, code=1, bits=8, offset=0) -> None:
-        from sacvit.runtime.engines.device_arrays import _Tensor
+        from sacvit.runtime.chain.device_arrays import _Tensor
 
         self.shape, self.kind, self.streams = shape, kind, []
         self._shape = (ctypes.c_int64 * len(shape))(*shape)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...bundle.errors import ImageError
 from ...bundle.preprocess import ImageU8
-from .buffers import ON_A_GPU, Device, Lane
+from ..engines.buffers import ON_A_GPU, Device, Lane
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack's device types
 DEFAULT_STREAM = 1  # cudaStreamLegacy

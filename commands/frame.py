@@ -37,6 +37,7 @@ CURES = {  # packages of our extras, by the name that is imported
     "tensorrt_rtx_libs": "pip install 'sacvit[rtx]' (x86_64 Linux)",
     "tensorrt_rtx_bindings": "pip install 'sacvit[rtx]' (x86_64 Linux)",
     "openvino": "pip install 'sacvit[openvino]'",
+    "paho": "pip install 'sacvit[mqtt]'",
     "shtab": "pip install 'sacvit[completion]'",
     "tensorboard": "pip install 'sacvit[curves]'",
     "matplotlib": "pip install 'sacvit[export]'",

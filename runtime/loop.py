@@ -64,14 +64,15 @@ def run_chain(
     source: Source,
     sinks: Sequence[Sink],
     options: LoopOptions = LoopOptions(),  # noqa: B008  # frozen
+    on_drift: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Classifies every frame of the source, or the first so many, in batches.
 
     Ctrl-C, and a Quit from a sink, end the run cleanly: what was classified stays, sinks are closed, the summary counts
-    what was done.
+    what was done. on_drift: takes the text of each alarm; without it, drift is watched where the gate has shadows.
     """
     statistics = RunStatistics()
-    watch = Watch(source.live) if pipeline.gate.shadow else None
+    watch = Watch(source.live, on_drift=on_drift) if pipeline.gate.shadow or on_drift else None
     interrupted = False
     began = time.perf_counter()
     num_frames = options.num_frames
@@ -131,7 +132,13 @@ def rounds(source: Several, num_frames: int | None) -> Iterator[list[Frame]]:
 class Watch:
     """Warns once when the exit rate, or SAC's agreement with exits, has changed."""
 
-    def __init__(self, is_live: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        is_live: bool,
+        clock: Callable[[], float] = time.monotonic,
+        on_drift: Callable[[str], None] | None = None,
+    ) -> None:
+        self._on_drift = on_drift
         self._every_s, self._clock = WATCHED_S if is_live else 0.0, clock
         self._last: dict[int, float] = {}
         self.exits, self.agreement = Drift("the exit rate"), Drift("SAC's agreement with exits")
@@ -147,6 +154,8 @@ class Watch:
         if alarm is not None:
             self.alarms.append(alarm)
             logger.warning("%s. Look at the camera, or tune again: sacvit-tune", alarm)
+            if self._on_drift is not None:
+                self._on_drift(alarm)
 
 
 @dataclass

@@ -133,3 +133,39 @@ class SinkOptions(Bounded):
     def files(self) -> dict[str, Path]:
         """The files that are written, by option."""
         return {name: path for name, path in (("--save", self.clip), ("--sheet", self.sheet)) if path is not None}
+
+
+@dataclass(frozen=True)
+class EventOptions(Bounded):
+    """What counts as an event, and where events go; see events/opening.py."""
+
+    on: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+    event_queue: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Keep events that are not delivered yet in DIR (default: ~/.local/state/sacvit/events).",
+            "metavar": "DIR",
+            "group": "events",
+        },
+    )
+    event_queue_mib: float = field(
+        default=64.0,
+        metadata={
+            "help": "Drop the oldest of them when they exceed N MiB.",
+            "metavar": "N",
+            "group": "events",
+            "above": 0,
+            "most": 1 << 20,
+        },
+    )
+    snapshots_mib: float = field(
+        default=500.0,
+        metadata={
+            "help": "Remove the oldest files of --to snapshots:DIR when they exceed N MiB.",
+            "metavar": "N",
+            "group": "events",
+            "above": 0,
+            "most": 1 << 20,
+        },
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 from pathlib import Path
+
+from sacvit.runtime.events.grammar import NAMES, WORDS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "field.md").read_text()
@@ -16,7 +19,7 @@ NOT_RUN = "# not run: "
 
 def commands() -> list[str]:
     lines = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S)).replace("\\\n", " ").splitlines()
-    return [line for line in lines if NOT_RUN not in line]
+    return [line for line in lines if line and NOT_RUN not in line]
 
 
 def test_every_command_of_the_page_runs(tmp_path, bundles, video, warm_bin):
@@ -27,7 +30,13 @@ def test_every_command_of_the_page_runs(tmp_path, bundles, video, warm_bin):
     for command in commands():
         program, *words = shlex.split(command)
         done = subprocess.run(
-            [warm_bin / program, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+            [warm_bin / program, *words],
+            cwd=tmp_path,
+            env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
@@ -40,3 +49,21 @@ def test_the_page_has_the_numbers_of_the_kills():
     )
     lost_ms = [round(1e3 * found[name]) for name in ("seconds_lost_median", "seconds_lost_max")]
     assert f"{lost_ms[0]} ms, {lost_ms[1]} ms" in CAMERAS
+
+
+def test_the_page_has_the_numbers_of_the_events():
+    found = json.loads((ROOT / "docs" / "measured" / "events_broker.json").read_text())["summary"]
+    assert found["came_twice_without_saying_so"] == 0
+    for sentence in (
+        f"sends {found['events']} events",
+        f"`kill -9` {found['kills']} times",
+        f"{found['lost']} were lost, {found['came_twice']} came twice, {found['marked_redelivered']} were marked",
+        f"waited {found['longest_put_ms']} ms at most",
+    ):
+        assert sentence in PAGE
+
+
+def test_the_grammar_of_the_page_names_every_word():
+    assert set(re.findall(r"^name *= (.*)$", PAGE, re.M)[0].split(" | ")) == set(NAMES)
+    conditions = re.findall(r"^condition *= (.*)$", PAGE, re.M)[0]
+    assert {re.match("[a-z]+", one)[0] for one in re.findall(r"(?:^|  )([a-z]+[!=<>])", conditions)} == set(WORDS)

@@ -42,6 +42,9 @@ class Source(Protocol):
     def faults(self) -> list[str]:
         """What was skipped or missing so far, one line each."""
 
+    def report_losses(self, report: Callable[[int, str], None]) -> None:
+        """Calls `report` with the stream and a message when a camera is lost. Call this before the iteration."""
+
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:

@@ -57,6 +57,7 @@ class LiveSource:
         self.dropped = 0
         self.faults: list[str] = []
         self.losses = 0
+        self._report_loss: Callable[[int, str], None] = lambda stream, message: None
         self._changed = threading.Condition()  # guards what follows
         self._newest: tuple[ImageU8, float] | None = None  # and when its read returned, monotonic
         self._rhythm = Rhythm(options.open_timeout_s, options.stall_timeout_s)
@@ -104,9 +105,9 @@ class LiveSource:
             if index and not is_lost:
                 is_lost = True
                 self.losses += 1
-                logger.warning(
-                    "%s: no frame for %.3g s (%s), opening it again", self.name, limit_s, self._rhythm.limit_source
-                )
+                message = f"{self.name}: no frame for {limit_s:.3g} s ({self._rhythm.limit_source}), opening it again"
+                logger.warning(message)
+                self._report_loss(0, message)
                 with self._changed:
                     self._counting = None
                     self._rhythm.pause()
@@ -114,6 +115,9 @@ class LiveSource:
                 is_stuck = all(now >= until + LOOK_S for _, until in self._trying.values())
             if is_stuck:
                 self._start_reader()
+
+    def report_losses(self, report: Callable[[int, str], None]) -> None:
+        self._report_loss = report
 
     def _no_picture(self) -> str:
         """The error for a camera that never gave a frame: the reason why the wait ended, the device's message, and the

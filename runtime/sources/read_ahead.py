@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,9 @@ class ReadAhead(ABC):
                 yield replace(item, taken_s=time.monotonic())
         finally:  # end the reader however the iteration ends
             self.close()
+
+    def report_losses(self, report: Callable[[int, str], None]) -> None:  # noqa: B027  # a file is never lost for a while
+        """See `Source`."""
 
     def close(self) -> None:
         """Ends the reader, which at most decodes one more frame; one that hangs on a broken disk is abandoned."""

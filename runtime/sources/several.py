@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from .frame import Frame, Source
 
@@ -33,6 +34,7 @@ class Several:
         self._failed: list[BaseException] = []
         self._own_faults: list[str] = []
         self._closed = False
+        self._report_loss: Callable[[int, str], None] = lambda stream, message: None
         self._threads = [
             threading.Thread(target=self._read, args=(stream,), name=f"stream-{stream}", daemon=True)
             for stream in range(len(sources))
@@ -96,10 +98,16 @@ class Several:
         except BaseException as fault:  # reported at the end; raised when no source gave a frame
             self._failed.append(fault)
             self._own_faults.append(f"{self._names[stream]}: {fault}")
+            self._report_loss(stream, self._own_faults[-1])
         finally:
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
+
+    def report_losses(self, report: Callable[[int, str], None]) -> None:
+        self._report_loss = report
+        for stream, source in enumerate(self._sources):
+            source.report_losses(partial(_of_stream, report, stream))
 
     def close(self) -> None:
         """Ends every source and its reader."""
@@ -111,3 +119,7 @@ class Several:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(END_S)
+
+
+def _of_stream(report: Callable[[int, str], None], stream: int, _: int, message: str) -> None:
+    report(stream, message)

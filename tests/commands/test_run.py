@@ -103,6 +103,58 @@ def test_a_run_does_not_record_into_the_folder_that_it_reads(engines, picture_fo
     assert "holds files that this run reads" in capsys.readouterr().err
 
 
+def test_events_are_lines_on_stdout(engines, video, tmp_path, capsys):
+    words = ["--on", "confidence>=0", "--event-queue", tmp_path / "queue"]
+    assert run(engines, "--camera", video, "--json", *words) == 0
+    events = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "event" in line]
+    assert [(event["event"], event["frame"], event["redelivered"]) for event in events] == [("confidence>=0", 0, False)]
+
+
+def test_events_of_a_file_are_all_stored_with_their_frames(engines, video, tmp_path):
+    """More than frames wait in memory."""
+    rules = [word for number in range(25) for word in ("--on", f"confidence>=0.{number:04}")]
+    words = ["--to", f"snapshots:{tmp_path / 'events'}", "--event-queue", tmp_path / "queue"]
+    assert run(engines, "--camera", video, *rules, *words) == 0
+    assert len(list((tmp_path / "events").glob("*.jpg"))) == 25
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--on", "lable=bee"], "\n  lable=bee\n  ^"),
+        (["--on", "label=bea"], "this model has no label bea (did you mean bee?)"),
+        (["--on", "label=bee", "--to", "webhok:http://host"], "(did you mean webhook?)"),
+        (["--on", "degraded"], "--on degraded needs --deadline-ms"),
+        (["--on", "recording-stopped", "--save", "o.mp4"], "--on recording-stopped needs --save DIR/"),
+        (["--to", "stdout"], "--to needs --on"),
+    ],
+)
+def test_a_mistake_in_an_event_is_reported_before_the_first_frame(
+    engines, video, tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run(engines, "--camera", video, *words) == 2
+    out, err = capsys.readouterr()
+    assert message in err and out == ""
+
+
+def test_a_lost_camera_is_an_event(engines, tmp_path):
+    camera = MjpegServer()
+    code = HEED + "import sys; from sacvit.commands.run import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--engine", *engines, "--camera", camera.url, "--json"]
+    command += ["--on", "camera-lost", "--event-queue", tmp_path, "--stall-timeout-s", "0.3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        camera.flowing.clear()
+        event = next(line for line in map(json.loads, process.stdout) if "event" in line)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    camera.die()
+    assert (event["event"], event["camera"]) == ("camera-lost", 0) and "no frame for 0.3 s" in event["detail"]
+
+
 def test_a_batch_changes_nothing_but_the_speed(engines, video, capsys):
     def answers(*more):
         assert run(engines, "--camera", video, "--json", *more) == 0

@@ -27,8 +27,8 @@ class Recorder:
     """Writes the frames with their overlay as segments into a folder. See `Sink`.
 
     live: a frame for which the disk is too slow is left out and counted; frames of files wait. fps: of files. A full or broken
-    disk stops the recording with one message, not the run; it starts again when there is room. stopped: called with the
-    message of each stop.
+    disk stops the recording with one message, not the run; it starts again when there is room. on_stop: called with the
+    reason of each stop.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Recorder:
         *,
         live: bool,
         fps: float,
+        on_stop: Callable[[str], None] = lambda message: None,
         monotonic_s: Callable[[], float] = time.monotonic,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._segments, self._live, self._fps = folder, segments, live, fps
         self._monotonic_s, self._unix_s = monotonic_s, unix_s
+        self.on_stop = on_stop
         self.left_out = 0  # frames
         self._taken: dict[int, int] = {}  # frames of each stream of files
         self._again_s: float | None = None  # when to try again after a stop
@@ -118,6 +120,7 @@ class Recorder:
                 self._folder.path,
                 reason.strerror or reason,
             )
+            self.on_stop(str(reason.strerror or reason))
         self._again_s = self._monotonic_s() + RETRY_S
         self._segments.abandon()
 

@@ -77,3 +77,11 @@ def test_shadows_that_no_longer_agree_raise_an_alarm():
     for number in range(LEARNT + 400):
         watch.observe(0, result(True, agreed=number < LEARNT or number % 2 == 0))
     assert any("agreement" in text for text in watch.alarms)
+
+
+def test_an_alarm_is_handed_on():
+    alarms = []
+    watch = Watch(False, on_drift=alarms.append)
+    for number in range(LEARNT + 1000):
+        watch.observe(0, result(number < LEARNT or number % 2 == 0))
+    assert alarms == watch.alarms and len(alarms) == 1

@@ -140,13 +140,14 @@ def test_only_the_newest_frame_is_kept_and_the_others_are_counted():
 def test_a_reader_that_hangs_is_left_behind():
     hanging, fresh = FakeCapture(), FakeCapture()
     opened = iter([hanging, fresh])
-    source = live_source(lambda allowed_s: next(opened), stall_timeout_s=0.05)
+    source, losses = live_source(lambda allowed_s: next(opened), stall_timeout_s=0.05), []
+    source.report_losses(lambda stream, message: losses.append((stream, message.partition(" (")[0])))
     frames = iter(source)
     hanging.give(1)
     assert next(frames).image[0, 0, 0] == 1
     fresh.give(2)
     assert next(frames).image[0, 0, 0] == 2
-    assert source.losses == 1
+    assert source.losses == 1 and losses == [(0, "fake: no frame for 0.05 s")]
     hanging.give(99)  # it wakes up: its frame no longer counts
     fresh.give(3)
     assert next(frames).image[0, 0, 0] == 3

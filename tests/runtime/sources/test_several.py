@@ -20,7 +20,10 @@ class Listed:
 
     def __init__(self, count, gate=None, fault=None):
         self.total, self.faults, self._gate, self._fault = count, [], gate, fault
-        self.is_closed = False
+        self.is_closed, self.lose = False, None
+
+    def report_losses(self, report):
+        self.lose = report
 
     def __iter__(self):
         for index in range(self.total):
@@ -204,3 +207,14 @@ def test_video_options_reach_the_run(engines, folders, capsys):
     assert "exits were shown to SAC too: it agrees with" in err and "the label changes" in err
     assert main([*command, "--deadline-ms", "0.0001"]) == 0
     assert "answers degraded: SAC would have missed the deadline" in capsys.readouterr().err
+
+
+def test_a_loss_is_reported_with_the_camera_that_it_happened_to():
+    fine, lost, failing = Listed(1), Listed(1), Listed(1, fault=DeviceError("unplugged"))
+    source, losses = several(fine, lost, failing), []
+    source.report_losses(lambda stream, message: losses.append((stream, message)))
+    lost.lose(0, "no frame")
+    assert len(list(source)) == 3
+    source.close()
+    assert losses[0] == (1, "no frame")
+    assert [stream for stream, message in losses[1:] if "unplugged" in message] == [2]

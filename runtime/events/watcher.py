@@ -1,0 +1,101 @@
+"""Watches the answers of each camera for what --on names, and makes an event when it begins."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from ..sinks.sink import Answer
+from .dispatcher import Dispatcher
+from .grammar import Rule
+
+
+@dataclass
+class Streak:
+    """How long a rule has held on a camera's frames without a gap."""
+
+    frames: int = 0
+    since_s: float = 0.0
+    has_fired: bool = False
+
+    def observe(self, rule: Rule, holds: bool, taken_s: float) -> bool:
+        """Adds a frame. Returns whether the event begins with it: once, until a frame for which the rule does not hold."""
+        if not holds:
+            self.frames, self.has_fired = 0, False
+            return False
+        if not self.frames:
+            self.since_s = taken_s
+        self.frames += 1
+        if self.has_fired or self.frames < rule.frames or taken_s - self.since_s < rule.duration_s:
+            return False
+        self.has_fired = True
+        return True
+
+
+class Watcher:
+    """See `Sink`. The methods `report_...` make the events that are no property of a frame."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        dispatcher: Dispatcher,
+        *,
+        unix_s: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rules, self._dispatcher = rules, dispatcher
+        self._unix_s, self._monotonic_s = unix_s, monotonic_s
+        self._streaks: dict[tuple[int, int], Streak] = {}  # by rule and camera
+        self.events = 0
+
+    def write(self, answer: Answer) -> None:
+        for place, rule in enumerate(self.rules):
+            if rule.name not in (None, "degraded"):
+                continue
+            holds = answer.result.degraded if rule.name else rule.holds(answer)
+            streak = self._streaks.setdefault((place, answer.frame.stream), Streak())
+            if streak.observe(rule, holds, answer.frame.taken_s):
+                result, frame = answer.result, answer.frame
+                described = {
+                    "camera": frame.stream,
+                    "frame": frame.index,
+                    "name": frame.name,
+                    "label": result.label,
+                    "index": result.index,
+                    "probability": round(result.probability, 6),
+                    "stage": result.stage,
+                    "confidence": round(result.confidence, 6),
+                }
+                self._fire(rule, frame.taken_s, described, frame.image)
+
+    def watches(self, name: str) -> bool:
+        """Whether --on asks for the event of this name."""
+        return any(rule.name == name for rule in self.rules)
+
+    def report_drift(self, alarm: str) -> None:
+        self._report("drift", alarm, None)
+
+    def report_loss(self, camera: int, message: str) -> None:
+        self._report("camera-lost", message, camera)
+
+    def report_stop(self, reason: str) -> None:
+        self._report("recording-stopped", reason, None)
+
+    def _report(self, name: str, detail: str, camera: int | None) -> None:
+        """An event that is no property of a frame, if --on asks for it. Called by any thread."""
+        for rule in self.rules:
+            if rule.name == name:
+                self._fire(rule, self._monotonic_s(), {"camera": camera, "detail": detail}, None)
+
+    def _fire(self, rule: Rule, at_s: float, described: dict[str, Any], image: Any) -> None:
+        moment = datetime.fromtimestamp(self._unix_s() - (self._monotonic_s() - at_s), timezone.utc)
+        stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.events += 1
+        self._dispatcher.put({"event": rule.text, "id": uuid.uuid4().hex, "time": stamp, **described}, image)
+
+    def close(self) -> None:
+        self._dispatcher.close()

@@ -27,8 +27,8 @@ KEY, VALUE, EXTERNAL = 1, 2, 1
 def mapped_session(path: Path, options: Any) -> Any | None:
     """A session on the CPU whose weights are mapped while they are packed; None where the file must be read whole.
 
-    Only matrices are mapped: ONNX Runtime packs them and lets the file go. What stayed mapped would change when somebody
-    writes into the file.
+    Only matrices are mapped: ONNX Runtime packs them and lets the file go. What stayed mapped would change when a
+    program writes into the file.
     """
     import onnxruntime as ort
 

@@ -24,7 +24,7 @@ PREPARATIONS = 200
 
 
 def first_result(command: list[str]) -> tuple[float, float]:
-    """Seconds from starting the process to its first line of JSON, and the most memory that it held, in MB."""
+    """Seconds from starting the process to its first line of JSON, and the most memory that it held, in MiB."""
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -33,7 +33,7 @@ def first_result(command: list[str]) -> tuple[float, float]:
         process.stdout.read()
         _, _, usage = os.wait4(process.pid, 0)
     json.loads(line)
-    return spent, usage.ru_maxrss * 1024 / 1e6
+    return spent, usage.ru_maxrss / 1024
 
 
 def preparation_ms(rule: Preprocessing) -> list[float]:
@@ -73,7 +73,7 @@ def main() -> None:
         f"first result after {statistics.median(starts):.2f} s (median of {options.runs}; {min(starts):.2f} to"
         f" {max(starts):.2f}; the first, with cold files, {starts[0]:.2f})"
     )
-    print(f"peak memory {max(peaks):.0f} MB")
+    print(f"peak memory {max(peaks):.0f} MiB")
     for fit in ("crop", "stretch"):
         times = preparation_ms(Preprocessing(224, fit=fit))  # type: ignore[arg-type]
         print(f"1080p frame to 224 x 224, {fit}: median {statistics.median(times):.2f} ms, best {min(times):.2f}")

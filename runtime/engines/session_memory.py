@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def share_arena() -> None:
 
     place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     # 1: as much as is asked for. By default an arena grows in powers of two.
-    ort.create_and_register_allocator(place, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+    with suppress(RuntimeError):  # until 1.21 at least: the program has registered one of its own, which serves as well
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
 
 
 def _identity(path: Path) -> tuple[int, ...]:

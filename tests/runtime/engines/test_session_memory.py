@@ -106,3 +106,12 @@ def test_sessions_on_the_cpu_share_one_arena_and_keep_their_weights_out_of_it(ee
     options = make_session(ee, "cpu").get_session_options()
     assert options.get_session_config_entry("session.use_env_allocators") == "1"
     assert options.get_session_config_entry("session.use_device_allocator_for_initializers") == "1"
+
+
+def test_an_arena_that_the_program_registered_itself_is_shared(ee, monkeypatch):
+    def registered_before(*_):
+        raise RuntimeError("An allocator for this device has already been registered for sharing.")  # ONNX Runtime 1.21
+
+    monkeypatch.setattr(ort, "create_and_register_allocator", registered_before)
+    session_memory.share_arena.cache_clear()
+    assert make_session(ee, "cpu").get_inputs()[0].name == "image"

@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 from ..machine.terminal import terminal_safe
 from ..runtime.engines.options import EngineFiles, EngineOptions
-from ..runtime.events.destinations.opening import describe_kinds as describe_destinations
-from ..runtime.events.grammar import NAMES, WORDS
 from ..runtime.options import EventOptions, LoopOptions, SinkOptions, ThresholdOption, VideoOptions
 from ..runtime.sources.frame import OpenOptions
 from ..runtime.sources.opening import describe_kinds, open_sources
+from .events import add_event_options, require_events
 from .frame import new_parser, run_command
 from .hints import EXAMPLES, require_effect
-from .options import add_options, group_of, read_options
+from .options import add_options, read_options
 
 if TYPE_CHECKING:
     from ..runtime.chain.pipeline import Pipeline
-    from ..runtime.events.watcher import Watcher
     from ..serving.client import RemotePipeline
 
 logger = logging.getLogger(__name__)
@@ -46,20 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--check-camera", metavar="SOURCE", help="Report why a source gives no frame, and exit.")
     for kind in (ThresholdOption, EngineOptions, LoopOptions, OpenOptions, SinkOptions, EventOptions, VideoOptions):
         add_options(parser, kind)
-    events = group_of(parser, "events")
-    events.add_argument(
-        "--on",
-        metavar="EXPR",
-        action="append",
-        help="Make an event when a camera's answers begin to fit EXPR, as 'label=nut confidence>=0.9 for 3 frames'. Words:"
-        f" {', '.join(WORDS)}. Other events: {', '.join(NAMES)}. May be given several times.",
-    )
-    events.add_argument(
-        "--to",
-        metavar="DESTINATION",
-        action="append",
-        help=f"Send events there (default: stdout). May be given several times. {describe_destinations()}.",
-    )
+    add_event_options(parser)
     return parser
 
 
@@ -83,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     require_possible(options, asked)
     from ..runtime.events.opening import open_watcher
     from ..runtime.loop import run_chain  # here: --help answers without OpenCV and ONNX Runtime
-    from ..runtime.sinks.opening import open_sinks
+    from ..runtime.sinks.opening import open_recorder, open_sinks
     from ..runtime.totals import summary_lines
 
     with ExitStack() as ends:
@@ -94,9 +79,12 @@ def run(options: argparse.Namespace) -> int:
             watcher = open_watcher(asked.events, source.live)
             if watcher is not None:
                 unused.callback(watcher.close)
-                require_events(watcher, asked)
+                require_events(watcher, asked.video, asked.sinks)
                 source.report_losses(watcher.report_loss)
-            sinks = open_sinks(asked.sinks, source, watcher.report_stop if watcher else ignore)
+            recorder = open_recorder(asked.sinks, source, watcher.report_stop if watcher else ignore)
+            if recorder is not None:
+                unused.callback(recorder.close)
+            sinks = open_sinks(asked.sinks, source)
             for sink in sinks:
                 unused.callback(sink.close)
             pipeline = open_server(options, ends) if options.engine is None else load_engines(options, asked)
@@ -105,8 +93,10 @@ def run(options: argparse.Namespace) -> int:
             if watcher is not None:
                 for rule in watcher.rules:
                     rule.require_labels(pipeline.labels)
-                sinks.append(watcher)
+                watcher.keep_clip = None if recorder is None else recorder.keep_clip
             unused.pop_all()
+        # A frame is recorded before its event is made.
+        sinks += [sink for sink in (recorder, watcher) if sink is not None]
         on_drift = watcher.report_drift if watcher is not None and watcher.watches("drift") else None
         outcome = run_chain(pipeline, source, sinks, asked.loop, on_drift)  # which closes the source and the sinks
     for line in summary_lines(outcome.summary):
@@ -146,17 +136,9 @@ def require_possible(options: argparse.Namespace, asked: Asked) -> None:
         raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
     if len(options.camera) > 1 and asked.sinks.clip is not None:
         raise UsageError("--save: with several cameras, give a folder: --save DIR/")
+    if asked.sinks.clip_s is not None and not asked.events.on:
+        raise UsageError("--clip-s writes clips around events: say with --on what is an event")
     keep_inputs(options, asked.sinks)
-
-
-def require_events(watcher: Watcher, asked: Asked) -> None:
-    """Raises UsageError for an event that cannot happen in this run."""
-    for name, needed, is_given in (
-        ("degraded", "--deadline-ms", asked.video.deadline_ms is not None),
-        ("recording-stopped", "--save DIR/", asked.sinks.folder is not None),
-    ):
-        if watcher.watches(name) and not is_given:
-            raise UsageError(f"--on {name} needs {needed}: without it there is no such event")
 
 
 def ignore(reason: str) -> None:

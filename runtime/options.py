@@ -72,6 +72,18 @@ class VideoOptions(Bounded):
 
 
 SEGMENT_S = 60.0
+MOST_CLIP_S = 300.0  # before, and after, an event
+
+
+def parse_clip(text: str) -> tuple[float, float]:
+    """The seconds of --clip-s. Raises UsageError."""
+    try:
+        before_s, after_s = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--clip-s: give the seconds before and after an event, as 5,10; found {text}") from None
+    if not (0 <= before_s <= MOST_CLIP_S and 0 <= after_s <= MOST_CLIP_S):
+        raise UsageError(f"--clip-s: each number lies between 0 and {MOST_CLIP_S:g}, found {text}")
+    return before_s, after_s
 
 
 @dataclass(frozen=True)
@@ -89,10 +101,10 @@ class SinkOptions(Bounded):
     segment_s: float | None = field(
         default=None,
         metadata={
-            "help": f"Begin a new segment in the folder of --save after S seconds (default: {SEGMENT_S:g}).",
+            "help": f"Begin a new segment in the folder of --save after S seconds (default: {SEGMENT_S:g}). 0: only clips.",
             "metavar": "S",
             "group": "recording",
-            "least": 1,
+            "least": 0,
             "most": 86400,
         },
     )
@@ -105,6 +117,15 @@ class SinkOptions(Bounded):
             "above": 0,
         },
     )
+    clip_s: tuple[float, float] | None = field(
+        default=None,
+        metadata={
+            "help": "Write a clip around each event of --on into the folder of --save: seconds before and after, as 5,10.",
+            "metavar": "BEFORE,AFTER",
+            "group": "recording",
+            "parse": parse_clip,
+        },
+    )
     sheet: Path | None = field(
         default=None, metadata={"help": "Write a contact sheet of exits and SAC frames.", "metavar": "SHEET.png"}
     )
@@ -112,10 +133,12 @@ class SinkOptions(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("segment_s", "keep_gib"):
+        for name in ("segment_s", "keep_gib", "clip_s"):
             if getattr(self, name) is not None and self.folder is None:
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{flag} is for recordings in a folder: --save DIR/")
+        if self.segment_s == 0 and self.clip_s is None:
+            raise UsageError("--segment-s 0 writes only clips around events: give --clip-s too, as --clip-s 5,10")
 
     @property
     def folder(self) -> Path | None:

@@ -49,6 +49,7 @@ class Watcher:
     ) -> None:
         self.rules, self._dispatcher = rules, dispatcher
         self._unix_s, self._monotonic_s = unix_s, monotonic_s
+        self.keep_clip: Callable[[int], str | None] | None = None  # asks for a clip, and gives the name of its file
         self._streaks: dict[tuple[int, int], Streak] = {}  # by rule and camera
         self.events = 0
 
@@ -95,6 +96,8 @@ class Watcher:
         moment = datetime.fromtimestamp(self._unix_s() - (self._monotonic_s() - at_s), timezone.utc)
         stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.events += 1
+        if self.keep_clip is not None and described["camera"] is not None:
+            described |= {"clip": self.keep_clip(described["camera"])}
         self._dispatcher.put({"event": rule.text, "id": uuid.uuid4().hex, "time": stamp, **described}, image)
 
     def close(self) -> None:

@@ -88,6 +88,11 @@ def test_save_into_a_folder_writes_segments_of_each_camera(engines, video, tmp_p
     [
         (["--save", "o.mp4", "--segment-s", "5"], "--segment-s is for recordings in a folder: --save DIR/"),
         (["--keep-gib", "5"], "--keep-gib is for recordings in a folder: --save DIR/"),
+        (["--clip-s", "5,10"], "--clip-s is for recordings in a folder: --save DIR/"),
+        (["--save", "r/", "--clip-s", "5"], "--clip-s: give the seconds before and after an event, as 5,10; found 5"),
+        (["--save", "r/", "--clip-s", "5,-1"], "--clip-s: each number lies between 0 and 300, found 5,-1"),
+        (["--save", "r/", "--clip-s", "5,10"], "--clip-s writes clips around events: say with --on"),
+        (["--save", "r/", "--segment-s", "0"], "--segment-s 0 writes only clips around events"),
         (["--save", "recordings"], "give a name that ends in .mp4, or in / for a folder of segments"),
     ],
 )
@@ -116,6 +121,18 @@ def test_events_of_a_file_are_all_stored_with_their_frames(engines, video, tmp_p
     words = ["--to", f"snapshots:{tmp_path / 'events'}", "--event-queue", tmp_path / "queue"]
     assert run(engines, "--camera", video, *rules, *words) == 0
     assert len(list((tmp_path / "events").glob("*.jpg"))) == 25
+
+
+def test_an_event_has_a_clip_around_it(engines, video, tmp_path, capsys):
+    """Of a file with 10 frames per second; the first of 20 is the event."""
+    folder = tmp_path / "recordings"
+    words = ["--save", f"{folder}/", "--segment-s", 0, "--clip-s", "1,0.5", "--event-queue", tmp_path / "queue"]
+    assert run(engines, "--camera", video, "--json", "--on", "confidence>=0", *words) == 0
+    event = next(line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "event" in line)
+    assert [path.name for path in folder.iterdir()] == [event["clip"]]
+    capture = cv2.VideoCapture(str(folder / event["clip"]))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    capture.release()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ class RecordingFolder:
         self._lock.enter_context(locked_folder(path, "--save", room_bytes=0))
         self.path, self.keep_bytes = path, keep_bytes
         self._reserve_bytes, self._free_bytes = reserve_bytes, free_bytes
+        self._changing = threading.Lock()  # names are given out by the chain too
         self._closed: dict[int, tuple[Path, int]] = {}  # files that are not written to: path and size by number
         self._open: dict[int, Path] = {}
         for entry in os.scandir(path):
@@ -46,23 +48,27 @@ class RecordingFolder:
     def new_file(self, stream: int, began_s: float, is_event: bool = False) -> Path:
         """The path of the next file. began_s: when its first frame was taken, Unix time."""
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began_s))
-        path = self.path / f"camera{stream}-{self._next:08d}-{moment}{'-event' * is_event}.mkv"
-        self._open[self._next] = path
-        self._next += 1
+        with self._changing:
+            path = self.path / f"camera{stream}-{self._next:08d}-{moment}{'-event' * is_event}.mkv"
+            self._open[self._next] = path
+            self._next += 1
         return path
 
     def end_file(self, path: Path) -> None:
         """Notes that a file of `new_file` is not written to any more. From now on it may be removed."""
-        number = next(number for number, one in self._open.items() if one == path)
-        del self._open[number]
-        if path.exists():
-            self._closed[number] = path, path.stat().st_size
+        with self._changing:
+            number = next(number for number, one in self._open.items() if one == path)
+            del self._open[number]
+            if path.exists():
+                self._closed[number] = path, path.stat().st_size
 
     def make_room(self) -> None:
         """Removes the oldest files until ours hold at most `keep_bytes`, those being written included."""
         if self.keep_bytes is None:
             return
-        held = sum(path.stat().st_size for path in self._open.values() if path.exists())
+        with self._changing:
+            being_written = [path for path in self._open.values() if path.exists()]
+        held = sum(path.stat().st_size for path in being_written)
         held += sum(size for _, size in self._closed.values())
         for number in sorted(self._closed):
             if held <= self.keep_bytes:
@@ -79,10 +85,6 @@ class RecordingFolder:
                 f"{os.strerror(errno.ENOSPC)}: {free >> 20} MiB are free, and {self._reserve_bytes >> 20} MiB stay free"
             )
             raise OSError(errno.ENOSPC, reason, str(self.path))
-
-    def descriptor(self) -> int:
-        """A descriptor of the folder, for a thread that waits until its names are on the disk."""
-        return os.open(self.path, os.O_RDONLY)
 
     def close(self) -> None:
         self._lock.close()

@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
+from .disk import Disk
 from .folder import RecordingFolder
 from .matroska import MatroskaFile
+from .picture import Picture
 
 MOST_BYTES = 2 << 30  # per segment: FAT, which memory cards have, takes 4 GiB
 SHARE = 8  # open segments hold at most this part of the folder's limit, so that a removal leaves the rest
 SYNC_S = 1.0  # a power cut loses about this much of an open segment
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An encoded frame. taken_s: on a clock that never jumps; unix_s: the same moment. size: (width, height)."""
-
-    stream: int
-    taken_s: float
-    unix_s: float
-    size: tuple[int, int]
-    jpeg: bytes
-
-
 class Segments:
     """Writes pictures of several cameras, each into its own segments. Raises OSError for a disk that is full or broken."""
 
     def __init__(
-        self, folder: RecordingFolder, segment_s: float, monotonic_s: Callable[[], float] = time.monotonic
+        self, folder: RecordingFolder, disk: Disk, segment_s: float, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._folder, self._segment_s, self._monotonic_s = folder, segment_s, monotonic_s
+        self._folder, self._disk, self._segment_s, self._monotonic_s = folder, disk, segment_s, monotonic_s
         self._open: dict[int, tuple[MatroskaFile, float]] = {}  # by stream; and when its first frame was taken
         self._looked_s = float("-inf")
-        self._syncs: list[Future[None]] = []
-        self._disk = ThreadPoolExecutor(1, "recording-sync")  # in a thread: a memory card takes seconds at times
 
     def write(self, picture: Picture) -> None:
         if self._monotonic_s() - self._looked_s >= SYNC_S:
             self._looked_s = self._monotonic_s()
-            self._start_sync([one.descriptor() for one, _ in self._open.values()])
+            self._disk.sync([one.descriptor() for one, _ in self._open.values()])
             self._folder.require_room()
             self._folder.make_room()
         current = self._open.get(picture.stream)
@@ -70,17 +56,11 @@ class Segments:
         self._open[picture.stream] = file, picture.taken_s
         return self._open[picture.stream]
 
-    def _start_sync(self, descriptors: list[int]) -> None:
-        """Has the files and the folder's names put on the disk. Raises OSError where that failed before."""
-        self._syncs.append(self._disk.submit(sync_all, [*descriptors, self._folder.descriptor()]))
-        while self._syncs and self._syncs[0].done():
-            self._syncs.pop(0).result()
-
     def _end(self, stream: int) -> None:
         file, _ = self._open.pop(stream)
         try:
             file.finish()
-            self._start_sync([file.descriptor()])
+            self._disk.sync([file.descriptor()])
         finally:
             file.close()
             self._folder.end_file(file.path)
@@ -90,7 +70,7 @@ class Segments:
         for file, _ in self._open.values():
             file.close()
             self._folder.end_file(file.path)
-        self._open, self._syncs = {}, []
+        self._open = {}
 
     def close(self) -> None:
         """Ends all segments. Raises OSError where one could not be ended; all are closed."""
@@ -98,15 +78,4 @@ class Segments:
             while self._open:
                 self._end(next(iter(self._open)))
         finally:
-            self._disk.shutdown()
             self.abandon()
-
-
-def sync_all(descriptors: list[int]) -> None:
-    """Returns when the files are on the disk, and closes the descriptors."""
-    try:
-        for descriptor in descriptors:
-            os.fsync(descriptor)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)

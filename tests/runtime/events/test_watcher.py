@@ -106,3 +106,11 @@ def test_the_end_of_a_run_ends_the_dispatcher():
     watcher, taken = watch("drift")
     watcher.close()
     assert taken.is_closed
+
+
+def test_an_event_of_a_camera_names_its_clip():
+    watcher, taken = watch("label=nut", "drift")
+    watcher.keep_clip = lambda camera: f"camera{camera}.mkv"
+    watcher.write(answer(NUT, stream=1))
+    watcher.report_drift("why")
+    assert [body.get("clip") for body in taken.bodies] == ["camera1.mkv", None]

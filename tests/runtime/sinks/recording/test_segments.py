@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from sacvit.runtime.sinks.recording.disk import Disk
 from sacvit.runtime.sinks.recording.folder import RecordingFolder
-from sacvit.runtime.sinks.recording.segments import Picture, Segments
+from sacvit.runtime.sinks.recording.picture import Picture
+from sacvit.runtime.sinks.recording.segments import Segments
 
 NOON = 1_795_608_000.0
 
@@ -22,10 +24,12 @@ class Recording:
         self.path, self.free = path, 1 << 40
         self.now_s = 0.0
         self.folder = RecordingFolder(path, keep_bytes, free_bytes=lambda path: self.free)
-        self.segments = Segments(self.folder, 10.0, lambda: self.now_s)
+        self.disk = Disk(path)
+        self.segments = Segments(self.folder, self.disk, 10.0, lambda: self.now_s)
 
     def frames(self) -> list[int]:
         self.segments.close()
+        self.disk.close()
         counts = []
         for path in sorted(self.path.iterdir()):
             capture = cv2.VideoCapture(str(path))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from ...bundle.errors import EngineError, UsageError
 from ...bundle.manifest import MANIFEST_NAME
 from ...bundle.stage_record import require_pair
-from .backends import load_stage
+from .backends import backend_of, load_stage
 from .choice import CHOICE_NAME, read_own_choice
 from .given_paths import CHECKPOINTS, engines_in, no_bundle, no_engine, quoted
 from .options import BackendName, EngineOptions, Provider
@@ -78,7 +79,15 @@ def _both(file: Path) -> str:
 
 
 def load_pair(ee: Path, sac: Path, options: EngineOptions) -> tuple[Stage, Stage]:
-    """Two engine files that belong together. Raises EngineError when they do not."""
-    stages = load_stage(ee, options), load_stage(sac, options)
+    """Two engine files that belong together. Raises EngineError when they do not.
+
+    On a CPU both are loaded at once: each takes one core for 0.4 s (DeiT-S).
+    """
+    if backend_of(ee).needs_gpu or backend_of(sac).needs_gpu:
+        stages = load_stage(ee, options), load_stage(sac, options)
+    else:
+        with ThreadPoolExecutor(1) as beside:
+            second = beside.submit(load_stage, sac, options)
+            stages = load_stage(ee, options), second.result()
     require_pair(ee, stages[0].record, sac, stages[1].record)
     return stages

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 SINCE = (
@@ -23,6 +24,7 @@ LEAST_BYTES = 1 << 16  # of a weight: smaller ones are read with the graph
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # wire types of protobuf
 GRAPH, INITIALIZER, DIMS, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 5, 1, 9, 13, 14  # field numbers of onnx.proto
 KEY, VALUE, EXTERNAL = 1, 2, 1
+_ONE_AT_A_TIME = Lock()  # the stages of a pair are loaded by two threads
 
 
 def mapped_session(path: Path, options: Any) -> Any | None:
@@ -59,12 +61,17 @@ def graph_without_weights(path: Path) -> bytes | None:
     return graph if len(graph) <= size - LEAST_BYTES // 2 else None
 
 
-@cache
 def share_arena() -> None:
     """Registers the arena that all sessions with session.use_env_allocators take their activations from.
 
     The stages of a pair run one after the other, so they need the larger of both, not the sum.
     """
+    with _ONE_AT_A_TIME:
+        _register_arena()
+
+
+@cache
+def _register_arena() -> None:
     import onnxruntime as ort
 
     place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from sacvit.bundle.errors import EngineError, UsageError
-from sacvit.runtime.engines.pairs import find_pair
+from sacvit.runtime.engines import pairs
+from sacvit.runtime.engines.backends import load_stage
+from sacvit.runtime.engines.options import EngineOptions
+from sacvit.runtime.engines.pairs import find_pair, load_pair
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -47,3 +52,24 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_what_is_no_path_is_refused_by_its_type(given):
     with pytest.raises(UsageError, match=r"found (int|list)"):
         find_pair(*given)
+
+
+def test_both_files_of_a_pair_are_loaded_at_once(bundles, monkeypatch):
+    both = Barrier(2, timeout=20)  # seconds, after which the one that waits for the other fails
+
+    def load_beside_the_other(path, options):
+        both.wait()
+        return load_stage(path, options)
+
+    monkeypatch.setattr(pairs, "load_stage", load_beside_the_other)
+    ee, sac = load_pair(bundles / "bundle" / "ee.onnx", bundles / "bundle" / "sac.onnx", EngineOptions("cpu"))
+    assert (ee.record.stage, sac.record.stage) == ("EE", "SAC")
+
+
+@pytest.mark.parametrize("broken", ["ee.onnx", "sac.onnx"])
+def test_a_file_of_a_pair_that_does_not_load_is_named(bundles, tmp_path, broken):
+    for name in ("ee.onnx", "sac.onnx"):
+        shutil.copy(bundles / "bundle" / name, tmp_path)
+    (tmp_path / broken).write_bytes(b"no model")
+    with pytest.raises(EngineError, match=broken):
+        load_pair(tmp_path / "ee.onnx", tmp_path / "sac.onnx", EngineOptions("cpu"))

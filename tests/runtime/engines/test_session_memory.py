@@ -113,5 +113,5 @@ def test_an_arena_that_the_program_registered_itself_is_shared(ee, monkeypatch):
         raise RuntimeError("An allocator for this device has already been registered for sharing.")  # ONNX Runtime 1.21
 
     monkeypatch.setattr(ort, "create_and_register_allocator", registered_before)
-    session_memory.share_arena.cache_clear()
+    session_memory._register_arena.cache_clear()
     assert make_session(ee, "cpu").get_inputs()[0].name == "image"

@@ -46,6 +46,7 @@ write_into_memory()
 # opens a file there when it is imported, and conftest.py of tests/export imports it before the first test.
 OWN_CACHE = tempfile.mkdtemp(prefix="sacvit-tests-")
 os.environ["XDG_CACHE_HOME"] = OWN_CACHE
+os.environ["XDG_STATE_HOME"] = OWN_CACHE  # where events wait
 atexit.register(shutil.rmtree, OWN_CACHE, ignore_errors=True)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch and OpenBLAS, here and in what a test starts

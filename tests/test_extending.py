@@ -172,6 +172,22 @@ def test_a_board_is_a_record(tmp_path):
     assert load_boards(tmp_path / "boards.json")["new-module"].mode("maxn").memory_gb_s == 51.2
 
 
+def test_a_destination_of_events_is_a_file_and_a_row(add_module, tmp_path, monkeypatch, video):
+    from sacvit.commands.run import main
+    from sacvit.runtime.events.destinations import opening
+
+    file, row = blocks("A destination of events")
+    module = add_module("sacvit.runtime.events.destinations.lines", file)
+    monkeypatch.setattr(opening, "KINDS", (*opening.KINDS, eval(row, vars(module))))  # of our own page
+
+    engines = [str(PAGE.parent.parent / "tests/runtime/bundles/bundle" / name) for name in ("ee.onnx", "sac.onnx")]
+    events = ["--on", "confidence>=0", "--to", f"lines:{tmp_path}/events.jsonl", "--event-queue", f"{tmp_path}/queue"]
+    assert main(["--engine", *engines, "--camera", str(video), *events]) == 0
+    assert [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()] == [
+        "confidence>=0"
+    ]
+
+
 def test_a_camera_source_is_a_file_and_a_row(add_module, monkeypatch, capsys):
     from sacvit.bundle.errors import UsageError
     from sacvit.commands.run import build_parser, main

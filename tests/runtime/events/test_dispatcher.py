@@ -138,3 +138,23 @@ def test_a_defect_ends_the_run(tmp_path):
     sent.put({"id": object()})
     with pytest.raises(TypeError, match="not JSON serializable"):
         sent.close()
+
+
+def test_a_destination_that_hangs_does_not_hold_up_the_end(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("sacvit.runtime.events.dispatcher.CLOSE_S", 0.2)
+    place, going = Place(), threading.Event()
+    send = place.send
+
+    def hang(body, picture):
+        place.was_tried.set()
+        going.wait()
+        send(body, picture)
+
+    place.send = hang
+    sent = dispatcher(tmp_path, place)
+    sent.put({"id": "x"})
+    assert place.was_tried.wait(10)
+    sent.close()
+    assert f"events that wait in {tmp_path}: 1" in caplog.text
+    going.set()
+    sent.couriers[0].thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from ...bundle.errors import GuardError
+from ...bundle.errors import EngineError, GuardError
 from ...bundle.gating import may_exit
 from ...bundle.goldens import Goldens, read_goldens
 from ...bundle.manifest import read_manifest
 from ...calibration.decisions import Comparison
-from ...calibration.guards import BAND, FEWEST_IN_BAND, judge
+from ...calibration.guards import judge
 from ...calibration.threshold import match_exit_rate
 from ...runtime.engines.options import PROVIDERS, EngineOptions, Provider
 from ...runtime.engines.pairs import load_pair
 from ..plans.answers import PairRunner, compare_answers, for_few
 from ..plans.verify import limits_for
 
+CHANCE = 1.96  # standard deviations of a normal variable that 95 % lie within
+
 
 def judge_candidate(
-    folder: Path, ee: Path, sac: Path, provider: Provider | None, batches: Sequence[int]
-) -> dict[str, Any]:
-    """What `Candidate` says of the check: guards, the fitted threshold, the mean logit error, what runs it.
+    folder: Path, ee: Path, sac: Path, provider: Provider | None, batches: Sequence[int], slowest_ms: float | None
+) -> tuple[dict[str, Any], float]:
+    """What `Candidate` says of the check: guards, the fitted threshold, the mean logit error, what runs it. And milliseconds
+    of a pass of both stages, of the smallest size.
 
-    Raises EngineError where the engines do not run here, GuardError for a NaN among their answers.
+    Raises EngineError where the engines do not run here, or take more than slowest_ms for such a pass: their answers would take
+    minutes. Raises GuardError for a NaN among the answers.
     """
     manifest, goldens = read_manifest(folder), read_goldens(folder)
     stages = load_pair(ee, sac, EngineOptions(provider or "auto"))
@@ -36,6 +41,9 @@ def judge_candidate(
         precisions.append(PROVIDERS[provider].computes_in)
     limits = for_few(limits_for(precisions, manifest), len(goldens.images))
     runner = PairRunner(*stages, stages[0].capacity or max(batches))
+    pair_ms = time_pair(runner, goldens, min(stages[0].batches or batches))
+    if slowest_ms is not None and pair_ms > slowest_ms:
+        raise EngineError(f"a pass of both stages takes {pair_ms:.1f} ms, which is too slow to be chosen")
     eta, threshold, fitted = manifest.threshold.value, stages[0].record.threshold, None
     guards, errors = [], []
     for places in stages[0].batches or batches:
@@ -55,7 +63,18 @@ def judge_candidate(
         "threshold": fitted,
         "logit_error": max(errors),
         "runs_on": stages[0].backend,
-    }
+    }, pair_ms
+
+
+def time_pair(runner: PairRunner, goldens: Goldens, places: int) -> float:
+    """Milliseconds of the faster of two passes of both stages, behind one that does not count."""
+    few = Goldens(*(array[:places] for array in vars(goldens).values()))
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        runner.answers(few, places)
+        times.append(1e3 * (time.perf_counter() - began))
+    return min(times[1:])
 
 
 def require_numbers(comparison: Comparison, ee: Path) -> None:
@@ -71,13 +90,14 @@ def require_numbers(comparison: Comparison, ee: Path) -> None:
 def fit_threshold(comparison: Comparison, eta: float, threshold: float) -> float | None:
     """The threshold at which as many reference images exit as with FP32 at eta; None where the stored one stays.
 
-    It stays where it fits, and where too few images lie near it: a fit to a handful is worse than the export's to thousands.
+    It stays unless more gates flip in one direction than chance explains (McNemar's test with continuity correction, at 95 %):
+    the export fitted it to hundreds of images, and a fit to these would only add their noise.
     """
-    near = np.abs(comparison.confidence - np.float32(eta)) <= BAND
-    fitted = match_exit_rate(comparison.confidence, eta, comparison.variant_confidence)
-    stored_exits = may_exit(comparison.variant_confidence, threshold).sum()
-    wanted = may_exit(comparison.confidence, eta).sum()
-    return None if near.sum() < FEWEST_IN_BAND or stored_exits == wanted else fitted
+    exits, found = may_exit(comparison.confidence, eta), may_exit(comparison.variant_confidence, threshold)
+    lost, gained = int((exits & ~found).sum()), int((found & ~exits).sum())
+    if abs(lost - gained) - 1 <= CHANCE * (lost + gained) ** 0.5:
+        return None
+    return match_exit_rate(comparison.confidence, eta, comparison.variant_confidence)
 
 
 def exit_rate_of(goldens: Goldens, eta: float) -> float:

@@ -19,12 +19,15 @@ STATE = "found.json"
 
 
 class Found(msgspec.Struct):
-    """key: a digest of machine, bundle, versions and request; another one begins anew. rounds: by batch size."""
+    """key: a digest of machine, bundle, versions and request; another one begins anew. rounds: by batch size. pair_ms: of the
+    reference, a pass of both stages.
+    """
 
     key: str
     candidates: list[Candidate] = []
     absent: dict[str, str] = {}
     rounds: dict[str, list[Round]] = {}
+    pair_ms: float | None = None
 
 
 class Unfinished:

@@ -17,6 +17,8 @@ from .request import ChoiceRequest
 from .table import Show
 from .unfinished import Unfinished
 
+TOO_SLOW = 4.0  # times the reference's pass: not worth its answers, far behind where the comparison gives up
+
 
 @dataclass(frozen=True)
 class Run:
@@ -102,6 +104,7 @@ def _judged(run: Run, way: Way) -> Candidate:
                 "sac": str(home / way.files[1]),
                 "provider": way.provider,
                 "batches": run.request.sizes,
+                "slowest_ms": None if run.kept.found.pair_ms is None else TOO_SLOW * run.kept.found.pair_ms,
             },
             run.kept.folder,
             report,
@@ -110,7 +113,9 @@ def _judged(run: Run, way: Way) -> Candidate:
     except (PlanError, GuardError) as reason:
         report(f"{way.name}: refused: {reason}")
         return Candidate(**plain, files=(), refused=str(reason))
-    candidate = Candidate(**plain, files=way.files, **found)
+    candidate = Candidate(**plain, files=way.files, **found["candidate"])
+    if way == REFERENCE:
+        run.kept.found.pair_ms = found["pair_ms"]
     verdict = "passes every guard" if candidate.refused is None else f"refused: {candidate.refused}"
     report(f"{way.name}: {verdict}; mean logit error {candidate.logit_error:.2g}")
     return candidate

@@ -13,9 +13,15 @@ from .judge import judge_candidate
 def run_job(spec: dict[str, Any]) -> dict[str, Any]:
     """What `judge_candidate` says. Raises PlanError for whatever a backend raises."""
     try:
-        return judge_candidate(
-            Path(spec["folder"]), Path(spec["ee"]), Path(spec["sac"]), spec["provider"], spec["batches"]
+        found, pair_ms = judge_candidate(
+            Path(spec["folder"]),
+            Path(spec["ee"]),
+            Path(spec["sac"]),
+            spec["provider"],
+            spec["batches"],
+            spec["slowest_ms"],
         )
+        return {"candidate": found, "pair_ms": pair_ms}
     except (SacvitError, ModuleNotFoundError):
         raise
     except Exception as fault:

@@ -144,6 +144,12 @@ def test_a_candidate_that_ends_while_it_is_timed_is_refused_and_the_others_go_on
     assert found["onnxruntime int8"].timings["1"].rounds == ROUNDS
 
 
+def test_a_candidate_that_takes_many_times_the_reference_s_time_is_not_checked(in_this_process, bundle, monkeypatch):
+    monkeypatch.setattr(verdicts, "TOO_SLOW", 1e-6)
+    choice = choose(bundle, family="fp16")
+    assert list(by_name(choice)) == ["onnxruntime fp32"] and "too slow" in choice.absent["onnxruntime fp16"]
+
+
 def test_a_file_that_is_not_the_exported_one_does_not_run(in_this_process, bundle):
     (bundle / "ee.fp16.onnx").write_bytes((bundle / "ee.fp16.onnx").read_bytes() + b"\0")
     assert "is not the file" in choose(bundle).absent["onnxruntime fp16"]
@@ -271,7 +277,8 @@ def test_an_fp32_plan_is_built_where_no_other_passes(on_a_gpu, fake_gpu, bundle)
 # For real
 
 
-def test_a_real_run_times_the_passes_and_the_start_of_each_candidate(bundle, capsys):
+def test_a_real_run_times_the_passes_and_the_start_of_each_candidate(bundle, capsys, monkeypatch):
+    monkeypatch.setattr(verdicts, "TOO_SLOW", 1e9)
     assert main([str(bundle), "--only", "onnxruntime", "--precision", "fp16", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     for candidate in found["candidates"]:

@@ -37,6 +37,12 @@ def test_the_stored_threshold_of_a_variant_stays_where_it_fits(near):
     assert fit_threshold(comparison(near, near - 0.02), ETA, ETA - 0.02) is None
 
 
-def test_too_few_images_near_eta_fit_nothing():
-    far = np.concatenate([np.linspace(0.2, 0.5, 50), np.linspace(0.69, 0.71, 10)])
-    assert fit_threshold(comparison(far, far - 0.05), ETA, ETA) is None
+@pytest.mark.parametrize(("flips", "is_fitted"), [(5, False), (7, True)])
+def test_flips_in_one_direction_fit_a_threshold_where_they_are_more_than_chance(flips, is_fitted):
+    near = np.concatenate([np.linspace(0.2, 0.5, 50), np.linspace(0.701, 0.709, flips)])
+    assert (fit_threshold(comparison(near, near - 0.05), ETA, ETA) is not None) is is_fitted
+
+
+def test_as_many_flips_in_both_directions_fit_nothing():
+    near = np.tile([0.69, 0.71], 50)
+    assert fit_threshold(comparison(near, near[::-1].copy()), ETA, ETA) is None

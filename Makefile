@@ -11,7 +11,7 @@ TENSORRT := 10.3.0 10.16.1.11 11.4.0.106
 CUDA := 12.9 13
 RTX := 1.6.1.120 1.7.1.116
 RTX_BINDINGS := 1.4.0.76 1.5.0.114
-DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profiles)
+DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profiles export/choice)
 
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE

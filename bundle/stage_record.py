@@ -11,7 +11,7 @@ import msgspec
 from .errors import ConfigError, EngineError
 from .precision import Precision, row_of
 from .preprocess import Preprocessing
-from .records import MAX_JSON_BYTES
+from .records import MAX_JSON_BYTES, converted
 
 FORMAT: Literal[3] = 3  # of the record, and of the manifest
 PREFIX = "sacvit."
@@ -80,7 +80,7 @@ class StageRecord:
                 for entry in fields(cls)
                 for text in [metadata[PREFIX + entry.name]]
             }
-            return msgspec.convert(entries, cls)
+            return converted(entries, cls)
         except (KeyError, ValueError, RecursionError, ConfigError) as reason:
             raise EngineError(f"{path} has a damaged sacvit record: {reason}. Export it again") from None
 

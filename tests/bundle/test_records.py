@@ -107,3 +107,15 @@ def test_a_file_above_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.
 def test_a_missing_file_is_the_kind_of_error_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SacvitError, match="cannot be read: No such file"):
         read_record(tmp_path / "x.json", Example, CURE, SacvitError)
+
+
+def test_types_are_laid_out_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    """Two at once end the process, now and then: it is the lock that is looked for."""
+    write_record(tmp_path / "x.json", EXAMPLE)
+    held = []
+    real = records.msgspec.convert
+    monkeypatch.setattr(
+        records.msgspec, "convert", lambda *given: held.append(records._ONE_AT_A_TIME.locked()) or real(*given)
+    )
+    assert read_record(tmp_path / "x.json", Example, CURE) == EXAMPLE
+    assert held == [True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 ANSWER_S = 10.0  # for the broker to accept a connection, and to acknowledge a message
+STEP_S = 0.1  # between looks at the connection: a message that waits for its acknowledgement does not notice its end
 HELP = "mqtt://HOST/TOPIC or mqtts://USER:PASSWORD@HOST:PORT/TOPIC"
 
 
@@ -46,8 +48,10 @@ class Mqtt:
         try:
             client = self._connected()
             message = client.publish(self._topic, json.dumps(body), qos=1)
-            message.wait_for_publish(self._answer_s)
-            is_acknowledged = message.is_published()
+            until_s = time.monotonic() + self._answer_s
+            while not message.is_published() and client.is_connected() and time.monotonic() < until_s:
+                message.wait_for_publish(min(STEP_S, self._answer_s))
+            is_acknowledged, is_lost = message.is_published(), not client.is_connected()
         except (OSError, ValueError, RuntimeError) as reason:  # the last two are paho's, for a connection that is gone
             self.close()
             raise DeliveryError(f"{getattr(reason, 'strerror', None) or reason}") from None
@@ -56,7 +60,8 @@ class Mqtt:
             raise
         if not is_acknowledged:
             self.close()
-            raise DeliveryError(f"the broker did not acknowledge the message within {self._answer_s:g} s")
+            limit = "" if is_lost else f" within {self._answer_s:g} s"
+            raise DeliveryError(f"the broker {'left' if is_lost else 'did not acknowledge the message'}{limit}")
 
     def _connected(self) -> Client:
         """The open connection, or a new one. Raises OSError where the broker refuses it or does not answer in time."""

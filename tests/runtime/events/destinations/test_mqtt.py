@@ -5,6 +5,7 @@ import queue
 import signal
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -98,6 +99,36 @@ def test_a_server_that_never_answers_is_given_up():
         sender = Mqtt(f"mqtt://127.0.0.1:{silent.getsockname()[1]}/events", answer_s=0.1)
         with pytest.raises(DeliveryError, match=r"did not accept the connection within 0\.1 s"):
             sender.send(BODY, None)
+
+
+WELCOME = bytes.fromhex("20020000")  # CONNACK: accepted
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_quick"),
+    [(bytes.fromhex("4002ffff"), False), (bytes.fromhex("ff") * 64, False), (b"", True)],
+    ids=["acknowledges another message", "nonsense", "hangs up"],
+)
+def test_a_broker_that_lies_is_no_delivery(answer, is_quick):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def lie() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(ConnectionError):
+                connection.recv(4096)
+                connection.sendall(WELCOME)
+                connection.recv(4096)  # the message
+                connection.sendall(answer)
+                while answer and connection.recv(4096):  # until the client leaves
+                    pass
+
+        broker = threading.Thread(target=lie)
+        broker.start()
+        sender = Mqtt(f"mqtt://127.0.0.1:{server.getsockname()[1]}/events", answer_s=1e6 if is_quick else 0.2)
+        with pytest.raises(DeliveryError, match="left|not currently connected" if is_quick else "did not acknowledge"):
+            sender.send(BODY, None)
+        broker.join(10)
+    assert not broker.is_alive()
 
 
 def test_a_broker_that_is_not_there_is_no_delivery():

@@ -2,7 +2,7 @@
 
 ONNX Runtime reads a file whole and copies every weight once more before it packs it; what it frees in between stays with the
 process. Weights that are stored beside a graph it maps instead, one by one, while it packs them. So the graph is handed over
-without its weights, which it then finds in the file that they were in all along (DeiT-S in FP32: a peak of 272 MiB instead of 331).
+without its weights, which it then finds in the file that they were in all along (DeiT-S, FP32: 272 instead of 331 MiB).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def test_make_demo_is_what_is_tested_here():
 
 
 def test_there_are_commands_to_run():
-    assert len(commands()) == 27
+    assert len(commands()) == 29
 
 
 @pytest.mark.parametrize("command", commands())
@@ -126,6 +126,19 @@ def test_every_source_file_that_the_docs_name_exists():
     )  # by its reader
     named = {(page.name, name) for page in pages for name in re.findall(r"`(\w+/[\w/]+\.py)`", page.read_text())}
     assert added and not {(page, name) for page, name in named if name not in added and not (ROOT / name).exists()}
+
+
+def test_the_chosen_engine_is_as_much_faster_as_measured():
+    found = json.loads((ROOT / "docs/measured/alternatives.json").read_text())["batches"]
+    ratios = {
+        other: [
+            rows[other]["ms_per_image"] / rows["chain, ONNX Runtime INT8"]["ms_per_image"] for rows in found.values()
+        ]
+        for other in ("plain, torch.compile", "plain, ONNX Runtime INT8")
+    }
+    for text in (README, BENCHMARKS):
+        assert "**{:.2f}x** at batch 1, **{:.2f}x** at batch 16".format(*ratios["plain, torch.compile"]) in text
+    assert "{:.2f}x and {:.2f}x".format(*ratios["plain, ONNX Runtime INT8"]) in BENCHMARKS
 
 
 def test_the_speedups_are_those_of_the_measured_file():

@@ -20,6 +20,7 @@ from ...bundle.plan_record import PLAN_NAMES, RTX_NAMES, Gpu
 from ...bundle.precision import PRECISIONS, Family, Precision
 from ...bundle.stage_record import STAGES
 from ...machine.jetson import available_memory_mib, board_model, l4t_release, power_mode
+from ...runtime.engines.choice import CHOICE_NAME
 from ...runtime.engines.given_paths import no_bundle
 from .child import run_child
 from .ladder import Features, Rung, ladder
@@ -48,8 +49,8 @@ class Plans:
 def build(folder: str | Path, out: str | Path | None = None, request: BuildRequest | None = None) -> Plans:
     """Builds the engines of both stages from a bundle's graphs, and checks them against its reference answers.
 
-    out: the folder of the engines; None is the bundle's own. Raises GuardError when no way of building passes its check; then,
-    and on any other error, `out` is as it was.
+    out: the folder of the engines; None is the bundle's own. A choice that was made there among other engines is removed.
+    Raises GuardError when no way of building passes its check; then, and on any other error, `out` is as it was.
     """
     began = time.monotonic()
     source, request = Path(folder), request or BuildRequest()
@@ -64,7 +65,7 @@ def build(folder: str | Path, out: str | Path | None = None, request: BuildReque
     home = Path(out or source)
     if request.library == "rtx":
         return _build_rtx(source, home, manifest, family, request, began)
-    with locked_folder(home) as home, replaced_files(home, PLAN_NAMES) as work:
+    with locked_folder(home) as home, replaced_files(home, (*PLAN_NAMES, CHOICE_NAME)) as work:
         machine = find_machine(work)
         # CUDA's free memory of an integrated GPU leaves out what Linux would give back: its file cache.
         free_mib = (available_memory_mib() if machine.integrated else None) or machine.free_mib
@@ -99,7 +100,7 @@ def _build_rtx(
                 check_rtx(source, engines, manifest, machine, Path(scratch), request.report)
                 return Plans(*engines, [], machine, time.monotonic() - began)
         request = replace(request, targets=choose_targets(request.targets, machine))
-        with replaced_files(home, RTX_NAMES) as work:
+        with replaced_files(home, (*RTX_NAMES, CHOICE_NAME)) as work:
             builder = RtxBuilder(source, manifest, machine, work, request)
             outcomes = _build_all(
                 builder, ladder(family, machine.features, manifest.precisions(), request.is_alone), RTX_NAMES

@@ -262,6 +262,13 @@ def test_a_plan_that_is_the_fastest_lies_beside_the_bundle(on_a_gpu, bundle):
     assert "TensorRT" in Pipeline.load(bundle).ee.backend and Pipeline.load(bundle).ee.record.precision == "fp16"
 
 
+def test_plans_that_are_built_without_comparing_end_the_choice(on_a_gpu, bundle):
+    on_a_gpu.slow.update({"onnxruntime fp32": 2.0, "tensorrt int8": 1.0})
+    choose(bundle, only="tensorrt")
+    assert main([str(bundle), "--target", "tensorrt", "--precision", "fp16"]) == 0
+    assert read_choice(bundle) is None and "ee.onnx" in repr(Pipeline.load(bundle))
+
+
 def test_an_fp32_plan_is_built_where_no_other_passes(on_a_gpu, fake_gpu, bundle):
     assert "tensorrt fp32" not in by_name(choose(bundle, only="tensorrt"))
     fake_gpu.become("10.16", "reduced")

@@ -133,7 +133,18 @@ def test_an_image_on_the_gpu_is_classified_where_it_is(pipeline, goldens):
 def test_the_command_builds_both_plans(tmp_path):
     code = "import sys; from sacvit.commands.build import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(BUNDLE), "--out", str(tmp_path / "plans"), "--precision", "fp16"],
+        [
+            sys.executable,
+            "-c",
+            code,
+            str(BUNDLE),
+            "--target",
+            "tensorrt",
+            "--out",
+            str(tmp_path / "plans"),
+            "--precision",
+            "fp16",
+        ],
         capture_output=True,
         text=True,
         check=False,

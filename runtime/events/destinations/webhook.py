@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import threading
@@ -24,6 +23,8 @@ class Webhook:
     wants_picture = False
 
     def __init__(self, url: str, silence_s: float = SILENCE_S, whole_s: float = WHOLE_S) -> None:
+        import http.client  # here: a start of sacvit-run without a webhook does without
+
         self._silence_s, self._whole_s = silence_s, whole_s
         try:
             parts = urlsplit(url)
@@ -35,6 +36,7 @@ class Webhook:
         if parts.username is not None:
             raise UsageError("--to webhook: no user and password in the address; give a token in its path or query")
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._fault = http.client.HTTPException
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not self._target.isascii() or not self._target.isprintable() or " " in self._target:
             raise UsageError("--to webhook: write special characters of the address percent-encoded")
@@ -61,7 +63,7 @@ class Webhook:
         except TimeoutError:
             limit_s = self._whole_s if is_late.is_set() else self._silence_s
             raise DeliveryError(f"no answer within {limit_s:g} s") from None
-        except (OSError, http.client.HTTPException) as reason:
+        except (OSError, self._fault) as reason:
             if is_late.is_set():
                 raise DeliveryError(f"no answer within {self._whole_s:g} s") from None
             raise DeliveryError(f"{getattr(reason, 'strerror', None) or reason or type(reason).__name__}") from None

@@ -39,6 +39,7 @@ def export(
     match: Literal["exit-rate", "none"] = "exit-rate",
     min_top1: float | Literal["fp32"] | None = None,
     auto: bool = False,
+    qdq_weights: bool = False,
     sensitivity: str | Path | None = None,
     fp16_limit: float = FP16_LIMIT,
     limits: dict[str, float] | None = None,

@@ -19,7 +19,7 @@ from .ladder import Rung
 from .progress import open_monitor
 
 MIB = 1 << 20
-QDQ_WEIGHTS = ". TensorRT before 10 takes no INT8 weights: export with --qdq-weights"
+QDQ_WEIGHTS = ". TensorRT before 10 may take no INT8 weights: export with --qdq-weights"
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ class PrecisionOptions:
     auto: bool = option(False, "Leave the worst layers out of INT8 and FP8 until every guard holds.")
     qdq_weights: bool = option(
         False,
-        "Store the weights of INT8 and FP8 files in full precision, in front of a Q/DQ pair each. TensorRT 8.6 takes no others;"
-        " INT8 files are four times as large.",
+        "Store the weights of INT8 and FP8 files in full precision, in front of a Q/DQ pair each, as TensorRT 8.6 may"
+        " need them: INT8 files are four times as large.",
     )
     sensitivity: Path | None = option(
         None, "Write each layer's effect to FILE.csv, and a plot beside it.", metavar="FILE.csv"

@@ -9,8 +9,8 @@ import msgspec
 
 from ...runtime.engines.choice import Candidate, Timing
 
-# Of the chain's time. Between two candidates that are closer than this, the one whose answers are closer to FP32's is chosen:
-# the next run would else choose the other.
+# Of the chain's time. Between two candidates that are closer than this, or whose quartiles overlap, the one whose answers are
+# closer to FP32's is chosen: the next run would else choose the other.
 SAME = 0.03
 HOPELESS = 1.5  # times slower than the best: not timed any further
 
@@ -35,16 +35,22 @@ def time_of(name: str, reference: str, batch: int, exit_rate: float, rounds: Seq
         return None
     chains = [chain_ms(*found[name], batch, exit_rate) for found in own]
     ratios = [chain_ms(*found[reference], batch, exit_rate) / spent for found, spent in zip(own, chains, strict=True)]
-    quartiles = statistics.quantiles(chains, n=4, method="inclusive") if len(chains) > 1 else [chains[0]] * 3
     return Timing(
         ee_ms=round(statistics.median(found[name][0] for found in own), 4),
         sac_ms=round(statistics.median(found[name][1] for found in own), 4),
         survivors=survivors_of(batch, exit_rate),
         chain_ms=round(statistics.median(chains), 4),
-        quartiles_ms=(round(quartiles[0], 4), round(quartiles[2], 4)),
+        quartiles_ms=_quartiles(chains),
         speedup=round(statistics.median(ratios), 4),
+        speedup_quartiles=_quartiles(ratios),
         rounds=len(own),
     )
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    """The first and the third."""
+    found = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return round(found[0], 4), round(found[2], 4)
 
 
 def timed(
@@ -79,11 +85,16 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
     passed = [candidate for candidate in candidates if candidate.refused is None and candidate.speedup]
     fastest = max(passed, key=lambda candidate: candidate.speedup or 0.0)
     assert fastest.speedup is not None
-    close = [candidate for candidate in passed if (candidate.speedup or 0.0) >= (1 - SAME) * fastest.speedup]
+    close = [
+        candidate
+        for candidate in passed
+        if (candidate.speedup or 0.0) >= (1 - SAME) * fastest.speedup
+        or candidate.speedup_range[1] >= fastest.speedup_range[0]
+    ]
     chosen = min(close, key=lambda candidate: (candidate.logit_error or 0.0, -(candidate.speedup or 0.0)))
     if chosen is fastest:
         return chosen, "the fastest that passes every guard"
     return chosen, (
-        f"within {SAME:.0%} of the fastest, {fastest.name}, and closer to FP32: a mean logit error of"
+        f"as fast as {fastest.name} within the spread, or within {SAME:.0%}, and closer to FP32: a mean logit error of"
         f" {chosen.logit_error:.2g} against {fastest.logit_error:.2g}"
     )

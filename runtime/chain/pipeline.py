@@ -88,7 +88,7 @@ class Pipeline:
         found = find_pair(engine, sac, provider)
         ee_stage, sac_stage = load_pair(found.ee, found.sac, EngineOptions(found.provider, threads))
         tuned = read_tuned(found.ee, ee_stage.record)
-        fitted = fitted_threshold(found.ee, found.sac, ee_stage.provider)
+        fitted = None if threshold is not None else fitted_threshold(found.ee, found.sac, ee_stage.provider)
         exported = ee_stage.record.threshold if fitted is None else fitted
         stored = exported if tuned is None else tuned.threshold
         temperature = 1.0 if tuned is None else tuned.temperature

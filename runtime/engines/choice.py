@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,7 +47,7 @@ class Place(msgspec.Struct, frozen=True):
 class Timing(msgspec.Struct, frozen=True):
     """Of one batch size. ee_ms, sac_ms: median milliseconds of a pass of EE, and of SAC over `survivors` images. chain_ms: of
     the chain per image, its median over the rounds; quartiles_ms: its spread. speedup: how many times faster than the
-    reference, the median of the rounds' ratios.
+    reference, the median of the rounds' ratios; speedup_quartiles: their spread.
     """
 
     ee_ms: Ms
@@ -56,6 +56,7 @@ class Timing(msgspec.Struct, frozen=True):
     chain_ms: Ms
     quartiles_ms: tuple[Ms, Ms]
     speedup: Ms
+    speedup_quartiles: tuple[Ms, Ms]
     rounds: int
 
 
@@ -85,8 +86,15 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def speedup(self) -> float | None:
         """How many times faster than the reference: the geometric mean over the batch sizes; None where it was not timed."""
-        ratios = [timing.speedup for timing in self.timings.values()]
-        return math.prod(ratios) ** (1 / len(ratios)) if ratios else None
+        return _geometric_mean([timing.speedup for timing in self.timings.values()])
+
+    @property
+    def speedup_range(self) -> tuple[float, float]:
+        """The same of the quartiles: (0, 0) where it was not timed."""
+        low, high = (
+            _geometric_mean([timing.speedup_quartiles[end] for timing in self.timings.values()]) for end in (0, 1)
+        )
+        return low or 0.0, high or 0.0
 
 
 class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +122,10 @@ class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):
         own = [found for found in self.candidates if found.backend in backends and not found.refused and found.files]
         chosen = next((found for found in own if found.name == self.choice), None)
         return chosen or max(own, key=lambda found: found.speedup or 0.0, default=None)
+
+
+def _geometric_mean(values: Sequence[float]) -> float | None:
+    return math.prod(values) ** (1 / len(values)) if values else None
 
 
 def place_here() -> Place:

@@ -262,6 +262,11 @@ def test_a_plan_that_is_the_fastest_lies_beside_the_bundle(on_a_gpu, bundle):
     assert "TensorRT" in Pipeline.load(bundle).ee.backend and Pipeline.load(bundle).ee.record.precision == "fp16"
 
 
+def test_a_damaged_choice_is_made_anew(in_this_process, bundle):
+    (bundle / CHOICE_NAME).write_text("{}")
+    assert choose(bundle, family="fp16") == read_choice(bundle)
+
+
 def test_plans_that_are_built_without_comparing_end_the_choice(on_a_gpu, bundle):
     on_a_gpu.slow.update({"onnxruntime fp32": 2.0, "tensorrt int8": 1.0})
     choose(bundle, only="tensorrt")

@@ -8,8 +8,10 @@ from sacvit.export.choice.ranking import chain_ms, choose, hopeless, survivors_o
 from sacvit.runtime.engines.choice import Candidate, Timing
 
 
-def candidate(name: str, speedup: float | None = None, error: float = 0.0, **further: Any) -> Candidate:
-    timing = {} if speedup is None else {"1": Timing(1, 1, 1, 1, (1, 1), speedup, 9)}
+def candidate(
+    name: str, speedup: float | None = None, error: float = 0.0, spread: Any = None, **further: Any
+) -> Candidate:
+    timing = {} if speedup is None else {"1": Timing(1, 1, 1, 1, (1, 1), speedup, spread or (speedup, speedup), 9)}
     return Candidate(
         name=name, backend="onnxruntime", provider="cpu", precision="fp32", files=("ee.onnx", "sac.onnx"),
         logit_error=error, timings=timing, **further,
@@ -54,6 +56,13 @@ def test_the_fastest_is_chosen():
 def test_of_two_that_are_as_fast_the_one_closer_to_fp32_is_chosen():
     found, reason = choose([candidate("a", 1.0), candidate("b", 1.50, error=0.1), candidate("c", 1.48, error=0.01)])
     assert found.name == "c" and "b" in reason
+
+
+def test_of_two_whose_spreads_overlap_the_one_closer_to_fp32_is_chosen():
+    fast = candidate("b", 1.2, error=0.1, spread=(0.98, 1.3))
+    assert choose([candidate("a", 1.0), fast])[0].name == "a"
+    apart = candidate("b", 1.2, error=0.1, spread=(1.1, 1.3))
+    assert choose([candidate("a", 1.0), apart])[0].name == "b"
 
 
 def test_a_refused_candidate_is_not_chosen_however_fast():

@@ -28,15 +28,15 @@ from sacvit.runtime.engines.pairs import find_pair
 
 FP32 = Candidate(
     name="onnxruntime fp32", backend="onnxruntime", provider="cpu", precision="fp32", files=("ee.onnx", "sac.onnx"),
-    timings={"1": Timing(2, 2, 1, 3, (3, 3), 1.0, 9)},
+    timings={"1": Timing(2, 2, 1, 3, (3, 3), 1.0, (1, 1), 9)},
 )  # fmt: skip
 INT8 = msgspec.structs.replace(
     FP32, name="onnxruntime int8", precision="int8", files=("ee.int8.onnx", "sac.int8.onnx"), threshold=0.123,
-    timings={"1": Timing(1, 1, 1, 1.5, (1, 2), 2.0, 9)},
+    timings={"1": Timing(1, 1, 1, 1.5, (1, 2), 2.0, (2, 2), 9)},
 )  # fmt: skip
 OPENVINO = msgspec.structs.replace(
     FP32, name="openvino fp32", backend="openvino", provider="openvino",
-    timings={"1": Timing(1, 1, 1, 1.5, (1, 2), 3.0, 9)},
+    timings={"1": Timing(1, 1, 1, 1.5, (1, 2), 3.0, (3, 3), 9)},
 )  # fmt: skip
 
 

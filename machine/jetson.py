@@ -74,6 +74,13 @@ def available_memory_mib(root: Path = ROOT) -> int | None:
     return _memory_mib(root, "MemAvailable")
 
 
+def process_memory_mib(pid: int | str = "self", root: Path = ROOT) -> tuple[float, float] | None:
+    """Resident memory of a process, now and at its peak; None where it is gone, or Linux does not say."""
+    text = read_text(root / f"proc/{pid}/status") or ""
+    now, most = (re.search(rf"^{name}:\s*(\d{{1,15}}) kB$", text, re.MULTILINE) for name in ("VmRSS", "VmHWM"))
+    return None if now is None or most is None else (int(now[1]) / MIB_IN_KIB, int(most[1]) / MIB_IN_KIB)
+
+
 def used_swap_mib(root: Path = ROOT) -> int | None:
     """Swap space in use; 0 on a machine without any."""
     total, free = _memory_mib(root, "SwapTotal"), _memory_mib(root, "SwapFree")

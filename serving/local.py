@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..bundle.errors import DeviceError, SacvitError
+from ..machine.jetson import process_memory_mib
 
 START_S = 120.0  # the server itself would wait forever for a model that hangs
 HTTP_THREADS = 32  # each open connection takes one
@@ -125,16 +126,15 @@ class LocalServer:
 
     def memory_mib(self) -> tuple[int, int]:
         """Resident memory of the server and its stubs, now and at its peak; shared memory counts in each of them."""
-        now = most = 0
+        now = most = 0.0
         for folder in Path("/proc").iterdir():
             try:
-                if folder.name.isdigit() and os.getpgid(int(folder.name)) == self.process.pid:
-                    fields = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-                    now += int(fields["VmRSS"].split()[0])
-                    most += int(fields["VmHWM"].split()[0])
-            except (OSError, KeyError):
+                is_ours = folder.name.isdigit() and os.getpgid(int(folder.name)) == self.process.pid
+            except OSError:
                 continue  # a process that ended meanwhile
-        return now >> 10, most >> 10
+            if is_ours and (found := process_memory_mib(int(folder.name))) is not None:
+                now, most = now + found[0], most + found[1]
+        return int(now), int(most)
 
     def _command(self, site: Path, strict: bool) -> list[str]:
         options: dict[str, object] = {

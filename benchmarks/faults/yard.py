@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sacvit.machine.jetson import process_memory_mib
+
 from .bundle_kinds import CANARY
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -82,10 +84,8 @@ def taken_output(home: Path) -> Iterator[Any]:
 
 
 def peak_mib() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) >> 10
-    return 0
+    found = process_memory_mib()
+    return 0 if found is None else int(found[1])
 
 
 def forget_peak() -> None:

@@ -16,7 +16,7 @@ from ...bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
 from ...bundle.plan_record import PLAN_NAMES, RTX_NAMES
 from ...machine.jetson import power_mode
 from ...machine.packages import versions
-from ...machine.processor import load_1min
+from ...machine.processor import load_1min, usable_cores
 from ...runtime.engines.choice import Candidate, EngineChoice, place_here, write_choice
 from ...runtime.engines.given_paths import no_bundle
 from ...runtime.engines.options import BackendName
@@ -30,6 +30,7 @@ from .table import Show
 from .unfinished import Unfinished
 from .verdicts import Run, judge_runner
 
+BUSY = 0.5  # of the cores, by the load of the last minute
 BUILT_NAMES: dict[BackendName, tuple[str, ...]] = {"tensorrt": PLAN_NAMES, "tensorrt-rtx": RTX_NAMES}
 NO_PART = ("report", "budget_s", "timing_cache")  # of what was asked for: an interrupted run may go on with others
 
@@ -48,6 +49,9 @@ def choose_engine(folder: Path, request: ChoiceRequest, show: Show = lambda cand
         choose_precision(request.family, manifest.precisions())
     request = replace(request, batches=choose_batches(request.batches, manifest.batch))
     exit_rate = exit_rate_of(goldens, manifest.threshold.value)
+    load = load_1min()  # of other programs: that of the checks comes on top
+    if load is not None and load > BUSY * (usable_cores() or 1):
+        request.report(f"warning: the machine is busy (load {load:g}), so times may be of other programs")
     with locked_folder(folder, "the bundle"):
         run = Run(folder, request, _open_unfinished(folder, manifest, request), show, time.monotonic())
         for of_runner in ways(manifest.precisions(), request.family, request.only):
@@ -69,10 +73,10 @@ def choose_engine(folder: Path, request: ChoiceRequest, show: Show = lambda cand
             reference=reference,
             choice=chosen.name,
             reason=reason,
-            absent=run.kept.found.absent,
+            absent=run.absent,
             conditions={
                 "versions": versions(),
-                "load_1min": load_1min(),
+                "load_1min": load,
                 "power_mode": power_mode(),
                 "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "seconds": round(time.monotonic() - run.began, 1),
@@ -104,7 +108,7 @@ def _open_unfinished(folder: Path, manifest: Manifest, request: ChoiceRequest) -
 
 def _reasons(run: Run) -> str:
     refused = {one.name: one.refused for one in run.kept.found.candidates if one.refused}
-    return " ".join(f"{name}: {reason}." for name, reason in (refused or run.kept.found.absent).items())
+    return " ".join(f"{name}: {reason}." for name, reason in (refused or run.absent).items())
 
 
 def _keep_best(run: Run, ranked: list[Candidate]) -> list[Candidate]:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from ...bundle.errors import PlanError
-from ...machine.processor import load_1min, usable_cores
 from ...runtime.engines.choice import Candidate
 from .ranking import Round, hopeless, survivors_of, timed
 from .turns import Turns
@@ -16,7 +15,6 @@ from .verdicts import Run
 
 ROUNDS = 9
 FEWEST_ROUNDS = 3  # before --budget-s ends the comparison, and before a candidate is given up
-BUSY = 0.5  # of the cores, by the load of the last minute
 
 
 def compare_times(run: Run, reference: str, exit_rate: float) -> list[Candidate]:
@@ -25,9 +23,6 @@ def compare_times(run: Run, reference: str, exit_rate: float) -> list[Candidate]
     Rounds that an interrupted run measured are not measured again. Raises PlanError when it is the reference that ends.
     """
     passed, sizes = run.passed, run.request.sizes
-    load = load_1min()
-    if load is not None and load > BUSY * (usable_cores() or 1):
-        run.request.report(f"warning: the machine is busy (load {load:g}), so times may be of other programs")
     rounds: dict[int, list[Round]] = {size: list(run.kept.found.rounds.get(str(size), [])) for size in sizes}
     with ExitStack() as ends:
         running: dict[str, Turns] = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.errors import PlanError
-from ...machine.small_files import read_text
+from ...machine.jetson import process_memory_mib
 from ..plans.child import how_it_ended, start_worker
 
 if TYPE_CHECKING:
@@ -153,23 +153,22 @@ class Passes:
 
 def time_passes(binding: Any) -> float:
     """The median milliseconds of passes for TURN_S, behind one that does not count."""
-    times: list[float] = []
-    spent = 0.0
-    while not times or (spent < TURN_S and len(times) < MOST_PASSES):
-        for is_counted in (False, True) if not times else (True,):
-            began = time.perf_counter()
-            binding.start()
-            binding.wait()
-            elapsed = time.perf_counter() - began
-            if is_counted:
-                times.append(1e3 * elapsed)
-                spent += elapsed
+    time_pass(binding)
+    times = [time_pass(binding)]
+    while sum(times) < 1e3 * TURN_S and len(times) < MOST_PASSES:
+        times.append(time_pass(binding))
     return statistics.median(times)
 
 
-def peak_mib(root: Path = Path("/")) -> float:
+def time_pass(binding: Any) -> float:
+    """Milliseconds of one pass, from its start to its end."""
+    began = time.perf_counter()
+    binding.start()
+    binding.wait()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def peak_mib() -> float:
     """The most memory that this process has held so far; 0 where Linux does not say."""
-    for line in (read_text(root / "proc/self/status") or "").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    found = process_memory_mib()
+    return 0.0 if found is None else found[1]

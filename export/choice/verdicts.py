@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ class Run:
     kept: Unfinished
     show: Show
     began: float
+    skipped: dict[str, str] = field(default_factory=dict)  # for lack of time: a run that goes on tries them
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """What does not run here, or was not tried, with the reasons."""
+        return self.kept.found.absent | self.skipped
 
     @property
     def is_over(self) -> bool:
@@ -54,7 +60,7 @@ def judge_runner(run: Run, of_runner: list[Way]) -> None:
         if run.kept.knows(way.name) or _is_spare(run, way):
             continue
         if run.is_over and way != REFERENCE:
-            found.absent[way.name] = f"not tried: --budget-s {run.request.budget_s:g} was over"
+            run.skipped[way.name] = f"not tried: --budget-s {run.request.budget_s:g} was over"
             continue
         run.show(found.candidates, f"{way.name}: checking")
         try:

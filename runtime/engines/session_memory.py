@@ -16,10 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-SINCE = (
-    1,
-    21,
-)  # of ONNX Runtime: takes a graph as bytes and its weights from files (session.model_external_initializers...)
+SINCE = 1, 21  # of ONNX Runtime: it takes a graph as bytes, and weights from files in a folder that an option names
 LEAST_BYTES = 1 << 16  # of a weight: smaller ones are read with the graph
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # wire types of protobuf
 GRAPH, INITIALIZER, DIMS, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 5, 1, 9, 13, 14  # field numbers of onnx.proto

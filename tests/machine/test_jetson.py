@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit.machine.jetson import available_memory_mib, board_model, l4t_release, power_mode
+from sacvit.machine.jetson import available_memory_mib, board_model, l4t_release, power_mode, process_memory_mib
 
 
 def put(root: Path, path: str, content: str) -> None:
@@ -49,3 +49,10 @@ def test_available_memory_is_in_mib(tmp_path):
 @pytest.mark.parametrize("read", [l4t_release, power_mode, board_model, available_memory_mib])
 def test_a_machine_that_is_no_jetson_says_nothing(tmp_path, read):
     assert read(tmp_path) is None
+
+
+def test_the_memory_of_a_process_is_read_in_mib(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text("Name:\tpython\nVmHWM:\t  307200 kB\nVmRSS:\t 102400 kB\n")
+    assert process_memory_mib(root=tmp_path) == (100.0, 300.0)
+    assert process_memory_mib(7, tmp_path) is None

@@ -211,6 +211,14 @@ def test_when_the_time_is_over_no_candidate_is_begun(in_this_process, bundle):
     assert "--budget-s" in choice.absent["onnxruntime fp16"]
 
 
+def test_what_there_was_no_time_for_is_tried_when_an_interrupted_run_goes_on(in_this_process, bundle, monkeypatch):
+    with monkeypatch.context() as short:
+        short.setattr(in_this_process, "turn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            choose(bundle, family="fp16", budget_s=1e-9)
+    assert "onnxruntime fp16" in by_name(choose(bundle, family="fp16"))
+
+
 # Bad input
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sacvit.bundle.errors import PlanError
 from sacvit.export.choice import turns
-from sacvit.export.choice.turns import Turns, peak_mib
+from sacvit.export.choice.turns import Turns
 
 
 @pytest.fixture
@@ -42,9 +42,3 @@ def test_a_process_that_says_nothing_is_given_up(spec, monkeypatch):
     monkeypatch.setattr(turns, "START_S", 0.0)
     with pytest.raises(PlanError, match="it did not answer in 0 s"):
         Turns("it", spec)
-
-
-def test_the_most_memory_is_read_in_mib(tmp_path):
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/status").write_text("Name:\tpython\nVmHWM:\t  307200 kB\nVmRSS:\t 100 kB\n")
-    assert peak_mib(tmp_path) == 300.0

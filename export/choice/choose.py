@@ -38,8 +38,8 @@ NO_PART = ("report", "budget_s", "timing_cache")  # of what was asked for: an in
 def choose_engine(folder: Path, request: ChoiceRequest, show: Show = lambda candidates, doing: None) -> EngineChoice:
     """Tries the candidates, writes engines.json, and returns its content.
 
-    show: gets the candidates after every step. Raises GuardError when every candidate is refused: where FP32 in ONNX Runtime
-    passes, it has been chosen and written all the same.
+    show: gets the candidates after every step. Raises GuardError when every candidate is refused, or none runs of the backend
+    that was asked for: where FP32 in ONNX Runtime passes, it has been chosen and written all the same.
     """
     if not (folder / MANIFEST_NAME).is_file():
         raise EngineError(no_bundle(folder))
@@ -84,8 +84,15 @@ def choose_engine(folder: Path, request: ChoiceRequest, show: Show = lambda cand
         )
         write_choice(folder, choice)
         run.kept.remove()
-    if others and [one.name for one in ranked] == [REFERENCE.name]:
-        raise GuardError(f"every candidate is refused, so FP32 in ONNX Runtime stays, and is chosen. {_reasons(run)}")
+    if [one.name for one in ranked] == [REFERENCE.name]:
+        if others:
+            raise GuardError(
+                f"every candidate is refused, so FP32 in ONNX Runtime stays, and is chosen. {_reasons(run)}"
+            )
+        if request.only not in (None, REFERENCE.backend):
+            raise GuardError(
+                f"{request.only} runs nothing here, so FP32 in ONNX Runtime stays, and is chosen. {_reasons(run)}"
+            )
     return choice
 
 

@@ -146,8 +146,20 @@ def test_a_candidate_that_ends_while_it_is_timed_is_refused_and_the_others_go_on
 
 def test_a_candidate_that_takes_many_times_the_reference_s_time_is_not_checked(in_this_process, bundle, monkeypatch):
     monkeypatch.setattr(verdicts, "TOO_SLOW", 1e-6)
-    choice = choose(bundle, family="fp16")
+    choice = choose(bundle, only=None, family="fp16")
     assert list(by_name(choice)) == ["onnxruntime fp32"] and "too slow" in choice.absent["onnxruntime fp16"]
+
+
+def test_a_backend_that_the_user_names_is_checked_however_slow_it_is(in_this_process, bundle, monkeypatch):
+    monkeypatch.setattr(verdicts, "TOO_SLOW", 1e-6)
+    assert "onnxruntime fp16" in by_name(choose(bundle, only="onnxruntime", family="fp16"))
+
+
+def test_a_backend_that_the_user_names_and_that_does_not_run_is_an_error(in_this_process, bundle):
+    with pytest.raises(GuardError, match=r"tensorrt runs nothing here.*tensorrt"):
+        choose(bundle, only="tensorrt")
+    choice = read_choice(bundle)
+    assert choice is not None and choice.choice == "onnxruntime fp32"
 
 
 def test_a_file_that_is_not_the_exported_one_does_not_run(in_this_process, bundle):

@@ -65,11 +65,14 @@ def run_chain(
     sinks: Sequence[Sink],
     options: LoopOptions = LoopOptions(),  # noqa: B008  # frozen
     on_drift: Callable[[str], None] | None = None,
+    between_frames: Callable[[], None] | None = None,
 ) -> Outcome:
     """Classifies every frame of the source, or the first so many, in batches.
 
     Ctrl-C, and a Quit from a sink, end the run cleanly: what was classified stays, sinks are closed, the summary counts
     what was done. on_drift: takes the text of each alarm; without it, drift is watched where the gate has shadows.
+    between_frames: called before each pass, and every WAIT_S while a camera gives no frame. It may change the gate and the
+    sinks.
     """
     statistics = RunStatistics()
     watch = Watch(source.live, on_drift=on_drift) if pipeline.gate.shadow or on_drift else None
@@ -88,6 +91,9 @@ def run_chain(
         taken = (
             rounds(source, num_frames) if isinstance(source, Several) else batches(source, num_frames, options.batch)
         )
+        if between_frames is not None:
+            source.call_while_waiting(between_frames)
+            taken = each_after(taken, between_frames)
         for answer in answers(chain, pipeline, taken, source, statistics, watch):
             for sink in sinks:
                 sink.write(answer)
@@ -127,6 +133,13 @@ def rounds(source: Several, num_frames: int | None) -> Iterator[list[Frame]]:
         left = None if left is None else left - len(taken)
         if left == 0:
             return
+
+
+def each_after(taken: Iterable[list[Frame]], call: Callable[[], None]) -> Iterator[list[Frame]]:
+    """The same lists, each given on after a call."""
+    for frames in taken:
+        call()
+        yield frames
 
 
 class Watch:

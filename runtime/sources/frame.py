@@ -45,6 +45,12 @@ class Source(Protocol):
     def report_losses(self, report: Callable[[int, str], None]) -> None:
         """Calls `report` with the stream and a message when a camera is lost. Call this before the iteration."""
 
+    def call_while_waiting(self, call: Callable[[], None]) -> None:
+        """Calls `call` every WAIT_S, in the thread that iterates, while there is no frame. Call this before the iteration.
+
+        Files never call it.
+        """
+
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:
@@ -53,6 +59,7 @@ class Source(Protocol):
 
 Finding = tuple[str, str | None]  # what was checked, and its cure; None where all is well
 
+WAIT_S = 0.5
 OPEN_TIMEOUT_S = 30.0  # H.264 over RTSP gives its first picture after three frames: 15 s at one frame in 5 s
 
 

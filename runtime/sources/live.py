@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...bundle.errors import DeviceError
 from .capture import FPS, POSITION_MS, Capture, announced_frames, has_reached_end, is_cut_short
-from .frame import Frame, OpenOptions
+from .frame import WAIT_S, Frame, OpenOptions
 from .rhythm import Rhythm
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class LiveSource:
         self.faults: list[str] = []
         self.losses = 0
         self._report_loss: Callable[[int, str], None] = lambda stream, message: None
+        self._while_waiting: Callable[[], None] = lambda: None
         self._changed = threading.Condition()  # guards what follows
         self._newest: tuple[ImageU8, float] | None = None  # and when its read returned, monotonic
         self._rhythm = Rhythm(options.open_timeout_s, options.stall_timeout_s)
@@ -119,6 +120,9 @@ class LiveSource:
     def report_losses(self, report: Callable[[int, str], None]) -> None:
         self._report_loss = report
 
+    def call_while_waiting(self, call: Callable[[], None]) -> None:
+        self._while_waiting = call
+
     def _no_picture(self) -> str:
         """The error for a camera that never gave a frame: the reason why the wait ended, the device's message, and the
         cause."""
@@ -134,12 +138,18 @@ class LiveSource:
             self._changed.wait_for(lambda: not self._readers, CLOSE_S)
 
     def _wait(self, timeout_s: float) -> tuple[ImageU8, float] | None:
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._newest is not None or self._closed or self._has_ended or self._refused, timeout_s
-            )
-            newest, self._newest = self._newest, None
-            return None if self._closed else newest
+        until_s = time.monotonic() + timeout_s
+        while True:
+            left_s = max(0.0, until_s - time.monotonic())
+            with self._changed:
+                is_over = self._changed.wait_for(
+                    lambda: self._newest is not None or self._closed or self._has_ended or self._refused,
+                    min(left_s, WAIT_S),
+                )
+                if is_over or left_s <= WAIT_S:
+                    newest, self._newest = self._newest, None
+                    return None if self._closed else newest
+            self._while_waiting()
 
     def _start_reader(self) -> None:
         with self._changed:

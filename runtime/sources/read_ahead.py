@@ -50,6 +50,9 @@ class ReadAhead(ABC):
     def report_losses(self, report: Callable[[int, str], None]) -> None:  # noqa: B027  # a file is never lost for a while
         """See `Source`."""
 
+    def call_while_waiting(self, call: Callable[[], None]) -> None:  # noqa: B027
+        """See `Source`: a file is never waited for."""
+
     def close(self) -> None:
         """Ends the reader, which at most decodes one more frame; one that hangs on a broken disk is abandoned."""
         end_reader(self._thread, self._stopped, self._queue)

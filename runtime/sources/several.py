@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from .frame import Frame, Source
+from .frame import WAIT_S, Frame, Source
 
 END_S = 5.0  # for a reader to end
 
@@ -35,6 +35,7 @@ class Several:
         self._own_faults: list[str] = []
         self._closed = False
         self._report_loss: Callable[[int, str], None] = lambda stream, message: None
+        self._while_waiting: Callable[[], None] = lambda: None
         self._threads = [
             threading.Thread(target=self._read, args=(stream,), name=f"stream-{stream}", daemon=True)
             for stream in range(len(sources))
@@ -64,8 +65,11 @@ class Several:
         first, index = 0, 0
         while True:
             with self._changed:
-                while not self._waiting and self._running:
-                    self._changed.wait()
+                is_over = self._changed.wait_for(lambda: self._waiting or not self._running, WAIT_S)
+            if not is_over:
+                self._while_waiting()
+                continue
+            with self._changed:
                 if not self._waiting:
                     break
                 order = sorted(self._waiting, key=lambda stream: (stream - first) % len(self._sources))
@@ -108,6 +112,9 @@ class Several:
         self._report_loss = report
         for stream, source in enumerate(self._sources):
             source.report_losses(partial(_of_stream, report, stream))
+
+    def call_while_waiting(self, call: Callable[[], None]) -> None:
+        self._while_waiting = call
 
     def close(self) -> None:
         """Ends every source and its reader."""

@@ -34,6 +34,9 @@ class ListSource:
         if self.then is not None:
             raise self.then
 
+    def call_while_waiting(self, call) -> None:
+        self.while_waiting = call
+
     def close(self) -> None:
         self.closed = True
 
@@ -88,6 +91,21 @@ def test_the_summary_counts_frames_and_exits(pipeline, pictures):
     assert outcome.summary["frames"] == 24 and outcome.summary["exits"] == exits
     assert outcome.summary["stages"]["SAC"]["n"] == 24 - exits
     assert not outcome.interrupted
+
+
+def test_a_threshold_that_is_set_between_frames_counts_from_the_next_pass_on(pipeline, pictures):
+    thresholds = iter([1.0, 1.0, 0.0, 0.0])
+
+    def between_frames() -> None:
+        pipeline.gate.threshold = next(thresholds)
+
+    sink, stored = Collector(), pipeline.threshold
+    try:
+        run_chain(pipeline, ListSource(pictures[:8]), [sink], LoopOptions(batch=2), between_frames=between_frames)
+    finally:
+        pipeline.threshold = stored
+    assert [answer.result.stage for answer in sink.answers] == ["SAC"] * 4 + ["EE"] * 4
+    assert next(thresholds, None) is None
 
 
 def test_ctrl_c_keeps_what_was_done_and_closes_everything(pipeline, pictures):

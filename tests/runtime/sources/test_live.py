@@ -156,6 +156,16 @@ def test_a_reader_that_hangs_is_left_behind():
     source.close()
 
 
+def test_a_silent_camera_lets_the_loop_do_other_work(monkeypatch):
+    monkeypatch.setattr(live, "WAIT_S", 0.01)
+    capture = FakeCapture()
+    source = live_source(lambda allowed_s: capture)
+    source.call_while_waiting(lambda: capture.give(1))  # without this call no frame comes
+    assert next(iter(source)).image[0, 0, 0] == 1
+    capture.give(None)
+    source.close()
+
+
 def test_of_two_readers_the_first_with_a_frame_counts():
     """A camera that was only slow goes on, though another connection has been tried beside it."""
     slow, other = FakeCapture(), FakeCapture()

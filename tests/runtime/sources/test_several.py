@@ -75,6 +75,20 @@ def several(*sources):
     return Several(sources, [f"camera {number}" for number in range(len(sources))])
 
 
+def test_silent_cameras_let_the_loop_do_other_work(monkeypatch):
+    monkeypatch.setattr("sacvit.runtime.sources.several.WAIT_S", 0.01)
+    gate, calls = threading.Event(), []
+
+    def call():
+        calls.append(threading.current_thread())
+        gate.set()
+
+    source = several(Listed(1, gate))
+    source.call_while_waiting(call)
+    assert [frame.index for frame in source] == [0]
+    assert calls[0] is threading.current_thread()  # which may change what the loop uses
+
+
 def test_every_frame_of_every_stream_comes_once_and_in_its_order():
     source = several(Listed(5), Listed(3), Listed(4))
     by_stream = {}

@@ -24,6 +24,7 @@ ORDER = {
     ),
     ("runtime",): (
         "bounds",
+        "moments",
         "options",
         "percentiles",
         "engines",

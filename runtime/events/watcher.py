@@ -6,9 +6,9 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
+from ..moments import unix_time_of, utc_text
 from ..sinks.sink import Answer
 from .dispatcher import Dispatcher
 from .grammar import Rule
@@ -93,8 +93,7 @@ class Watcher:
                 self._fire(rule, self._monotonic_s(), {"camera": camera, "detail": detail}, None)
 
     def _fire(self, rule: Rule, at_s: float, described: dict[str, Any], image: Any) -> None:
-        moment = datetime.fromtimestamp(self._unix_s() - (self._monotonic_s() - at_s), timezone.utc)
-        stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        stamp = utc_text(unix_time_of(at_s, self._unix_s, self._monotonic_s))
         self.events += 1
         if self.keep_clip is not None and described["camera"] is not None:
             described |= {"clip": self.keep_clip(described["camera"])}

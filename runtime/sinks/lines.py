@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tqdm import tqdm
 
 from ...machine.terminal import terminal_safe
+from ..moments import unix_time_of, utc_text
 from .sink import Answer
 
 COLUMNS = f"{'frame':>6}  {'answer':24} {'prob':>5}  {'by':3}  {'EE conf':>7}  {'EE ms':>7}  {'SAC ms':>7}  source"
@@ -41,7 +44,14 @@ class Table:
 
 
 class JsonLines:
-    """One object per frame. Times are milliseconds; `sac_ms` is null for an exit."""
+    """One object per frame. Durations are milliseconds; `sac_ms` is null for an exit.
+
+    `monotonic_s` is when the frame was taken, by time.monotonic(), and `time` the same in UTC: the system's clock may jump,
+    the other does not. power: gives the entry `power` of the next line.
+    """
+
+    def __init__(self, power: Callable[[], Mapping[str, Any] | None] = lambda: None) -> None:
+        self._power = power
 
     def write(self, answer: Answer) -> None:
         result = answer.result
@@ -62,6 +72,9 @@ class JsonLines:
             "agreed": result.agreed,
             "stream": answer.frame.stream,
             "dropped": answer.running.dropped,
+            "monotonic_s": round(answer.frame.taken_s, 6),
+            "time": utc_text(unix_time_of(answer.frame.taken_s)),
+            "power": self._power(),
         }
         put(json.dumps(entries))
 

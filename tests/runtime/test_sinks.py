@@ -8,6 +8,7 @@ import pytest
 
 from sacvit.bundle.errors import DeviceError, SacvitError, UsageError
 from sacvit.runtime.chain.result import Result
+from sacvit.runtime.sinks import lines
 from sacvit.runtime.sinks.clip import ClipWriter, letterbox
 from sacvit.runtime.sinks.lines import JsonLines, Table
 from sacvit.runtime.sinks.overlay import (
@@ -30,13 +31,15 @@ EXIT = Result(1, "bee", 0.91, "EE", 0.91, (0, 1), 2.5, None)
 FULL = Result(2, "cat", 0.66, "SAC", 0.31, (0, 1), 2.5, 4.5)
 
 
-def make_answer(result: Result = FULL, shape: tuple[int, int] = (480, 640), index: int = 0, shade: int = 128) -> Answer:
+def make_answer(
+    result: Result = FULL, shape: tuple[int, int] = (480, 640), index: int = 0, shade: int = 128, **of_frame: float
+) -> Answer:
     image = np.full((*shape, 3), shade, np.uint8)
     side = min(shape)
     region = ((shape[0] - side) // 2, (shape[1] - side) // 2, side, side)
     running = Running(0.25, 7.5, 3)
     view = np.full((32, 32, 3), shade, np.uint8)
-    return Answer(Frame(index, f"f{index}.png", image), result, view, region, 4, 0.5, 0.4, 9.25, running)
+    return Answer(Frame(index, f"f{index}.png", image, **of_frame), result, view, region, 4, 0.5, 0.4, 9.25, running)
 
 
 def overlay(answer: Answer) -> np.ndarray:
@@ -109,9 +112,14 @@ def test_the_table_has_a_line_a_frame(capsys):
     assert second.split() == ["5", "cat", "0.66", "SAC", "0.31", "2.50", "4.50", "f5.png"]
 
 
+def json_line(capsys, *arguments, **keywords) -> dict:
+    JsonLines(*arguments).write(make_answer(FULL, index=5, **keywords))
+    return json.loads(capsys.readouterr().out)
+
+
 def test_json_lines_carry_everything(capsys):
-    JsonLines().write(make_answer(FULL, index=5))
-    assert json.loads(capsys.readouterr().out) == {
+    line = json_line(capsys)
+    assert {name: value for name, value in line.items() if name not in ("monotonic_s", "time")} == {
         "frame": 5,
         "name": "f5.png",
         "label": "cat",
@@ -128,7 +136,18 @@ def test_json_lines_carry_everything(capsys):
         "agreed": None,
         "stream": 0,
         "dropped": 3,
+        "power": None,
     }
+
+
+def test_a_json_line_has_the_time_at_which_its_frame_was_taken(capsys, monkeypatch):
+    monkeypatch.setattr(lines, "unix_time_of", lambda moment_s: moment_s + 1_000_000_000)
+    line = json_line(capsys, taken_s=1234.5678912)
+    assert (line["monotonic_s"], line["time"]) == (1234.567891, "2001-09-09T02:07:14.567Z")
+
+
+def test_a_json_line_has_the_power_that_it_is_given(capsys):
+    assert json_line(capsys, lambda: {"w": {"VDD_IN": 5.0}})["power"] == {"w": {"VDD_IN": 5.0}}
 
 
 def frames_of(path) -> list[np.ndarray]:

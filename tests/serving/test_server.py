@@ -305,7 +305,7 @@ def test_the_python_of_the_docs_runs(server: LocalServer, tmp_path: Path, pictur
 
 
 def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    timed = ("prepare_ms", "ee_ms", "sac_ms", "age_ms", "dropped")
+    timed = ("prepare_ms", "ee_ms", "sac_ms", "age_ms", "dropped", "monotonic_s", "time")
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for row in rows:
         row["probability"], row["confidence"] = round(row["probability"], 4), round(row["confidence"], 4)

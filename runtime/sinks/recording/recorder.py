@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import cv2
 
+from ...moments import unix_time_of
 from ..overlay import draw_overlay
 from ..sink import Answer
 from .clips import Clips
@@ -170,12 +171,12 @@ class Recorder:
 
     def _moment(self, answer: Answer) -> Moment:
         """When a frame was taken. Frames of files count in the rate of the file."""
-        unix_s, taken_s = self._unix_s(), answer.frame.taken_s
+        taken_s = answer.frame.taken_s
         if self._live:
-            return Moment(taken_s, unix_s - (self._monotonic_s() - taken_s))
+            return Moment(taken_s, unix_time_of(taken_s, self._unix_s, self._monotonic_s))
         count = self._counts.get(answer.frame.stream, 0)
         self._counts[answer.frame.stream] = count + 1
-        return Moment(count / self._fps, unix_s)
+        return Moment(count / self._fps, self._unix_s())
 
     def _encoded(self, answer: Answer, moment: Moment) -> Picture:
         canvas = draw_overlay(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
 from ..images.opencv import silence_opencv
 from ..machine.terminal import terminal_safe
+from .config import parse_options, print_config
 from .hints import EXAMPLES, HintingParser, meant
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def run_command(
 ) -> int:
     """Parses, runs, and turns every error into one line on stderr and its exit code. --traceback adds where it came from."""
     try:
-        options = parser.parse_args(arguments)
+        options = parse_options(parser, sys.argv[1:] if arguments is None else arguments)
     except (SacvitError, ModuleNotFoundError) as fault:  # of a value that has a form of its own, as --batch 1,8,32
         code, message = explain(fault)
         print_safe(f"{parser.prog}: {message}")
@@ -165,6 +166,9 @@ def run_command(
     silence_opencv()
     stop_on_signals()
     try:
+        if getattr(options, "print_config", False):
+            print(print_config(parser, options), flush=True)
+            return 0
         if getattr(options, "engine", None) is not None:
             found = engines_of(parser, options)
             options.engine = found.ee, found.sac

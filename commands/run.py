@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 from ..machine.terminal import terminal_safe
 from ..runtime.engines.options import EngineFiles, EngineOptions
+from ..runtime.events.destinations.opening import placed_destination
 from ..runtime.options import EventOptions, LoopOptions, SinkOptions, ThresholdOption, VideoOptions
 from ..runtime.sources.frame import OpenOptions
-from ..runtime.sources.opening import describe_kinds, open_sources
+from ..runtime.sources.opening import describe_kinds, open_sources, placed_source
+from .config import add_config_options, in_folder
 from .events import add_event_options, require_events
 from .frame import new_parser, run_command
 from .hints import EXAMPLES, require_effect
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     for kind in (ThresholdOption, EngineOptions, LoopOptions, OpenOptions, SinkOptions, EventOptions, VideoOptions):
         add_options(parser, kind)
     add_event_options(parser)
+    add_config_options(parser, {"camera": placed_source, "save": in_folder, "to": placed_destination})
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ...bundle.errors import UsageError
 from .address import scheme_of, without_password
@@ -29,6 +30,11 @@ def kind_of(spec: str, option: str = "--camera") -> SourceKind:
         if kind.matches(spec):
             return kind
     raise UsageError(f"{option}: no source begins with {scheme_of(spec)}://. Sources are: {describe_kinds()}")
+
+
+def placed_source(spec: str, folder: Path) -> str:
+    """The text, with a path that counts from `folder` where it names files by a relative one."""
+    return str(folder / spec) if scheme_of(spec) is None and kind_of(spec) is FILES else spec
 
 
 def open_source(spec: str, options: OpenOptions | None = None, option: str = "--camera") -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 from ....bundle.errors import UsageError, nearest
 from .destination import Destination, DestinationKind, Limits
@@ -18,6 +19,12 @@ KINDS: tuple[DestinationKind, ...] = (WEBHOOK, MQTT, SNAPSHOTS, STDOUT)
 def describe_kinds() -> str:
     """The texts that --to takes, for its help and for messages."""
     return "; ".join(kind.help for kind in KINDS)
+
+
+def placed_destination(spec: str, folder: Path) -> str:
+    """The text, with a folder of snapshots that counts from `folder` where it is relative."""
+    kind, colon, path = spec.partition(":")
+    return f"{kind}:{folder / path}" if colon and kind.lower() in SNAPSHOTS.schemes and path else spec
 
 
 def open_destination(spec: str, limits: Limits) -> Destination:

@@ -1,4 +1,7 @@
-"""sacvit-run: cameras, streams, videos and pictures through the two-stage chain."""
+"""sacvit-run: cameras, streams, videos and pictures through the two-stage chain.
+
+More than 250 lines: one command; each function opens or checks one part of a run.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
 from ..machine.terminal import terminal_safe
+from ..profiles.beside_run.options import PowerOptions
 from ..runtime.engines.options import EngineFiles, EngineOptions
 from ..runtime.events.destinations.opening import placed_destination
 from ..runtime.options import EventOptions, LoopOptions, SinkOptions, ThresholdOption, VideoOptions
@@ -26,6 +30,9 @@ from .hints import EXAMPLES, require_effect
 from .options import add_options, read_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..profiles.beside_run.run_power import RunPower
     from ..runtime.chain.pipeline import Pipeline
     from ..serving.client import RemotePipeline
 
@@ -47,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     for kind in (ThresholdOption, EngineOptions, LoopOptions, OpenOptions, SinkOptions, EventOptions, VideoOptions):
         add_options(parser, kind)
     add_event_options(parser)
+    add_options(parser, PowerOptions)
     add_config_options(parser, {"camera": placed_source, "save": in_folder, "to": placed_destination})
     return parser
 
@@ -67,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         read_options(SinkOptions, options),
         read_options(VideoOptions, options),
         read_options(EventOptions, options, on=tuple(options.on or ()), to=tuple(options.to or ())),
+        read_options(PowerOptions, options),
     )
     require_possible(options, asked)
     from ..runtime.events.opening import open_watcher
@@ -87,7 +96,10 @@ def run(options: argparse.Namespace) -> int:
             recorder = open_recorder(asked.sinks, source, watcher.report_stop if watcher else ignore)
             if recorder is not None:
                 unused.callback(recorder.close)
-            sinks = open_sinks(asked.sinks, source)
+            power = open_power_reader(asked, len(options.camera))
+            if power is not None:
+                unused.callback(power.close)
+            sinks = open_sinks(asked.sinks, source, power.line if power else lambda: None)
             for sink in sinks:
                 unused.callback(sink.close)
             pipeline = open_server(options, ends) if options.engine is None else load_engines(options, asked)
@@ -97,12 +109,19 @@ def run(options: argparse.Namespace) -> int:
                 for rule in watcher.rules:
                     rule.require_labels(pipeline.labels)
                 watcher.keep_clip = None if recorder is None else recorder.keep_clip
+            if power is not None:
+                power.begin(pipeline, options.server)
             unused.pop_all()
+        sinks[:0] = [power] if power is not None else []  # a line has the power that is known with its frame
         # A frame is recorded before its event is made.
         sinks += [sink for sink in (recorder, watcher) if sink is not None]
         on_drift = watcher.report_drift if watcher is not None and watcher.watches("drift") else None
         outcome = run_chain(pipeline, source, sinks, asked.loop, on_drift)  # which closes the source and the sinks
-    for line in summary_lines(outcome.summary):
+    lines = summary_lines(outcome.summary)
+    if power is not None:
+        outcome.summary["power"] = power.summary()
+        lines += power.lines()
+    for line in lines:
         logger.info(line)
     for fault in outcome.faults:
         logger.error(fault)
@@ -121,6 +140,7 @@ class Asked:
     sinks: SinkOptions
     video: VideoOptions
     events: EventOptions
+    power: PowerOptions
 
 
 def require_possible(options: argparse.Namespace, asked: Asked) -> None:
@@ -141,11 +161,20 @@ def require_possible(options: argparse.Namespace, asked: Asked) -> None:
         raise UsageError("--save: with several cameras, give a folder: --save DIR/")
     if asked.sinks.clip_s is not None and not asked.events.on:
         raise UsageError("--clip-s writes clips around events: say with --on what is an event")
-    keep_inputs(options, asked.sinks)
+    keep_inputs(options, {**asked.sinks.files, **asked.power.files}, asked.sinks.folder)
 
 
 def ignore(reason: str) -> None:
     """For a run without events."""
+
+
+def open_power_reader(asked: Asked, cameras: int) -> RunPower | None:
+    """What reads --power; None without it. Raises PowerError for a named source that does not answer."""
+    if not asked.power.is_asked:
+        return None
+    from ..profiles.beside_run.run_power import RunPower
+
+    return RunPower(asked.power, asked.loop, cameras)
 
 
 def load_engines(options: argparse.Namespace, asked: Asked) -> Pipeline:
@@ -194,16 +223,15 @@ def check_camera(spec: str, how: OpenOptions) -> int:
     return 5 if faults else 0
 
 
-def keep_inputs(options: argparse.Namespace, sinks: SinkOptions) -> None:
+def keep_inputs(options: argparse.Namespace, files: dict[str, Path], folder: Path | None) -> None:
     """Raises UsageError when an output would take the place of an input, or of the other output."""
     from ..runtime.sources.files import files_of
 
     inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
     inputs |= {path.resolve(): "--engine" for path in options.engine or ()}
-    for option, path in sinks.files.items():
+    for option, path in files.items():
         if path.resolve() in inputs:
             raise UsageError(f"{option} {path} would overwrite what {inputs[path.resolve()]} reads; give another name")
-    folder = sinks.folder
     if folder is not None and folder.resolve() in {path.parent for path in inputs}:
         raise UsageError(f"--save {folder} holds files that this run reads; give another folder")
 

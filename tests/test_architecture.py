@@ -46,7 +46,18 @@ ORDER = {
         "write_bundle",
         "by_name",
     ),
-    ("profiles",): ("power", "request", "timing", "conditions", "results", "estimates", "reports", "tuning", "profile"),
+    ("profiles",): (
+        "power",
+        "request",
+        "timing",
+        "conditions",
+        "results",
+        "estimates",
+        "reports",
+        "beside_run",
+        "tuning",
+        "profile",
+    ),
 }
 MOST_MODULES = 14  # in a folder: what a reader takes in at a glance
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .energy import Amount, student
 
@@ -56,19 +57,39 @@ def fit_paths(rows: Sequence[Row]) -> Paths:
     resting = {row.session for row in rows if not any(row.images.values())}
     if resting != set(sessions):
         return Paths({}, None, 0.0, len(rows), "idle power was not measured in every session")
-    rates = np.array(
-        [
-            [row.images.get(name, 0) / row.duration_s for name in names]
-            + [float(row.session == one) for one in sessions]
-            for row in rows
-        ]
-    )
+    columns = [[float(row.session == one) for one in sessions] for row in rows]
+    fit = _fit(names, rows, np.array(columns))
+    if fit is None:
+        reason = f"{len(rows)} windows are too few or too alike to separate {', '.join(names)} and idle"
+        return Paths({}, None, 0.0, len(rows), reason)
+    amounts, residual_mw = fit
+    return Paths(dict(zip(names, amounts, strict=False)), amounts[len(names)], residual_mw, len(rows))
+
+
+def fit_gross(rows: Sequence[Row]) -> Paths:
+    """As `fit_paths`, for a run that never rests: a path's energy then includes its share of the idle power."""
+    names = sorted({name for row in rows for name, count in row.images.items() if count})
+    if not names:
+        return Paths({}, None, 0.0, len(rows), "no window with an image")
+    fit = _fit(names, rows, np.empty((len(rows), 0)))
+    if fit is None:
+        reason = f"{len(rows)} windows are too few or too alike to separate {' and '.join(names)}"
+        return Paths({}, None, 0.0, len(rows), reason)
+    return Paths(dict(zip(names, fit[0], strict=True)), None, fit[1], len(rows))
+
+
+def _fit(names: Sequence[str], rows: Sequence[Row], more: npt.NDArray[np.float64]) -> tuple[list[Amount], float] | None:
+    """Amounts for the rate of images on each path and for the columns `more`, and the residuals' root mean square in mW.
+
+    None where the windows do not separate them.
+    """
+    paths = np.array([[row.images.get(name, 0) / row.duration_s for name in names] for row in rows])
+    rates = np.concatenate([paths, more], axis=1)
     power = np.array([row.power_mw for row in rows])
     scale = np.abs(rates).max(axis=0)
     freedom = len(rows) - rates.shape[1]
     if freedom < 1 or np.linalg.cond(rates / scale) > WORST_CONDITION:
-        reason = f"{len(rows)} windows are too few or too alike to separate {', '.join(names)} and idle"
-        return Paths({}, None, 0.0, len(rows), reason)
+        return None
     inverse = np.linalg.pinv(rates / scale) / scale[:, None]
     found = inverse @ power
     residuals = power - rates @ found
@@ -79,5 +100,4 @@ def fit_paths(rows: Sequence[Row]) -> Paths:
     if None not in bounds:
         widths = [float(width) for width in half + np.abs(inverse) @ np.array(bounds, dtype=np.float64)]
     amounts = [Amount(float(value), width) for value, width in zip(found, widths, strict=True)]
-    residual_mw = float(np.sqrt(np.mean(residuals**2)))
-    return Paths(dict(zip(names, amounts, strict=False)), amounts[len(names)], residual_mw, len(rows))
+    return amounts, float(np.sqrt(np.mean(residuals**2)))

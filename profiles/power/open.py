@@ -75,6 +75,8 @@ def open_power(wanted: str, *, on_gpu: bool, at: Place | None = None, rows: Sequ
             return row.open(at)
         except PowerError as reason:
             if wanted != AUTO:
-                raise
+                raise PowerError(
+                    f"--power {wanted}: {reason}. --power {AUTO} takes the first source that answers"
+                ) from None
             reasons.append(f"{row.name}: {reason}")
     return NoPower("; ".join(reasons))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -20,12 +21,21 @@ class Sampler:
     """Reads a source every `PERIOD_S` in its own thread, within a `with` block.
 
     faults: errors, one line each; they do not end the measured run. A reading that is not later than the one
-    before it is left out.
+    before it is left out. most: the number of readings to keep, the newest ones; None keeps all. on_reading: takes
+    each new reading, in the sampler's thread.
     """
 
-    def __init__(self, source: PowerSource, clock: Clock = time.perf_counter) -> None:
-        self.source, self._clock = source, clock
+    def __init__(
+        self,
+        source: PowerSource,
+        clock: Clock = time.perf_counter,
+        *,
+        most: int | None = None,
+        on_reading: Callable[[Reading], None] = lambda reading: None,
+    ) -> None:
+        self.source, self._clock, self._most, self._on_reading = source, clock, most, on_reading
         self.readings: list[Reading] = []
+        self._needed_from_s = -math.inf
         self.faults: list[str] = []
         self._began = clock()
         self._stop = threading.Event()
@@ -55,12 +65,25 @@ class Sampler:
             self._note(str(fault))
             return
         for reading in readings:
-            if self.readings and reading.time_s <= self.readings[-1].time_s:
-                self._note("the clock went backwards")
-            else:
-                self.readings.append(reading)
-                if len(reading.rails) < len(self.source.sensors):
-                    self._note(f"gone: {', '.join(sorted(set(self.source.sensors) - set(reading.rails)))}")
+            self.add(reading)
+
+    def add(self, reading: Reading) -> None:
+        """Adds a reading, and drops those that are not needed any more."""
+        if self.readings and reading.time_s <= self.readings[-1].time_s:
+            self._note("the clock went backwards")
+            return
+        self.readings.append(reading)
+        self._on_reading(reading)
+        if len(reading.rails) < len(self.source.sensors):
+            self._note(f"gone: {', '.join(sorted(set(self.source.sensors) - set(reading.rails)))}")
+        while len(self.readings) > 1 and self.readings[1].time_s <= self._needed_from_s:
+            del self.readings[0]
+        if self._most is not None and len(self.readings) > self._most:
+            del self.readings[: self._most // 10]  # in larger pieces: each one moves the rest
+
+    def forget(self, before_s: float) -> None:
+        """Readings before this time are not needed, except the last one of them. The next new reading drops them."""
+        self._needed_from_s = before_s
 
     def _note(self, fault: str) -> None:
         if not any(known.endswith(fault) for known in self.faults):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..options import SEGMENT_S, SinkOptions
 from ..sources.frame import Source
@@ -18,9 +19,14 @@ from .sink import Sink
 from .window import Window
 
 
-def open_sinks(options: SinkOptions, source: Source) -> list[Sink]:
-    """The sinks of a run over `source`, the terminal's lines first. Raises UsageError for files that cannot be written."""
-    sinks: list[Sink] = [JsonLines() if options.json else Table()]
+def open_sinks(
+    options: SinkOptions, source: Source, power: Callable[[], Mapping[str, Any] | None] = lambda: None
+) -> list[Sink]:
+    """The sinks of a run over `source`, the terminal's lines first. Raises UsageError for files that cannot be written.
+
+    power: gives the entry `power` of the next JSON line.
+    """
+    sinks: list[Sink] = [JsonLines(power) if options.json else Table()]
     if options.clip is not None:
         sinks.append(ClipWriter(options.clip, frame_rate(source), source.live))
     if options.sheet is not None:

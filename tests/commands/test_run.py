@@ -11,6 +11,7 @@ import sys
 import cv2
 import pytest
 from mjpeg_server import MjpegServer
+from tegrastats_program import Tegrastats
 
 from sacvit.commands.run import main
 
@@ -154,6 +155,55 @@ def test_a_mistake_in_an_event_is_reported_before_the_first_frame(
     assert run(engines, "--camera", video, *words) == 2
     out, err = capsys.readouterr()
     assert message in err and out == ""
+
+
+# Power: the sensors themselves are tested in tests/profiles/power
+
+
+@pytest.fixture
+def tegrastats(tmp_path, monkeypatch):
+    """A tegrastats on the PATH that prints a line each 10 ms."""
+    line = "RAM 1/2MB (lfb 1x4MB) CPU [1%@2] VDD_IN 5000mW/5000mW VDD_CPU_GPU_CV 900mW/900mW VDD_SOC 800mW/800mW"
+    program = Tegrastats(tmp_path / "bin", [line] * 1000)
+    monkeypatch.setenv("PATH", str(program.path.parent), prepend=os.pathsep)
+    return program
+
+
+def test_power_is_read_beside_a_run(engines, video, tegrastats, tmp_path, capsys):
+    words = ["--power", "tegrastats", "--power-log", tmp_path / "power.jsonl", "--json"]
+    assert run(engines, "--camera", video, *words) == 0
+    out, err = capsys.readouterr()
+    assert {json.loads(line)["power"] for line in out.splitlines()} == {None}  # no window of 10 s has ended
+    assert "power: tegrastats; total: VDD_IN: " in err
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "power.jsonl").read_text().splitlines()]
+    assert kinds[0] == "header" and kinds[-1] == "end" and "second" in kinds
+
+
+def test_a_named_source_of_power_that_is_missing_ends_the_run(engines, video, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(engines, "--camera", video, "--power", "tegrastats") == 5
+    assert "--power auto" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--power-log", "p.jsonl"], "give --power too"),
+        (["--power", "auto", "--power-log", "p.txt"], "give a name that ends in .jsonl"),
+        (["--power", "auto", "--power-log", "run.jsonl"], "is no log of this option"),
+    ],
+)
+def test_a_mistake_in_the_log_of_power_is_reported(engines, video, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.jsonl").write_text('{"frame": 0}\n')
+    assert run(engines, "--camera", video, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_log_of_power_is_not_written_over_what_the_run_reads(engines, picture_folder, tmp_path, capsys):
+    pictures = picture_folder.rename(tmp_path / "p.jsonl")
+    assert run(engines, "--camera", pictures, "--power", "auto", "--power-log", pictures) == 2
+    capsys.readouterr()
 
 
 def test_a_lost_camera_is_an_event(engines, tmp_path):

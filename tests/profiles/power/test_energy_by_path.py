@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit.profiles.power.energy_by_path import Row, fit_paths
+from sacvit.profiles.power.energy_by_path import Row, fit_gross, fit_paths
 
 
 def rows(exit_mj, full_mj, idle_mw, rates, noise_mw=0.0, seed=0, bound_mw=0.0, plain_mj=None):
@@ -88,3 +88,32 @@ def test_as_many_windows_as_unknowns_leave_no_interval_and_are_refused():
 
 def test_no_image_at_all_is_told():
     assert fit_paths([Row(1.0, 0.0, 10.0, {})] * 4).reason == "no window with an image"
+
+
+def busy_rows(exit_mj, full_mj, rates, bound_mw=0.0):
+    """Windows of 10 s without a pause: an exit takes 2 ms, the full path 5 ms."""
+    made = []
+    for rate in rates:
+        images = round(10_000 / (2 * rate + 5 * (1 - rate)))
+        counts = {"exit": round(rate * images), "full": images - round(rate * images)}
+        made.append(Row((exit_mj * counts["exit"] + full_mj * counts["full"]) / 10, bound_mw, 10.0, counts))
+    return made
+
+
+def test_windows_without_a_rest_give_the_energy_of_paths_with_idle_power():
+    found = fit_gross(busy_rows(12.0, 40.0, [0.2, 0.5, 0.8]))
+    assert found.mj["exit"].value == pytest.approx(12.0) and found.mj["full"].value == pytest.approx(40.0)
+    assert found.idle_mw is None and found.reason is None
+
+
+def test_a_run_of_one_path_has_the_energy_of_that_path():
+    found = fit_gross(busy_rows(12.0, 40.0, [1.0, 1.0, 1.0]))
+    assert list(found.mj) == ["exit"] and found.mj["exit"].value == pytest.approx(12.0)
+
+
+def test_two_windows_are_too_few_to_separate_two_paths():
+    assert "too few or too alike to separate exit and full" in fit_gross(busy_rows(12.0, 40.0, [0.2, 0.8])).reason
+
+
+def test_windows_that_are_alike_separate_no_paths():
+    assert fit_gross(busy_rows(12.0, 40.0, [0.5] * 8)).reason is not None

@@ -2,48 +2,21 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ina_tree import ORIN_NANO, Rows, build, hwmon
 
 from sacvit.profiles.power.ina import InaPower
 from sacvit.profiles.power.source import PowerError
 
-Rows = Sequence[tuple[str, int, int]]  # label, mV, mA
-ORIN_NANO: Rows = (("VDD_IN", 5000, 960), ("VDD_CPU_GPU_CV", 5000, 104), ("VDD_SOC", 5000, 296))
 AGX_ORIN: Rows = (("VDD_GPU_SOC", 20000, 140), ("VDD_CPU_CV", 20000, 40), ("VIN_SYS_5V0", 5000, 660))
 AGX_ORIN_41: Rows = (("NC", 0, 0), ("VDDQ_VDD2_1V8AO", 5000, 120), ("NC", 0, 0))
 THOR: Rows = (("VDD_GPU", 20000, 400), ("VDD_CPU_SOC_MSS", 20000, 500), ("VIN_SYS_5V0", 5000, 1000))
 XAVIER_NX = (("VDD_IN", 5542), ("VDD_CPU_GPU_CV", 1594), ("VDD_SOC", 1234))  # label, mW
-
-
-def build(root: Path, driver: str, chip: str, folder: str, files: Mapping[str, object]) -> Path:
-    """A chip as sysfs shows it: its driver's folder holds a link to it. Returns the folder of its numbers."""
-    numbers = root / "sys/devices/platform/bus" / chip / folder
-    numbers.mkdir(parents=True)
-    for name, content in files.items():
-        (numbers / name).write_text(f"{content}\n")
-    home = root / "sys/bus/i2c/drivers" / driver
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "bind").touch()
-    (home / chip).symlink_to(root / "sys/devices/platform/bus" / chip)
-    return numbers
-
-
-def hwmon(root: Path, rows: Rows, chip: str = "1-0040", number: int = 1, **changes: object) -> Path:
-    """An INA3221 since JetPack 5, with all that its driver shows."""
-    files: dict[str, object] = {
-        "name": "ina3221", "samples": 512, "update_interval": 430,
-        "in7_label": "sum of shunt voltages", "in7_input": 6800, "in7_enable": 1, "curr4_input": 1360,
-    }  # fmt: skip
-    for channel, (label, mv, ma) in enumerate(rows, 1):
-        files |= {f"in{channel}_label": label, f"in{channel}_input": mv, f"curr{channel}_input": ma}
-        files |= {f"in{channel}_enable": 1, f"shunt{channel}_resistor": 5000, f"curr{channel}_crit": 4984}
-        files |= {f"in{channel + 3}_input": ma * 5, f"in{channel + 3}_enable": 1}  # of the shunt, uV
-    return build(root, "ina3221", chip, f"hwmon/hwmon{number}", files | changes)
 
 
 def iio(root: Path, rows: Sequence[tuple[str, int]], chip: str = "7-0040", number: int = 0) -> Path:

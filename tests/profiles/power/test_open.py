@@ -119,7 +119,7 @@ def test_a_source_that_was_asked_for_is_taken(machine, wanted):
 @pytest.mark.parametrize("wanted", SOURCES)
 def test_a_source_that_was_asked_for_and_is_absent_is_an_error(machine, wanted):
     others = [name for name in SOURCES if name != wanted]
-    with pytest.raises(PowerError):
+    with pytest.raises(PowerError, match=f"--power {wanted}: .*--power auto takes the first"):
         machine(*others, wanted=wanted)
 
 

@@ -162,3 +162,25 @@ def test_the_rise_of_a_first_order_filter_is_its_time_constant(filter_s):
 def test_a_rise_that_is_lost_in_the_sensors_steps_is_not_told():
     times = np.arange(0, 20, 0.1)
     assert Trace(times, np.where(times < 10, 1000.0, 1100.0), "power").rise_s(10.0, 19.9, 40.0) is None
+
+
+def test_readings_that_are_not_needed_are_dropped_except_the_last_of_them():
+    sampler = sampled(Script(*(reading(float(second), VDD_IN=1.0) for second in range(5))))
+    sampler.forget(2.5)
+    sampler.add(reading(5.0, VDD_IN=1.0)[0])
+    assert [one.time_s for one in sampler.readings] == [2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_sampler_keeps_at_most_so_many_readings():
+    sampler = Sampler(Script(), most=20)
+    for second in range(100):
+        sampler.add(reading(float(second), VDD_IN=1.0)[0])
+    assert len(sampler.readings) <= 20 and sampler.readings[-1].time_s == 99.0
+
+
+def test_each_reading_is_handed_on_once():
+    taken = []
+    sampler = Sampler(Script(), on_reading=taken.append)
+    for second in (1.0, 1.0, 2.0):  # the second one is no news
+        sampler.add(reading(second, VDD_IN=1.0)[0])
+    assert [one.time_s for one in taken] == [1.0, 2.0]

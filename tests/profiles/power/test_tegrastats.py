@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
 import pytest
+from tegrastats_program import Tegrastats
 
 from sacvit.profiles.power import tegrastats as tegrastats_power
 from sacvit.profiles.power.source import PowerError
@@ -31,53 +30,6 @@ ORIN_RAILS = (
     {"VDD_GPU_SOC": 2797.0, "VDD_CPU_CV": 799.0, "VIN_SYS_5V0": 3215.0},
 )
 WITHOUT_RAILS = log("orin-nano-jp6-user")[0].partition(" VDD_IN")[0]  # as JetPack 5 prints it to users
-
-SCRIPT = """#!{python} -IS
-import json, os, signal, sys, time
-signal.alarm(30)  # whatever becomes of the test
-lines, pace_s, end, prelude, coda = json.load(open({plan!r}, encoding="utf-8"))
-with open({calls!r}, "a", encoding="utf-8") as calls:
-    calls.write(json.dumps([os.getpid(), sys.argv[1:]]) + "\\n")
-exec(prelude)
-for line in lines:
-    sys.stdout.write(line + "\\n")
-    sys.stdout.flush()
-    time.sleep(pace_s)
-exec(coda)
-if end is None:
-    while True:
-        signal.pause()
-sys.exit(end)
-"""
-
-
-class Tegrastats:
-    """A program that prints `lines`, then ends with a code, or with None stays without a word; and who has called it.
-
-    prelude, coda: what it does before its lines and after them.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        lines: list[str],
-        end: int | None = None,
-        *,
-        prelude: str = "",
-        coda: str = "",
-        pace_s: float = 0.01,
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path, self._calls = folder / "tegrastats", folder / "calls"
-        (folder / "plan").write_text(json.dumps([lines, pace_s, end, prelude, coda]))
-        names = {"python": sys.executable, "plan": str(folder / "plan"), "calls": str(self._calls)}
-        self.path.write_text(SCRIPT.format(**names))
-        self.path.chmod(0o755)
-
-    @property
-    def calls(self) -> list[tuple[int, list[str]]]:
-        """Process and arguments of each start."""
-        return [tuple(json.loads(line)) for line in self._calls.read_text().splitlines()]
 
 
 class Clock:

@@ -10,12 +10,13 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..bundle.errors import EXIT_INTERRUPTED, UsageError
+from ..machine.service_manager import HangUp, open_service_manager
 from ..machine.terminal import terminal_safe
 from ..profiles.beside_run.options import PowerOptions
 from ..runtime.engines.options import EngineFiles, EngineOptions
@@ -23,17 +24,18 @@ from ..runtime.events.destinations.opening import placed_destination
 from ..runtime.options import EventOptions, LoopOptions, SinkOptions, ThresholdOption, VideoOptions
 from ..runtime.sources.frame import OpenOptions
 from ..runtime.sources.opening import describe_kinds, open_sources, placed_source
-from .config import add_config_options, in_folder
-from .events import add_event_options, require_events
-from .frame import new_parser, run_command
-from .hints import EXAMPLES, require_effect
+from .config import add_config_options, in_folder, parse_options
+from .frame import explain, new_parser, run_command
+from .hints import require_effect
 from .options import add_options, read_options
+from .run_options import Asked, add_event_options, read_asked, require_events
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..profiles.beside_run.run_power import RunPower
     from ..runtime.chain.pipeline import Pipeline
+    from ..runtime.events.live_events import LiveEvents
+    from ..runtime.loop import Outcome
+    from ..runtime.sinks.sink import Sink
     from ..serving.client import RemotePipeline
 
 logger = logging.getLogger(__name__)
@@ -63,22 +65,9 @@ def run(options: argparse.Namespace) -> int:
     if options.check_camera is not None:
         require_effect(build_parser(), options, "--check-camera", ("open_timeout_s", "stall_timeout_s"))
         return check_camera(options.check_camera, read_options(OpenOptions, options))
-    if (options.engine is None) == (options.server is None) or options.camera is None:
-        raise UsageError(
-            "give either --engine EE SAC or --server URL, and --camera SOURCE: 0 for the first camera, a video, a picture, a"
-            f" folder of pictures or rtsp://... For example: {EXAMPLES['sacvit-run']}"
-        )
-    asked = Asked(
-        read_options(ThresholdOption, options),
-        read_options(LoopOptions, options),
-        read_options(OpenOptions, options),
-        read_options(SinkOptions, options),
-        read_options(VideoOptions, options),
-        read_options(EventOptions, options, on=tuple(options.on or ()), to=tuple(options.to or ())),
-        read_options(PowerOptions, options),
-    )
-    require_possible(options, asked)
-    from ..runtime.events.opening import open_watcher
+    hang_up = HangUp() if options.config else None
+    asked = read_asked(options)
+    from ..runtime.events.live_events import LiveEvents
     from ..runtime.loop import run_chain  # here: --help answers without OpenCV and ONNX Runtime
     from ..runtime.sinks.opening import open_recorder, open_sinks
     from ..runtime.totals import summary_lines
@@ -88,12 +77,10 @@ def run(options: argparse.Namespace) -> int:
         with ExitStack() as unused:
             source = open_sources(options.camera, asked.opening)
             unused.callback(source.close)
-            watcher = open_watcher(asked.events, source.live)
-            if watcher is not None:
-                unused.callback(watcher.close)
-                require_events(watcher, asked.video, asked.sinks)
-                source.report_losses(watcher.report_loss)
-            recorder = open_recorder(asked.sinks, source, watcher.report_stop if watcher else ignore)
+            events = LiveEvents(asked.events, source, lambda rules: require_events(rules, asked.video, asked.sinks))
+            if events.watcher is not None:
+                unused.callback(events.watcher.close)
+            recorder = open_recorder(asked.sinks, source, events.report_stop)
             if recorder is not None:
                 unused.callback(recorder.close)
             power = open_power_reader(asked, len(options.camera))
@@ -105,67 +92,65 @@ def run(options: argparse.Namespace) -> int:
             pipeline = open_server(options, ends) if options.engine is None else load_engines(options, asked)
             if options.fit is not None:
                 pipeline.use_fit(options.fit)
-            if watcher is not None:
-                for rule in watcher.rules:
-                    rule.require_labels(pipeline.labels)
-                watcher.keep_clip = None if recorder is None else recorder.keep_clip
+            events.require_labels(pipeline.labels)
             if power is not None:
                 power.begin(pipeline, options.server)
             unused.pop_all()
         sinks[:0] = [power] if power is not None else []  # a line has the power that is known with its frame
-        # A frame is recorded before its event is made.
-        sinks += [sink for sink in (recorder, watcher) if sink is not None]
-        on_drift = watcher.report_drift if watcher is not None and watcher.watches("drift") else None
-        outcome = run_chain(pipeline, source, sinks, asked.loop, on_drift)  # which closes the source and the sinks
+        if recorder is not None:  # before the events: a frame is recorded before its event is made
+            sinks.append(recorder)
+        events.join(sinks, None if recorder is None else recorder.keep_clip)
+        between = serve(options, pipeline, events, sinks, hang_up)
+        on_drift = events.watcher.report_drift if events.watcher is not None and events.watches_drift else None
+        outcome = run_chain(pipeline, source, sinks, asked.loop, on_drift, between)  # closes the source and the sinks
     lines = summary_lines(outcome.summary)
     if power is not None:
         outcome.summary["power"] = power.summary()
         lines += power.lines()
+    return report_end(outcome, lines, asked.sinks)
+
+
+def report_end(outcome: Outcome, lines: Sequence[str], sinks: SinkOptions) -> int:
+    """Logs how a run went; returns its exit code."""
     for line in lines:
         logger.info(line)
     for fault in outcome.faults:
         logger.error(fault)
-    if not outcome.summary["frames"] and asked.sinks.files:
+    if not outcome.summary["frames"] and sinks.files:
         logger.error("no frame came: nothing was saved")
     return EXIT_INTERRUPTED if outcome.interrupted else 1 if outcome.faults else 0
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the options ask for beside engines and sources; their numbers lie within bounds."""
+def serve(
+    options: argparse.Namespace,
+    pipeline: Pipeline | RemotePipeline,
+    events: LiveEvents,
+    sinks: list[Sink],
+    hang_up: HangUp | None,
+) -> Callable[[], None] | None:
+    """What the loop does between frames for a service manager and for a changed --config; None where there is neither.
 
-    threshold: ThresholdOption
-    loop: LoopOptions
-    opening: OpenOptions
-    sinks: SinkOptions
-    video: VideoOptions
-    events: EventOptions
-    power: PowerOptions
+    A service manager hears of the answers too: as the last of the sinks.
+    """
+    from ..runtime.reload import Reload, between_frames
+    from ..runtime.sinks.service import ServiceSink
 
-
-def require_possible(options: argparse.Namespace, asked: Asked) -> None:
-    """Raises UsageError for options that cannot be meant together, before anything is opened."""
-    if options.server is not None:
-        for name in ("overlap", "deadline_ms", "hysteresis", "shadow"):
-            if getattr(options, name):
-                raise UsageError(
-                    f"--{name.replace('_', '-')} needs engines here: with --server the gate is the server's"
-                )
-        if options.provider != "auto":
-            raise UsageError("--provider is for engines here: with --server the server chooses")
-    if asked.video.deadline_ms is not None and asked.loop.overlap:
-        raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
-    if len(options.camera) > 1 and asked.loop.batch != 1:
-        raise UsageError("--batch: with several cameras a pass takes one frame of each; leave it out")
-    if len(options.camera) > 1 and asked.sinks.clip is not None:
-        raise UsageError("--save: with several cameras, give a folder: --save DIR/")
-    if asked.sinks.clip_s is not None and not asked.events.on:
-        raise UsageError("--clip-s writes clips around events: say with --on what is an event")
-    keep_inputs(options, {**asked.sinks.files, **asked.power.files}, asked.sinks.folder)
+    manager = open_service_manager()
+    service = None if manager is None else ServiceSink(manager)
+    if service is not None:
+        sinks.append(service)
+    reload = None
+    if hang_up is not None:
+        words, as_read = options.from_file
+        gate = pipeline.gate if options.server is None else None
+        reload = Reload(hang_up, as_read, partial(read_again, words), gate, events, lambda fault: explain(fault)[1])
+    return between_frames(service, reload)
 
 
-def ignore(reason: str) -> None:
-    """For a run without events."""
+def read_again(words: Sequence[str]) -> tuple[dict[str, Any], EventOptions]:
+    """The options of the same command line, with the file as it is now, and the events that they ask for."""
+    options = parse_options(build_parser(), words)
+    return vars(options), read_asked(options).events
 
 
 def open_power_reader(asked: Asked, cameras: int) -> RunPower | None:
@@ -221,19 +206,6 @@ def check_camera(spec: str, how: OpenOptions) -> int:
             print(terminal_safe(f"      {cure}"))
             faults += 1
     return 5 if faults else 0
-
-
-def keep_inputs(options: argparse.Namespace, files: dict[str, Path], folder: Path | None) -> None:
-    """Raises UsageError when an output would take the place of an input, or of the other output."""
-    from ..runtime.sources.files import files_of
-
-    inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
-    inputs |= {path.resolve(): "--engine" for path in options.engine or ()}
-    for option, path in files.items():
-        if path.resolve() in inputs:
-            raise UsageError(f"{option} {path} would overwrite what {inputs[path.resolve()]} reads; give another name")
-    if folder is not None and folder.resolve() in {path.parent for path in inputs}:
-        raise UsageError(f"--save {folder} holds files that this run reads; give another folder")
 
 
 def tell_about(pipeline: Pipeline, given: float | None) -> None:

@@ -34,6 +34,7 @@ ORDER = {
         "events",
         "totals",
         "loop",
+        "reload",
     ),
     ("export",): (
         "plans",

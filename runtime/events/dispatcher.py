@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -32,6 +33,15 @@ def key_of(spec: str) -> str:
     return hashlib.sha256(spec.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class _Event:
+    """An event on its way to the disk, for the destinations of the time when it was made."""
+
+    body: dict[str, Any]
+    image: ImageU8 | None
+    destinations: Mapping[str, Destination]
+
+
 class Dispatcher:
     """Takes events, and never waits for a network. What is not acknowledged at the end waits for the next run.
 
@@ -40,33 +50,43 @@ class Dispatcher:
     """
 
     def __init__(self, store: EventStore, destinations: Mapping[str, Destination], *, live: bool) -> None:
-        self._store, self._destinations, self._live = store, destinations, live
-        self._wants_picture = any(one.wants_picture for one in destinations.values())
-        waiting = store.waiting()
-        for spec, destination in destinations.items():
-            if count := waiting.pop(key_of(spec), 0):
-                logger.info("%s: sends what an earlier run left: %d", destination.shown, count)
-        if others := sum(waiting.values()):
-            logger.warning("%s: events for destinations that --to does not name: %d", store.folder, others)
+        self._store, self._live = store, live
         self.lost = 0  # events that did not reach the disk
         self.without_frame = 0
         self._frames = threading.Semaphore(WAITING_FRAMES)
         self._fault: BaseException | None = None
-        self._events: queue.Queue[tuple[dict[str, Any], ImageU8 | None] | None] = queue.Queue(WAITING)
-        self.couriers = [Courier(store, key_of(spec), one) for spec, one in destinations.items()]
+        self._events: queue.Queue[_Event | None] = queue.Queue(WAITING)
+        self.known: dict[str, Destination] = {}  # in this run, also those that were left out since
+        self.couriers: list[Courier] = []
+        self.use(destinations)
+        waiting = store.waiting()
+        if count := sum(waiting.values()) - sum(waiting[key_of(spec)] for spec in self.known):
+            logger.warning("%s: events for destinations that --to does not name: %d", store.folder, count)
         self._keeper = threading.Thread(target=self._keep, name="events", daemon=True)
         self._keeper.start()
+
+    def use(self, destinations: Mapping[str, Destination]) -> None:
+        """Sends the events of later `put`s there. A destination that is left out still gets those of earlier ones."""
+        waiting = self._store.waiting()
+        for spec, destination in destinations.items():
+            if spec in self.known:
+                continue
+            if count := waiting[key_of(spec)]:
+                logger.info("%s: sends what an earlier run left: %d", destination.shown, count)
+            self.known[spec] = destination
+            self.couriers.append(Courier(self._store, key_of(spec), destination))
+        self.destinations = {spec: self.known[spec] for spec in destinations}
 
     def put(self, body: dict[str, Any], image: ImageU8 | None = None) -> None:
         """Takes an event, and its frame (H, W, 3) BGR."""
         if self._fault is not None:
             raise self._fault
         kept = None
-        if image is not None and self._wants_picture:
+        if image is not None and any(one.wants_picture for one in self.destinations.values()):
             kept = image if self._frames.acquire(blocking=not self._live) else None
             self.without_frame += kept is None
         try:
-            self._events.put((body, kept), block=not self._live)
+            self._events.put(_Event(body, kept, self.destinations), block=not self._live)
         except queue.Full:
             self._lose("more came at once than the disk takes")
             if kept is not None:
@@ -78,7 +98,7 @@ class Dispatcher:
         self.lost += 1
 
     def _keep(self) -> None:
-        items: list[tuple[dict[str, Any], ImageU8 | None] | None] = []
+        items: list[_Event | None] = []
         while items[-1:] != [None]:
             items = [self._events.get()]
             while len(items) < AT_ONCE and not self._events.empty() and items[-1] is not None:
@@ -90,15 +110,15 @@ class Dispatcher:
                 self._fault = fault
                 self._frames.release(WAITING_FRAMES)  # who waits for a place goes on
 
-    def _store_events(self, items: list[tuple[dict[str, Any], ImageU8 | None]]) -> None:
+    def _store_events(self, items: list[_Event]) -> None:
         events = []
-        for body, image in items:
+        for item in items:
             picture = None
-            if image is not None:
-                picture = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+            if item.image is not None:
+                picture = cv2.imencode(".jpg", item.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
                 self._frames.release()
-            for spec, destination in self._destinations.items():
-                events.append(New(key_of(spec), body, picture if destination.wants_picture else None))
+            for spec, destination in item.destinations.items():
+                events.append(New(key_of(spec), item.body, picture if destination.wants_picture else None))
         try:
             self._store.add(events)
         except sqlite3.Error as reason:
@@ -118,7 +138,7 @@ class Dispatcher:
         for courier in self.couriers:
             courier.thread.join(max(0.0, until_s - time.monotonic()))
         left = self._store.waiting()
-        for spec, one in self._destinations.items():
+        for spec, one in self.known.items():
             if count := left[key_of(spec)]:
                 logger.warning("%s: events that wait in %s: %d", one.shown, self._store.folder, count)
             if count := self._store.dropped[key_of(spec)]:

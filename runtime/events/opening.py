@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...bundle.errors import UsageError
 from ..options import EventOptions
-from .destinations.destination import Limits
+from .destinations.destination import Destination, Limits
 from .destinations.opening import open_destination
 from .dispatcher import Dispatcher
-from .grammar import parse_rule
+from .grammar import Rule, parse_rule
 from .store import EventStore
 from .watcher import Watcher
 
 STDOUT = "stdout"
+WITHOUT_ON = "{} needs --on, which says what is an event, as --on 'label=nut confidence>=0.9'"
 
 
 def open_watcher(options: EventOptions, live: bool) -> Watcher | None:
@@ -23,15 +25,26 @@ def open_watcher(options: EventOptions, live: bool) -> Watcher | None:
     Raises UsageError for an expression or a destination with a mistake.
     """
     if not options.on:
-        for name, value in (("--to", options.to), ("--event-queue", options.event_queue)):
-            if value:
-                raise UsageError(f"{name} needs --on, which says what is an event, as --on 'label=nut confidence>=0.9'")
+        if options.event_queue:
+            raise UsageError(WITHOUT_ON.format("--event-queue"))
         return None
-    rules = [parse_rule(text) for text in dict.fromkeys(options.on)]
-    limits = Limits(int(options.snapshots_mib * (1 << 20)))
-    destinations = {spec: open_destination(spec, limits) for spec in options.to or (STDOUT,)}
+    rules = read_rules(options)
+    destinations = open_destinations(options, {})
     store = EventStore(options.event_queue or default_queue(), int(options.event_queue_mib * (1 << 20)))
     return Watcher(rules, Dispatcher(store, destinations, live=live))
+
+
+def read_rules(options: EventOptions) -> list[Rule]:
+    """The rules of --on, each once. Raises UsageError for an expression with a mistake, and for --to without any."""
+    if options.to and not options.on:
+        raise UsageError(WITHOUT_ON.format("--to"))
+    return [parse_rule(text) for text in dict.fromkeys(options.on)]
+
+
+def open_destinations(options: EventOptions, are_open: Mapping[str, Destination]) -> dict[str, Destination]:
+    """The destinations of --to; those that are open already are kept. Raises UsageError for a mistake in one."""
+    limits = Limits(int(options.snapshots_mib * (1 << 20)))
+    return {spec: are_open.get(spec) or open_destination(spec, limits) for spec in options.to or (STDOUT,)}
 
 
 def default_queue() -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..moments import unix_time_of, utc_text
 from ..sinks.sink import Answer
+from .destinations.destination import Destination
 from .dispatcher import Dispatcher
 from .grammar import Rule
 
@@ -50,15 +51,15 @@ class Watcher:
         self.rules, self._dispatcher = rules, dispatcher
         self._unix_s, self._monotonic_s = unix_s, monotonic_s
         self.keep_clip: Callable[[int], str | None] | None = None  # asks for a clip, and gives the name of its file
-        self._streaks: dict[tuple[int, int], Streak] = {}  # by rule and camera
+        self._streaks: dict[tuple[str, int], Streak] = {}  # by the rule's text and camera
         self.events = 0
 
     def write(self, answer: Answer) -> None:
-        for place, rule in enumerate(self.rules):
+        for rule in self.rules:
             if rule.name not in (None, "degraded"):
                 continue
             holds = answer.result.degraded if rule.name else rule.holds(answer)
-            streak = self._streaks.setdefault((place, answer.frame.stream), Streak())
+            streak = self._streaks.setdefault((rule.text, answer.frame.stream), Streak())
             if streak.observe(rule, holds, answer.frame.taken_s):
                 result, frame = answer.result, answer.frame
                 described = {
@@ -72,6 +73,18 @@ class Watcher:
                     "confidence": round(result.confidence, 6),
                 }
                 self._fire(rule, frame.taken_s, described, frame.image)
+
+    @property
+    def destinations(self) -> Mapping[str, Destination]:
+        """Those that are open, by the texts of --to."""
+        return self._dispatcher.known
+
+    def use(self, rules: Sequence[Rule], destinations: Mapping[str, Destination]) -> None:
+        """Goes on with other rules and destinations. A rule that stays goes on where it was: its event begins once."""
+        texts = {rule.text for rule in rules}
+        self._streaks = {key: streak for key, streak in self._streaks.items() if key[0] in texts}
+        self.rules = rules
+        self._dispatcher.use(destinations)
 
     def watches(self, name: str) -> bool:
         """Whether --on asks for the event of this name."""

@@ -146,10 +146,12 @@ class LiveSource:
                     lambda: self._newest is not None or self._closed or self._has_ended or self._refused,
                     min(left_s, WAIT_S),
                 )
-                if is_over or left_s <= WAIT_S:
+                if is_over:
                     newest, self._newest = self._newest, None
                     return None if self._closed else newest
             self._while_waiting()
+            if left_s <= WAIT_S:
+                return None
 
     def _start_reader(self) -> None:
         with self._changed:

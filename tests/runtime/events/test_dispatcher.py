@@ -158,3 +158,47 @@ def test_a_destination_that_hangs_does_not_hold_up_the_end(tmp_path, monkeypatch
     assert f"events that wait in {tmp_path}: 1" in caplog.text
     going.set()
     sent.couriers[0].thread.join()
+
+
+def test_events_keep_the_destinations_of_the_time_when_they_were_made(tmp_path):
+    before, after, is_busy, disk = Place(), Place(), threading.Event(), threading.Event()
+    store = EventStore(tmp_path, MIB)
+    add = store.add
+
+    def add_slowly(events):  # later events wait in memory
+        is_busy.set()
+        assert disk.wait(10)
+        add(events)
+
+    store.add = add_slowly
+    sent = Dispatcher(store, {"place:secret": before}, live=True)
+    sent.put({"id": "0"})
+    assert is_busy.wait(10)
+    sent.put({"id": "1"})
+    sent.use({"other": after})
+    sent.put({"id": "2"})
+    disk.set()
+    sent.close()
+    assert [body["id"] for body in before.bodies] == ["0", "1"] and [body["id"] for body in after.bodies] == ["2"]
+    assert before.is_closed and after.is_closed
+
+
+def test_a_destination_that_is_left_out_still_gets_what_was_queued_for_it(tmp_path):
+    place = Place(failures=1)
+    store = EventStore(tmp_path, MIB)
+    store.add([New(key_of("place:secret"), {"id": "x"})])
+    sent = Dispatcher(store, {"place:secret": place}, live=True)
+    assert place.was_tried.wait(10)
+    sent.use({"other": Place()})
+    sent.close()
+    assert [body["id"] for body in place.bodies] == ["x"]
+
+
+def test_a_destination_that_comes_back_is_the_one_that_is_open(tmp_path):
+    place = Place()
+    sent = dispatcher(tmp_path, place)
+    sent.use({"other": Place()})
+    sent.use({"place:secret": Place()})
+    sent.put({"id": "x"})
+    sent.close()
+    assert [body["id"] for body in place.bodies] == ["x"]

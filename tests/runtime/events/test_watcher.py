@@ -27,6 +27,9 @@ class Taken:
         self.bodies.append(body)
         self.images.append(image)
 
+    def use(self, destinations) -> None:
+        self.destinations = destinations
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -114,3 +117,20 @@ def test_an_event_of_a_camera_names_its_clip():
     watcher.write(answer(NUT, stream=1))
     watcher.report_drift("why")
     assert [body.get("clip") for body in taken.bodies] == ["camera1.mkv", None]
+
+
+def test_an_event_that_holds_is_not_made_again_when_other_rules_come():
+    watcher, taken = watch("label=nut")
+    watcher.write(answer(NUT))
+    watcher.use([parse_rule("stage=SAC"), parse_rule("label=nut")], {})
+    watcher.write(answer(NUT))
+    assert [body["event"] for body in taken.bodies] == ["label=nut", "stage=SAC"]
+
+
+def test_a_rule_that_was_left_out_begins_anew():
+    watcher, taken = watch("label=nut")
+    watcher.write(answer(NUT))
+    watcher.use([], {})
+    watcher.use([parse_rule("label=nut")], {})
+    watcher.write(answer(NUT))
+    assert [body["event"] for body in taken.bodies] == ["label=nut", "label=nut"]

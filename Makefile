@@ -76,7 +76,7 @@ gpu-bench:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cpu,openvino,export,report,train,curves,examples,completion,mqtt,docs,release,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cpu,openvino,export,report,train,curves,examples,completion,mqtt,web,docs,release,dev]"
 	@# What tests hold our use of TensorRT and CUDA against: 1 and 30 MB each. Not every machine and Python has wheels.
 	@for version in $(TENSORRT); do \
 	  $(BIN)/python -m pip install -q --upgrade --no-deps --only-binary :all: --target .venv/tensorrt/$$version \

@@ -71,12 +71,13 @@ class Tuned(msgspec.Struct, frozen=True):
     """The gate that sacvit-tune stored for a precision. It takes precedence over the export's threshold.
 
     EE's logits are divided by the temperature before the softmax, and eta is compared with what comes out. point: the rule
-    that eta was chosen by. The other fields are for people.
+    that eta was chosen by. points: eta of every rule that was fitted with it. The other fields are for people.
     """
 
     threshold: Share
     temperature: Annotated[float, msgspec.Meta(ge=COLDEST, le=HOTTEST)]
     point: Annotated[str, msgspec.Meta(max_length=100)]
+    points: dict[str, Share] = {}
     data: dict[str, Any] = {}
     report: dict[str, Any] = {}
     promise: dict[str, Any] | None = None

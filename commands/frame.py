@@ -38,6 +38,8 @@ CURES = {  # packages of our extras, by the name that is imported
     "tensorrt_rtx_libs": "pip install 'sacvit[rtx]' (x86_64 Linux)",
     "tensorrt_rtx_bindings": "pip install 'sacvit[rtx]' (x86_64 Linux)",
     "openvino": "pip install 'sacvit[openvino]'",
+    "aiohttp": "pip install 'sacvit[web]'",
+    "prometheus_client": "pip install 'sacvit[web]'",
     "paho": "pip install 'sacvit[mqtt]'",
     "shtab": "pip install 'sacvit[completion]'",
     "tensorboard": "pip install 'sacvit[curves]'",

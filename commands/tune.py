@@ -132,7 +132,13 @@ def store_gate(pipeline: Pipeline, found: Tuning, options: argparse.Namespace) -
     if point["promise"] is not None and not point["promise"]["is_kept"]:
         logger.warning(promise_line(found.chosen.point, point["promise"]))
     with told_when_full(options.engine[0].parent / MANIFEST_NAME, options.out):
-        entry = replace(found.chosen, data=found.result["data"], report=point["report"], promise=point["promise"])
+        entry = replace(
+            found.chosen,
+            points={name: one["eta"] for name, one in found.result["points"].items()},
+            data=found.result["data"],
+            report=point["report"],
+            promise=point["promise"],
+        )
         path = write_tuned(options.engine[0], pipeline.ee.record, entry)
     gate = found.chosen
     logger.info("stored in %s: threshold %g, temperature %g", path, gate.threshold, gate.temperature)

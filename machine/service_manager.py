@@ -21,7 +21,7 @@ SEND_S = 0.5  # systemd reads its socket at once; a frame never waits longer
 class ServiceManager:
     """The socket that NOTIFY_SOCKET names: a path, or with @ in front a name of Linux's abstract namespace.
 
-    watchdog_s: the process counts as hung when it sends no WATCHDOG=1 for so long; None where nobody watches.
+    watchdog_s: the process counts as hung when it sends no WATCHDOG=1 for so long; None where none is expected.
     """
 
     def __init__(self, address: str, watchdog_s: float | None) -> None:

@@ -159,6 +159,20 @@ class SinkOptions(Bounded):
 
 
 @dataclass(frozen=True)
+class WebOptions(Bounded):
+    """The page for a browser; see web/opening.py."""
+
+    web: str | None = field(
+        default=None,
+        metadata={
+            "help": "Serve a page with pictures, charts and the threshold, and /metrics."
+            " Without HOST only this machine can open it.",
+            "metavar": "[HOST:]PORT",
+        },
+    )
+
+
+@dataclass(frozen=True)
 class EventOptions(Bounded):
     """What counts as an event, and where events go; see events/opening.py."""
 

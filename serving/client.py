@@ -49,12 +49,20 @@ class RemotePipeline:
             self.close()
             raise
         self._asked = threshold
-        self.threshold = self._about.threshold if threshold is None else threshold
-        self.gate = Gate(self.threshold)
+        self.gate = Gate(self._about.threshold if threshold is None else threshold)
         self.preprocessing, self.labels, self.grid = self._about.preprocessing, self._about.labels, self._about.grid
         self.max_batch = self._about.max_batch
         size = self.preprocessing.image_size
         self._images = np.zeros((self.max_batch, size, size, 3), np.uint8)
+
+    @property
+    def threshold(self) -> float:
+        """Eta in [0, 1]. It may be set between two requests, and then goes with every request."""
+        return self.gate.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.gate.threshold = self._asked = value
 
     def use_fit(self, fit: Fit) -> None:
         """Makes frames square in another way than the bundle says."""

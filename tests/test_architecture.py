@@ -33,6 +33,7 @@ ORDER = {
         "sinks",
         "events",
         "totals",
+        "web",
         "loop",
         "reload",
     ),

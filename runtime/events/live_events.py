@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 from ...bundle.errors import UsageError
 from ..options import EventOptions
@@ -27,6 +28,7 @@ class LiveEvents:
         self._labels: Sequence[str] | None = None
         self._sinks: list[Sink] = []
         self._keep_clip: Callable[[int], str | None] | None = None
+        self._on_event: Callable[[dict[str, Any]], None] = lambda event: None
         require(read_rules(options))
         self.watcher = open_watcher(options, source.live)
         self.watches_drift = self.watcher is not None and self.watcher.watches("drift")
@@ -47,9 +49,14 @@ class LiveEvents:
         for rule in self.watcher.rules if self.watcher else ():
             rule.require_labels(labels)
 
-    def join(self, sinks: list[Sink], keep_clip: Callable[[int], str | None] | None) -> None:
-        """Makes the watcher one of the sinks, now or when it begins. keep_clip: see `Watcher`."""
-        self._sinks, self._keep_clip = sinks, keep_clip
+    def join(
+        self,
+        sinks: list[Sink],
+        keep_clip: Callable[[int], str | None] | None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Makes the watcher one of the sinks, now or when it begins. keep_clip and on_event: see `Watcher`."""
+        self._sinks, self._keep_clip, self._on_event = sinks, keep_clip, on_event or self._on_event
         if self.watcher is not None:
             self._begin(self.watcher)
 
@@ -76,5 +83,5 @@ class LiveEvents:
 
     def _begin(self, watcher: Watcher) -> None:
         self.watcher = watcher
-        watcher.keep_clip = self._keep_clip
+        watcher.keep_clip, watcher.on_event = self._keep_clip, self._on_event
         self._sinks.append(watcher)

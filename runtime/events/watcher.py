@@ -51,6 +51,8 @@ class Watcher:
         self.rules, self._dispatcher = rules, dispatcher
         self._unix_s, self._monotonic_s = unix_s, monotonic_s
         self.keep_clip: Callable[[int], str | None] | None = None  # asks for a clip, and gives the name of its file
+        # Takes each event, beside the destinations.
+        self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self._streaks: dict[tuple[str, int], Streak] = {}  # by the rule's text and camera
         self.events = 0
 
@@ -110,7 +112,9 @@ class Watcher:
         self.events += 1
         if self.keep_clip is not None and described["camera"] is not None:
             described |= {"clip": self.keep_clip(described["camera"])}
-        self._dispatcher.put({"event": rule.text, "id": uuid.uuid4().hex, "time": stamp, **described}, image)
+        event = {"event": rule.text, "id": uuid.uuid4().hex, "time": stamp, **described}
+        self._dispatcher.put(event, image)
+        self.on_event(event)
 
     def close(self) -> None:
         self._dispatcher.close()

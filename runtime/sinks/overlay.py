@@ -49,15 +49,23 @@ def draw_overlay(image: ImageU8, region: Box, grid: int, result: Result, thresho
     """
     scale = min(max(1.0, SMALLEST_SIDE / min(image.shape[:2])), max(1.0, LARGEST_SIDE / max(image.shape[:2])))
     canvas = enlarged(image, scale) if scale > 1 else image.copy()
+    draw_region(canvas, scale, region, grid, result)
+    draw_answer(canvas, result, threshold)
+    draw_status(canvas, running)
+    return canvas
+
+
+def draw_region(canvas: ImageU8, scale: float, region: Box, grid: int, result: Result) -> None:
+    """Outlines what the network saw in the colour of the stage that answered, with the target blocks of SAC, in place.
+
+    region: of the frame, of which `canvas` is a picture in another scale.
+    """
     top, left, height, width = (round(value * scale) for value in region)
     box = (top, left, min(height, canvas.shape[0] - top), min(width, canvas.shape[1] - left))
     if not result.exits_early:
         draw_targets(canvas, box, grid, result.target_blocks)
     colour = stage_colour(result)
     cv2.rectangle(canvas, (box[1], box[0]), (box[1] + box[3] - 1, box[0] + box[2] - 1), colour, 2, cv2.LINE_AA)
-    draw_answer(canvas, result, threshold)
-    draw_status(canvas, running)
-    return canvas
 
 
 def draw_targets(canvas: ImageU8, box: Box, grid: int, targets: tuple[int, ...]) -> None:

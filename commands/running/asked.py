@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.errors import UsageError
-from ..profiles.beside_run.options import PowerOptions
-from ..runtime.events.destinations.opening import describe_kinds
-from ..runtime.events.grammar import NAMES, WORDS
-from ..runtime.options import EventOptions, LoopOptions, SinkOptions, ThresholdOption, VideoOptions
-from ..runtime.sources.frame import OpenOptions
-from .hints import EXAMPLES
-from .options import group_of, read_options
+from ...bundle.errors import UsageError
+from ...profiles.beside_run.options import PowerOptions
+from ...runtime.events.destinations.opening import describe_kinds
+from ...runtime.events.grammar import NAMES, WORDS
+from ...runtime.options import EventOptions, LoopOptions, SinkOptions, ThresholdOption, VideoOptions, WebOptions
+from ...runtime.sources.frame import OpenOptions
+from ..hints import EXAMPLES
+from ..options import group_of, read_options
 
 if TYPE_CHECKING:
-    from ..runtime.events.grammar import Rule
+    from ...runtime.events.grammar import Rule
 
 
 def add_event_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +60,7 @@ class Asked:
     video: VideoOptions
     events: EventOptions
     power: PowerOptions
+    web: WebOptions
 
 
 def read_asked(options: argparse.Namespace) -> Asked:
@@ -77,6 +78,7 @@ def read_asked(options: argparse.Namespace) -> Asked:
         read_options(VideoOptions, options),
         read_options(EventOptions, options, on=tuple(options.on or ()), to=tuple(options.to or ())),
         read_options(PowerOptions, options),
+        read_options(WebOptions, options),
     )
     require_possible(options, asked)
     return asked
@@ -105,7 +107,7 @@ def require_possible(options: argparse.Namespace, asked: Asked) -> None:
 
 def keep_inputs(options: argparse.Namespace, files: dict[str, Path], folder: Path | None) -> None:
     """Raises UsageError when an output would take the place of an input, or of the other output."""
-    from ..runtime.sources.files import files_of
+    from ...runtime.sources.files import files_of
 
     inputs = {path.resolve(): "--camera" for spec in options.camera for path in files_of(spec)}
     inputs |= {path.resolve(): "--engine" for path in options.engine or ()}

@@ -68,11 +68,11 @@ def _thinned(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[np
     """The lowest and the highest point of each of MOST_POINTS / 2 pieces, which keeps peaks."""
     ends = np.linspace(0, len(x), MOST_POINTS // 2 + 1).astype(int)
     low, high = (
-        [
-            start + int(pick(np.where(np.isnan(y[start:end]), worst, y[start:end])))
-            for start, end in itertools.pairwise(ends)
-        ]
-        for pick, worst in ((np.argmin, np.inf), (np.argmax, -np.inf))
+        [start + int(pick(known[start:end])) for start, end in itertools.pairwise(ends)]
+        for pick, known in (
+            (np.argmin, np.where(np.isnan(y), np.inf, y)),
+            (np.argmax, np.where(np.isnan(y), -np.inf, y)),
+        )
     )
     kept = np.unique(np.concatenate([low, high]))
     return x[kept], y[kept]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from sacvit.profiles.power.sampler import Sampler
 from sacvit.profiles.power.source import PERIOD_S, PowerSource, Reading, Sensor
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.results.result_files import PROFILE_NAME, write_result
+from sacvit.profiles.timing import pass_parts
 from sacvit.profiles.timing.contenders import ALWAYS, NEVER, PLAIN
 from sacvit.profiles.timing.schedule import Schedule, missing_windows
 from sacvit.profiles.timing.session import Session, Surroundings
@@ -78,6 +80,14 @@ def _enter_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("sacvit.profiles.timing.session.Sampler", Stepped)
     monkeypatch.setattr(time, "perf_counter", lambda: here.now)
     return here
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_passes_apart() -> Iterator[None]:
+    """How many there are is test_pass_parts.py's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pass_parts, "MOST_PASSES", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,18 +25,11 @@ from sacvit.profiles.reports.text import summary_lines
 from sacvit.profiles.request import ProfileRequest
 from sacvit.profiles.results.result import summarise
 from sacvit.profiles.results.result_files import PROFILE_NAME, write_result
-from sacvit.profiles.timing import pass_parts
 from sacvit.profiles.timing.contenders import PLAIN
 from sacvit.profiles.timing.scenarios import SCENARIOS
 from sacvit.profiles.timing.session import Session
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.backends import read_record
-
-
-@pytest.fixture(autouse=True)
-def few_passes_apart(monkeypatch):
-    """How many there are is test_pass_parts.py's."""
-    monkeypatch.setattr(pass_parts, "MOST_PASSES", 20)
 
 
 @pytest.fixture

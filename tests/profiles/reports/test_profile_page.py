@@ -40,12 +40,10 @@ def facts(text):
     return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
 
 
-@pytest.fixture(scope="module")
-def page(powered_once, tmp_path_factory):
+@pytest.fixture
+def page(powered, figures_as_labels):
     """The page of the run as it is."""
-    out = tmp_path_factory.mktemp("page") / "report.html"
-    write_profile_page(powered_once, out)
-    return out.read_text()
+    return page_of(powered)
 
 
 def test_the_head_is_a_slide_s(page):
@@ -119,8 +117,9 @@ def test_a_rail_stands_below_its_total(powered):
     assert names == ["always exit", "eta 0.3", "eta 0.5", "A", "B", "eta 0.7"]
 
 
-@pytest.mark.usefixtures("narrow_figures")
+@pytest.mark.usefixtures("figures_as_labels")
 def test_names_from_outside_stay_text(powered):
+    """In figures too: test_figures.py."""
     evil = "<script>alert(1)</script>"
 
     def rename(content):

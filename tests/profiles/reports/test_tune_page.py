@@ -48,6 +48,7 @@ def pictures(page):
     return [cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), cv2.IMREAD_COLOR) for one in found]
 
 
+@pytest.mark.usefixtures("figures_as_labels")
 def test_the_page_has_the_trade_off_the_gate_and_a_slide_s_head(tuned):
     page = page_of(tuned)
     assert {"Accuracy against speed", "Exits over the threshold", "Top-1 over the threshold"} <= labels(page)
@@ -107,8 +108,9 @@ def test_without_thumbnails_the_images_are_named(tuned):
     assert not pictures(page) and read_tune(tuned)["exited_wrong"]["images"][0]["image"] in page
 
 
-@pytest.mark.usefixtures("narrow_figures")
+@pytest.mark.usefixtures("figures_as_labels")
 def test_labels_and_file_names_stay_text(tuned):
+    """In figures too: test_figures.py."""
     evil = "<script>alert(1)</script>"
 
     def rename(content):

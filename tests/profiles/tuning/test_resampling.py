@@ -33,8 +33,8 @@ def test_self_deception_is_the_maximum_of_a_random_walk(half, right):
 
 
 def test_a_rule_that_looks_at_nothing_deceives_nobody():
-    """1 %: a half of 400 scatters by 2 points, two halves by 2.8, 30 pairs and 100 splits take that to 0.05."""
-    found = np.mean([self_deception(pair(seed, 800, 0.8), lambda curve: 100, seed) for seed in range(30)])
+    """1 %: a half of 400 scatters by 2 points, two halves by 2.8, 5 pairs and 100 splits take that to 0.13."""
+    found = np.mean([self_deception(pair(seed, 800, 0.8), lambda curve: 100, seed) for seed in range(5)])
     assert found == pytest.approx(0, abs=0.01)
 
 

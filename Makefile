@@ -1,4 +1,5 @@
-# make test   sets itself up in .venv, then lints, checks types and runs the tests
+# make test   sets itself up in .venv, then lints, checks types and runs the tests but those of make test-programs
+# make test-programs  runs the tests marked `programs` (pyproject.toml): the docs' pages, benchmarks, real servers and compilers
 # make fuzz   runs the property tests on examples drawn anew; SEED=N repeats a run
 # make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
 # make test-aarch64  runs the device's tests in an arm64 Debian under qemu, and compares decisions with this machine's
@@ -16,11 +17,15 @@ DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profile
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test fuzz demo docs package lint types runtime-test test-aarch64 gpu-test gpu-bench clean
+.PHONY: test test-programs fuzz demo docs package lint types runtime-test test-aarch64 gpu-test gpu-bench clean
 
 # Two processes, each with whole files, in the order of tests/conftest.py.
-test: lint types .venv-triton/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: lint types
+	$(TEST) -m "not programs"
+
+test-programs: .venv/installed .venv-triton/installed
+	$(TEST) -m programs
 
 SEED ?= $(shell date +%s)
 fuzz: .venv/installed

@@ -62,12 +62,14 @@ def clone(tmp_path_factory, warm_bin):
     return folder
 
 
+@pytest.mark.programs
 def test_the_demo_writes_what_it_promises(clone):
     for name in ("annotated.mp4", "sheet.png", "frames.jsonl", "build/ee.onnx", "build/sac.onnx", "build/sacvit.json"):
         assert (clone / "demo" / name).stat().st_size > 0
     assert "Look at:" in (clone / "demo.log").read_text()
 
 
+@pytest.mark.programs
 def test_the_demo_is_right_about_most_frames_and_lets_half_of_them_exit(clone):
     frames = [json.loads(line) for line in (clone / "demo" / "frames.jsonl").read_text().splitlines()]
     truth = json.loads((clone / "demo" / "clip.json").read_text())
@@ -84,6 +86,7 @@ def test_there_are_commands_to_run():
     assert len(commands()) == 29
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_runs(clone, warm_bin, command):
     """In a shell, as it stands there; the environment is what `. .venv/bin/activate` would make of it."""
@@ -101,6 +104,7 @@ def test_a_command_of_the_readme_runs(clone, warm_bin, command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("code", blocks("python"))
 def test_the_python_of_the_readme_runs(clone, code):
     done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=False)

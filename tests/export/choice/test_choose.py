@@ -207,13 +207,11 @@ def test_rounds_that_were_measured_are_not_measured_again(in_this_process, bundl
 
 
 def test_what_was_found_for_other_files_is_not_used(in_this_process, bundle, monkeypatch):
-    monkeypatch.setattr(comparison, "ROUNDS", 1)
-    monkeypatch.setattr(in_this_process, "turn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        choose(bundle, family="fp16")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(in_this_process, "turn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            choose(bundle, family="fp16")
     put_in_place_of(bundle, "ee.fp16.onnx", b"no ONNX file")
-    monkeypatch.undo()
-    monkeypatch.setattr(comparison, "Turns", in_this_process)
     assert "onnxruntime fp16" in choose(bundle, family="fp16").absent
 
 

@@ -333,11 +333,15 @@ def sort_nodes(graph: Any) -> None:
     known = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
     waiting, done = list(graph.node), []
     while waiting:
-        ready = [node for node in waiting if known.issuperset(node.input)]
-        assert ready, "the edits made a loop"
-        done += ready
-        known.update(name for node in ready for name in node.output)
-        waiting = [node for node in waiting if not known.issuperset(node.output)]
+        later = []
+        for node in waiting:
+            if known.issuperset(node.input):
+                done.append(node)
+                known.update(node.output)
+            else:
+                later.append(node)
+        assert len(later) < len(waiting), "the edits made a loop"
+        waiting = later
     del graph.node[:]
     graph.node.extend(done)
 

@@ -24,7 +24,7 @@ from .about import about_run
 from .heat import HeatWatch
 from .log import PowerLog
 from .options import PowerOptions
-from .summary_text import power_lines
+from .summary import machine_lines, power_lines, summarise_power
 from .windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -145,28 +145,18 @@ class RunPower:
 
     def summary(self) -> dict[str, Any]:
         """Power and energy over the run, temperatures and throttling; for `power` in the summary of a run."""
-        assert self._windows is not None and self._sampler is not None
-        windows, source = self._windows, self._sampler.source
-        paths = windows.by_path()
-        energy = windows.per_frame_mj()
+        assert self._windows is not None
         return {
-            **{name: value for name, value in describe(source).items() if name != "sensors"},
-            "w": windows.means_w() or None,
-            "measured_s": round(windows.measured_s, 1),
-            "windows": len(windows.measured),
-            "window_s": windows.needed_s,
-            "mj_per_frame": {rail: amount.to_dict() for rail, amount in energy.items()} or None,
-            "mj_by_path": {path: amount.to_dict() for path, amount in paths.mj.items()} or None,
-            "mj_by_path_reason": paths.reason,
+            **summarise_power(self._windows),
             "temperatures_c": self._heat.zones,
             "throttled_s": {name: round(at - self._began_s, 1) for name, at in self._heat.throttled.items()},
             "changes": self._changes,
-            "faults": list(self._sampler.faults),
             "log": None if self._log is None else {"file": str(self._log.path), "lost_lines": self._log.lost_s},
         }
 
     def lines(self) -> list[str]:
-        return power_lines(self.summary())
+        summary = self.summary()
+        return power_lines(summary) + machine_lines(summary)
 
 
 def ignore(reading: object) -> None:

@@ -74,12 +74,13 @@ class Windows:
     """The windows of a run. sampler: with times of the clock that the answers have.
 
     most_cut: the number of frames that may lie across the ends of a window; 0 where passes of one frame follow each other.
+    needed_s: the shortest window, for a source whose readings are further apart than those of a `Sampler`.
     """
 
-    def __init__(self, sampler: Sampler, most_cut: int = 0) -> None:
+    def __init__(self, sampler: Sampler, most_cut: int = 0, needed_s: float = 0.0) -> None:
         self.sampler, self._most_cut = sampler, most_cut
         source = sampler.source
-        self.needed_s = meter_of(source).needed_s(source.kind == "energy")
+        self.needed_s = max(needed_s, meter_of(source).needed_s(source.kind == "energy"))
         self.kept: deque[Window] = deque(maxlen=KEPT_WINDOWS)
         self.latest: dict[str, Any] | None = None  # for the lines of --json
         self.began_s: float | None = None  # the first window
@@ -159,8 +160,8 @@ class Windows:
     def per_frame_mj(self) -> dict[str, Amount]:
         """Energy of a frame by rail, idle power included, over the windows."""
         windows = [Spent(window.spent, window.frames) for window in self.measured]
-        rails = {rail for window in windows for rail in window.power.mean_mw}
-        found = {rail: gross_mj(windows, rail) for rail in sorted(rails, key=lambda rail: (rail != TOTAL, rail))}
+        rails = dict.fromkeys(rail for window in windows for rail in window.power.mean_mw)
+        found = {rail: gross_mj(windows, rail) for rail in rails}
         return {rail: amount for rail, amount in found.items() if amount is not None}
 
     def by_path(self) -> Paths:

@@ -26,6 +26,13 @@ METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # none: the sam
 
 def render(label: str, draw: Callable[[Axes], None], height: float, sizes: Sequence[str] = BOTH) -> str:
     """A figure in each of these sizes, as SVG; with the legend above it."""
+    return render_panels(label, [(draw, height)], sizes)
+
+
+def render_panels(
+    label: str, panels: Sequence[tuple[Callable[[Axes], None], float]], sizes: Sequence[str] = BOTH
+) -> str:
+    """A figure of panels that share their x axis, each with its height and its legend above it."""
     from matplotlib import style
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -36,14 +43,20 @@ def render(label: str, draw: Callable[[Axes], None], height: float, sizes: Seque
         # From matplotlib's own settings, not the user's: those may run LaTeX.
         with style.context(["default", MATPLOTLIB | {"font.size": points}]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has more letters
-            figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+            heights = [height for _, height in panels]
+            figure = Figure(figsize=(width, sum(heights)), layout="constrained", facecolor="none")
             FigureCanvasSVG(figure)  # texts are measured as they are written
-            axes = figure.add_subplot()
-            draw(axes)
-            handles, names = axes.get_legend_handles_labels()
-            if len(names) > 1 or any(":" in name for name in names):
-                columns = max(1, min(len(names), letters // (max(map(len, names)) + 6)))
-                figure.legend(handles, names, loc="outside upper left", ncols=columns)
+            rows = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+            for axes, (draw, _) in zip(rows, panels, strict=True):
+                draw(axes)
+                handles, names = axes.get_legend_handles_labels()
+                if len(names) > 1 or any(":" in name for name in names):
+                    columns = max(1, min(len(names), letters // (max(map(len, names)) + 6)))
+                    if len(panels) == 1:
+                        figure.legend(handles, names, loc="outside upper left", ncols=columns)
+                    else:
+                        place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.1}
+                        axes.legend(handles, names, ncols=columns, **place)
             layout = figure.get_layout_engine()
             assert layout is not None
             layout.execute(figure)

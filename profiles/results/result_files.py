@@ -29,16 +29,17 @@ from .tune_shape import Tune, require_tune
 logger = logging.getLogger(__name__)
 PROFILE_NAME, TUNE_NAME, THUMBNAILS_NAME = "profile.json", "tune.json", "thumbnails.npz"
 PROFILE_FORMAT, TUNE_FORMAT = 1, 2
+MAX_LINE_BYTES = 1 << 20  # of the first line of a run
 MAX_BYTES = 64 << 20  # of a result: a sweep of 101 thresholds in 8 power modes has 5 MB
 MAX_SAMPLES_BYTES = 512 << 20  # of one contender's passes: 10 minutes of 2 000 per second have 54 MB
 MAX_THUMBNAILS, MAX_SIDE = 64, 256  # in a file, and pixels of one
 PROFILE_COMMAND = "sacvit-profile --engine EE SAC --out DIR"
 TUNE_COMMAND = "sacvit-tune --engine EE SAC --data DATA --out DIR"
-ResultKind = Literal["profile", "tune", "log"]
+ResultKind = Literal["profile", "tune", "run", "log"]
 
 
 def kind_of(path: Path) -> ResultKind:
-    """The kind of result at a path: a folder or a .json of one of the commands, otherwise a tegrastats log."""
+    """The kind of result at a path: a folder or a .json of one of the commands, lines of a run, otherwise a tegrastats log."""
     if path.is_dir():
         found = [kind for kind, name in (("profile", PROFILE_NAME), ("tune", TUNE_NAME)) if (path / name).is_file()]
         if not found:
@@ -51,7 +52,17 @@ def kind_of(path: Path) -> ResultKind:
         return "profile" if found[0] == "profile" else "tune"
     if path.suffix == ".json":
         return "tune" if path.name == TUNE_NAME else "profile"
-    return "log"
+    return "run" if _is_run(path) else "log"
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a file begins with a line of sacvit-run: of --power-log, a frame of --json, or an event."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline(MAX_LINE_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and not {"kind", "frame", "event"}.isdisjoint(first)
 
 
 def write_result(result: Mapping[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import pytest
 from sacvit.commands import profile, tune
 from sacvit.commands.report import main
 from sacvit.profiles.results.result_files import write_result
+from sacvit.runtime.moments import utc_text
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -158,9 +160,9 @@ def test_words_of_others_cannot_steer_the_terminal(run, here, capsys):
     [
         (["nowhere"], 1, "nowhere cannot be read: No such file"),
         (["."], 1, "holds neither profile.json nor tune.json"),
-        (["RUN", "TUNED"], 2, "give one path, two profiles, or several tune runs"),
-        (["RUN", "RUN", "RUN"], 2, "give one path, two profiles, or several tune runs"),
-        (["LOG", "LOG"], 2, "give one path, two profiles, or several tune runs"),
+        (["RUN", "TUNED"], 2, "give one path, two profiles, several tune runs"),
+        (["RUN", "RUN", "RUN"], 2, "give one path, two profiles, several tune runs"),
+        (["LOG", "LOG"], 2, "give one path, two profiles, several tune runs"),
         (["RUN", "--json"], 2, "--json is for a tegrastats log"),
         (["RUN", "--out", "x.txt"], 2, "give a name that ends in .html"),
         (["RUN", "--out", "no/x.html"], 1, "the folder no does not exist"),
@@ -170,3 +172,42 @@ def test_words_of_others_cannot_steer_the_terminal(run, here, capsys):
 def test_arguments_that_cannot_be_are_refused(arguments, code, words, run, tuned, here, capsys):
     known = {"RUN": run, "TUNED": tuned, "LOG": LOG}
     fails([known.get(argument, argument) for argument in arguments], code, words, capsys=capsys)
+
+
+@pytest.fixture
+def lines_of_run(tmp_path):
+    """Lines of sacvit-run --json beside which LOG was taken, if its times are UTC."""
+    began = datetime(2025, 7, 21, 16, 33, 42, tzinfo=timezone.utc).timestamp()
+    lines = [
+        {"frame": place, "prepare_ms": 1, "ee_ms": 5, "sac_ms": None, "age_ms": 7, "monotonic_s": place / 10}
+        | {"time": utc_text(began + place / 10)}
+        for place in range(170)
+    ]
+    path = tmp_path / "run.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_a_run_and_a_log_of_tegrastats_become_one_page(lines_of_run, tmp_path, capsys):
+    out = tmp_path / "page.html"
+    for paths in ([lines_of_run, LOG], [LOG, lines_of_run]):
+        assert main([*map(str, paths), "--utc-offset", "0", "--out", str(out)]) == 0
+        assert "VDD_GPU_SOC" in capsys.readouterr().out and "VDD_GPU_SOC" in out.read_text()
+
+
+def test_a_run_and_a_log_that_do_not_overlap_are_refused(lines_of_run, capsys):
+    assert main(["--text", str(lines_of_run), str(LOG), "--utc-offset=-05:00"]) == 2
+    assert "--utc-offset=+00:00" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{run}", "{run}"], "a run and a log"),
+        (["{run}", "--utc-offset", "1"], "give both"),
+        (["{run}", "--json"], "--json is for"),
+    ],
+)
+def test_options_that_do_not_fit_a_run_are_refused(lines_of_run, capsys, words, message):
+    assert main([word.format(run=lines_of_run) for word in words]) == 2
+    assert message in capsys.readouterr().err

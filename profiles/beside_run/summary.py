@@ -1,4 +1,4 @@
-"""The summary of a run's power as text."""
+"""The summary of a run's power, as entries and as text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..power.energy import TOTAL
+from ..power.source import describe
 from ..reports.amounts import amount_text
+from .windows import Windows
+
+
+def summarise_power(windows: Windows) -> dict[str, Any]:
+    """Power by rail and energy per frame over a run whose windows are closed."""
+    paths, energy = windows.by_path(), windows.per_frame_mj()
+    return {
+        **{name: value for name, value in describe(windows.sampler.source).items() if name != "sensors"},
+        "w": windows.means_w() or None,
+        "measured_s": round(windows.measured_s, 1),
+        "windows": len(windows.measured),
+        "window_s": windows.needed_s,
+        "mj_per_frame": {rail: amount.to_dict() for rail, amount in energy.items()} or None,
+        "mj_by_path": {path: amount.to_dict() for path, amount in paths.mj.items()} or None,
+        "mj_by_path_reason": paths.reason,
+        "faults": list(windows.sampler.faults),
+    }
 
 
 def power_lines(power: Mapping[str, Any]) -> list[str]:
-    """Lines to print behind the summary of a run. power: of `RunPower.summary`."""
+    """Power and energy as text. power: of `summarise_power`."""
     if power["source"] is None:
-        return [f"power: not measured: {power['reason']}", *_machine_lines(power)]
+        return [f"power: not measured: {power['reason']}"]
     lines = [f"power: {power['source']}; total: {' + '.join(power['total_rails']) or 'none'}: {power['scope']}"]
     if power["w"]:
         lines.append(f"{'W':<20}{'mean':>18}{'max':>10}   over {power['measured_s']:.1f} s")
@@ -20,16 +38,11 @@ def power_lines(power: Mapping[str, Any]) -> list[str]:
             half = one["plus_minus"]
             mean = f"{one['mean']:.3f} ± {'?' if half is None else f'{half:.3f}'}"
             lines.append(f"{rail:<20}{mean:>18}{one['max']:>10.3f}")
-    lines += energy_lines(power)
-    lines += _machine_lines(power)
-    lines += [f"power source: after {fault}" for fault in power["faults"]]
-    log = power["log"]
-    if log is not None and log["lost_lines"]:
-        lines.append(f"{log['file']} lacks {log['lost_lines']} lines of a second: the disk did not take them")
-    return lines
+    lines += _energy_lines(power)
+    return lines + [f"power source: after {fault}" for fault in power["faults"]]
 
 
-def energy_lines(power: Mapping[str, Any]) -> list[str]:
+def _energy_lines(power: Mapping[str, Any]) -> list[str]:
     """Energy per frame and by path, or the reason why there is none."""
     energy, paths = power["mj_per_frame"], power["mj_by_path"]
     if not energy:
@@ -53,7 +66,8 @@ def _shown(power: Mapping[str, Any], table: Mapping[str, Any]) -> list[tuple[str
     return sorted(rows, key=lambda row: row[0] != TOTAL)
 
 
-def _machine_lines(power: Mapping[str, Any]) -> list[str]:
+def machine_lines(power: Mapping[str, Any]) -> list[str]:
+    """Heat and what else changed, and what the log lacks. power: of `RunPower.summary`."""
     zones = power["temperatures_c"]
     lines = []
     if zones:
@@ -62,4 +76,8 @@ def _machine_lines(power: Mapping[str, Any]) -> list[str]:
         lines.append(f"hottest: {zone} {one['max']:g} C, at the start {one['first']:g} C, at the end {one['last']:g} C")
     for name, at_s in power["throttled_s"].items():
         lines.append(f"throttled because of heat: {name}, seen after {at_s:.1f} s")
-    return lines + [f"{'NOT STEADY' if one['invalidates'] else 'note'}: {one['text']}" for one in power["changes"]]
+    lines += [f"{'NOT STEADY' if one['invalidates'] else 'note'}: {one['text']}" for one in power["changes"]]
+    log = power["log"]
+    if log is not None and log["lost_lines"]:
+        lines.append(f"{log['file']} lacks {log['lost_lines']} lines of a second: the disk did not take them")
+    return lines

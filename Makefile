@@ -3,6 +3,7 @@
 # make fuzz   runs the property tests on examples drawn anew; SEED=N repeats a run
 # make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
 # make test-aarch64  runs the device's tests in an arm64 Debian under qemu, and compares decisions with this machine's
+# make test-cameras  runs the tests of cameras through GStreamer, with Debian's OpenCV: see the target
 # make docs   builds the site of docs/ into .build/docs; a broken link fails it
 # make package  builds wheel and sdist into .build/dist, checks them, installs each in an empty environment
 # make demo   sets itself up, exports the example's checkpoint, makes a clip and classifies it into demo/
@@ -17,7 +18,7 @@ DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profile
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test test-programs fuzz demo docs package lint types runtime-test test-aarch64 gpu-test gpu-bench clean
+.PHONY: test test-programs fuzz demo docs package lint types runtime-test test-cameras test-aarch64 gpu-test gpu-bench clean
 
 # Two processes, each with whole files, in the order of tests/conftest.py.
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -63,6 +64,16 @@ runtime-test:
 	.venv-runtime/bin/python -m pip install -q -c constraints.txt ".[cpu]" pytest pytest-xdist hypothesis
 	.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(DEVICE_TESTS)
 	rm -rf .venv-runtime
+
+# Cameras through GStreamer, which OpenCV's wheel lacks. The system's Python must see python3-opencv, python3-gi,
+# gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-{plugins-good,plugins-bad,plugins-ugly,libav}. Where its OpenCV has no GStreamer, no
+# test is collected, which is an error.
+SYSTEM_PYTHON := /usr/bin/python3
+test-cameras:
+	$(SYSTEM_PYTHON) -m venv --system-site-packages .venv-cameras
+	.venv-cameras/bin/python -m pip install -q -c constraints.txt pytest pytest-xdist
+	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
+	PYTHONPATH=$(CURDIR)/.build/site .venv-cameras/bin/python -m pytest --confcutdir tests/cameras -n 2 tests/cameras
 
 # The device's side on arm64. Needs debootstrap and qemu-user-static, and root: see tests/aarch64/run.sh.
 test-aarch64: .venv/installed
@@ -112,4 +123,4 @@ gpu-bench:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-package .venv-runtime .venv-triton .build demo
+	rm -rf .venv .venv-package .venv-runtime .venv-cameras .venv-triton .build demo

@@ -12,11 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "fixtures"))
+from camera_process import CameraProcess
 from stamped_camera import read_stamp
 
 from sacvit import Pipeline
@@ -38,39 +37,6 @@ GONE_S, FROZEN_S, SLOW_S = 3.0, 4.0, 3.0
 FAULTS = ("steady", "slow start", "killed", "frozen")
 
 
-class Camera:
-    """The server process. It can be killed, frozen and started again on the same port."""
-
-    def __init__(self, kind: str, rate: float, first_s: float, python: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._command = [
-            *(
-                sys.executable if kind.startswith("http") else python,
-                str(Path(__file__).with_name("stamped_camera.py")),
-            ),
-            *(kind, str(rate), str(first_s), str(self.port)),
-        ]
-        self.url = (
-            f"http://127.0.0.1:{self.port}/" if kind.startswith("http") else f"rtsp://127.0.0.1:{self.port}/stream"
-        )
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        if self._process.stdout.readline().strip() != "up":
-            raise SystemExit(f"the server does not start: {' '.join(self._command)}")
-
-    def send(self, number: int) -> None:
-        os.kill(self._process.pid, number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @dataclass
 class Answer:
     """When an answer came, and how old its frame was. In seconds."""
@@ -80,7 +46,7 @@ class Answer:
 
 
 @contextmanager
-def answers(camera: Camera, pipeline: Pipeline) -> Iterator[Iterator[Answer]]:
+def answers(camera: CameraProcess, pipeline: Pipeline) -> Iterator[Iterator[Answer]]:
     source = open_source(camera.url)
 
     def each() -> Iterator[Answer]:
@@ -97,7 +63,7 @@ def answers(camera: Camera, pipeline: Pipeline) -> Iterator[Iterator[Answer]]:
 class Fault(threading.Thread):
     """What happens to the camera while answers are awaited. ended_s: when it was over, monotonic; infinite until then."""
 
-    def __init__(self, kind: str, camera: Camera) -> None:
+    def __init__(self, kind: str, camera: CameraProcess) -> None:
         super().__init__(daemon=True)
         self.kind, self.camera, self.ended_s = kind, camera, math.inf
 
@@ -107,15 +73,15 @@ class Fault(threading.Thread):
             time.sleep(GONE_S)
             self.camera.start()
         else:
-            self.camera.send(signal.SIGSTOP)
+            self.camera.freeze()
             time.sleep(FROZEN_S)
-            self.camera.send(signal.SIGCONT)
+            self.camera.thaw()
         self.ended_s = time.monotonic()
 
 
 def measure(kind: str, rate: float, fault: str, pipeline: Pipeline, python: str) -> dict[str, float]:
     """Seconds to the first answer, or to the first one after the fault ended, and ages in milliseconds."""
-    camera = Camera(kind, rate, SLOW_S if fault == "slow start" else 0.0, python)
+    camera = CameraProcess(kind, rate, first_s=SLOW_S if fault == "slow start" else 0.0, python=python)
     count, began = FRAMES[rate], time.monotonic()
     try:
         with answers(camera, pipeline) as stream:
@@ -131,7 +97,7 @@ def measure(kind: str, rate: float, fault: str, pipeline: Pipeline, python: str)
                 found = [next(stream)]
             found += [next(stream) for _ in range(count - 1)]
     finally:
-        camera.send(signal.SIGCONT)
+        camera.thaw()
         camera.kill()
     ages_ms = [1e3 * one.age_s for one in found]
     return {

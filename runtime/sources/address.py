@@ -89,7 +89,11 @@ def parse_address(text: str) -> Address:
 
 
 def without_password(text: str) -> str:
-    """A source for logs: an address, also behind `--source=`, loses its password and query; other texts are unchanged."""
+    """A source for logs: an address, also behind `--source=`, loses its password and query, a pipeline all but its first
+    element; other texts are unchanged."""
+    pipeline = re.match(r"(?i)(?:--[\w-]+=)?gst://\s*[\w.-]*", text)
+    if pipeline is not None:
+        return f"{pipeline[0]} ..." if text[pipeline.end() :].strip() else text
     match = re.search(rf"(?i)\b({'|'.join(PORTS)})://", text)
     if match is None:
         return text

@@ -13,6 +13,7 @@ from ...bundle.errors import ImageError
 from .address import scheme_of
 from .capture import Capture, opencv_has
 from .frame import Finding, Frame, OpenOptions, Source, SourceKind
+from .gstreamer.video import by_hardware
 from .read_ahead import ReadAhead
 from .video import VideoFile, counts_frames, stored_quarters
 
@@ -90,6 +91,7 @@ def require_file(path: Path) -> None:
 
 
 def open_video(path: Path, is_turned_here: bool) -> Capture:
+    """The video, decoded by hardware where GStreamer has it, else by FFmpeg."""
     import cv2
 
     # OpenCV's own AVI reader prints bytes of damaged files on the terminal. FFmpeg reads the same files without output.
@@ -97,7 +99,9 @@ def open_video(path: Path, is_turned_here: bool) -> Capture:
     capture = cv2.VideoCapture(str(path), backend)
     if is_turned_here:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-    return capture
+    elif capture.get(cv2.CAP_PROP_ORIENTATION_META):  # FFmpeg turns it, GStreamer does not
+        return capture
+    return by_hardware(path, capture)
 
 
 def pictures_of(folder: Path) -> list[Path]:

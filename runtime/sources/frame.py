@@ -85,6 +85,11 @@ class OpenOptions(Bounded):
         },
     )
 
+    @property
+    def read_timeout_s(self) -> float:
+        """After which a read of a stream ends by itself: `LiveSource` opens another connection earlier."""
+        return self.stall_timeout_s or self.open_timeout_s
+
 
 @dataclass(frozen=True)
 class SourceKind:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from urllib.parse import quote
+from functools import partial
 
-from ...bundle.errors import UsageError
+from ...bundle.errors import DeviceError, UsageError
 from .address import PORTS, Address, parse_address, scheme_of
 from .capture import Capture, announced_frames, opencv_has, rtsp_options
 from .frame import Finding, OpenOptions, Source, SourceKind, first_cause
+from .gstreamer.rtsp import RtspOpener
 from .live import LiveSource
 from .probe import CREDENTIALS_ASKED, Reply, ask, connect
 from .video import VideoFile
@@ -42,28 +43,18 @@ def open_network(spec: str, options: OpenOptions) -> Source:
             return VideoFile(address.shown, lambda: open_stream(address, options, options.open_timeout_s), options.loop)
         if _is_playlist(reply) and options.stall_timeout_s is None:
             options = replace(options, stall_timeout_s=HLS_STALL_S)
-    return LiveSource(
-        address.shown,
-        lambda allowed_s: open_stream(address, options, allowed_s),
-        lambda: first_cause(_checks(address), UNDECODED),
-        options,
-    )
+        opener: Callable[[float], Capture] = partial(open_stream, address, options)
+    else:
+        opener = RtspOpener(address, options, partial(open_stream, address, options))
+    return LiveSource(address.shown, opener, lambda: first_cause(_checks(address), UNDECODED), options)
 
 
 def open_stream(address: Address, options: OpenOptions, allowed_s: float) -> Capture:
-    """The stream, opened with as few decoder threads as its size allows. Raises OSError when its server gives none.
+    """The stream through FFmpeg, with as few decoder threads as its size allows. Raises OSError when its server gives none.
 
     We connect to the server first: this fails after seconds where FFmpeg would wait for the whole time allowed.
     """
-    import cv2
-
     connect(address).close()
-    # Without a limit on FFmpeg's threads, H.264 is delayed by one frame per core: Ubuntu 24.04 has such an OpenCV.
-    if address.scheme.startswith("rtsp") and not hasattr(cv2, "CAP_PROP_N_THREADS") and opencv_has("GStreamer"):
-        capture: Capture = cv2.VideoCapture(rtsp_pipeline(address), cv2.CAP_GSTREAMER)
-        if capture.isOpened():
-            return capture
-        capture.release()  # a plugin is missing
     began = time.monotonic()
     capture = _open_with_threads(address, options, allowed_s, 1)
     if time.monotonic() - began >= allowed_s:  # FFmpeg then calls it open, with or without a picture
@@ -77,20 +68,11 @@ def open_stream(address: Address, options: OpenOptions, allowed_s: float) -> Cap
     return capture
 
 
-def rtsp_pipeline(address: Address) -> str:
-    """GStreamer's pipeline for an RTSP stream: BGR, newest frame only. The address cannot leave its quotes."""
-    location = quote(address.url, safe="/:@%?&=+,;.~-_[]")
-    return (
-        f'rtspsrc location="{location}" latency=0 protocols=tcp tls-validation-flags=0 ! decodebin ! videoconvert ! '
-        "video/x-raw, format=BGR ! appsink drop=true max-buffers=1 sync=false"
-    )
-
-
 def _open_with_threads(address: Address, options: OpenOptions, allowed_s: float, threads: int) -> Capture:
     import cv2
 
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * allowed_s)]
-    limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * (options.stall_timeout_s or options.open_timeout_s))]
+    limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * options.read_timeout_s)]
     if hasattr(cv2, "CAP_PROP_N_THREADS"):  # OpenCV 4.7 and newer
         limits += [cv2.CAP_PROP_N_THREADS, threads]
     with rtsp_options() if address.scheme.startswith("rtsp") else nullcontext():
@@ -132,17 +114,21 @@ def diagnose(spec: str, options: OpenOptions) -> Iterator[Finding]:
         yield finding, cure
         if cure is not None:
             return
+    by_ffmpeg = partial(open_stream, address, options)
+    opener = RtspOpener(address, options, by_ffmpeg) if address.scheme.startswith("rtsp") else None
+    source = LiveSource(address.shown, opener or by_ffmpeg, str, options)
     try:
-        capture = open_stream(address, options, options.open_timeout_s)
-        ok = capture.isOpened() and capture.read()[0]
-        capture.release()
-    except TimeoutError:
+        ok = next(iter(source), None) is not None
+    except DeviceError:
         ok = False
+    finally:
+        source.close()
     cure = (
         "Raise --open-timeout-s if the camera is slow; http:// must give MJPEG or a video. Try the address with ffplay"
     )
     limit = f" within {options.open_timeout_s:g} s (--open-timeout-s)"
-    yield f"the stream gives {'a picture' if ok else 'no picture' + limit}", None if ok else cure
+    way = f", decoded by {opener.way}" if opener else ""
+    yield f"the stream gives {'a picture' + way if ok else 'no picture' + limit}", None if ok else cure
 
 
 def _checks(address: Address) -> Iterator[Finding]:

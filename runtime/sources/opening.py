@@ -10,11 +10,12 @@ from .address import scheme_of, without_password
 from .csi import CSI
 from .files import FILES
 from .frame import Finding, OpenOptions, Source, SourceKind
+from .gstreamer.user_pipeline import GST
 from .network import NETWORK
 from .several import Several
 from .usb import USB
 
-KINDS: tuple[SourceKind, ...] = (USB, CSI, NETWORK, FILES)  # the first that matches is taken
+KINDS: tuple[SourceKind, ...] = (USB, CSI, GST, NETWORK, FILES)  # the first that matches is taken
 
 
 def describe_kinds() -> str:

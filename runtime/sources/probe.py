@@ -44,15 +44,17 @@ def connect(address: Address, timeout_s: float = ANSWER_S) -> socket.socket:
         raise OSError(str(reason)) from None
 
 
-def ask(address: Address) -> Reply:
+def ask(address: Address, answer_s: float = ANSWER_S) -> Reply:
     """The server's answer to GET or DESCRIBE; redirects are followed, and user and password are sent when asked for.
 
-    Raises OSError without an answer, ValueError for one that is neither HTTP nor RTSP.
+    answer_s: for each part of an answer; some servers answer DESCRIBE when their encoder gives its first picture. Raises
+    TimeoutError when that takes longer, another OSError without an answer, ValueError for one that is neither HTTP nor RTSP.
     """
     for _ in range(MOST_REDIRECTS):
-        reply = _ask_once(address, None)
+        reply = _ask_once(address, None, answer_s)
         if reply.status == CREDENTIALS_ASKED and address.user is not None:
-            reply = _ask_once(address, authorization(address, reply.headers.get("www-authenticate", "")))
+            credentials = authorization(address, reply.headers.get("www-authenticate", ""))
+            reply = _ask_once(address, credentials, answer_s)
         target = reply.headers.get("location")
         if reply.status not in (301, 302, 303, 307, 308) or target is None:
             return reply
@@ -61,7 +63,7 @@ def ask(address: Address) -> Reply:
     return reply
 
 
-def _ask_once(address: Address, credentials: str | None) -> Reply:
+def _ask_once(address: Address, credentials: str | None, answer_s: float) -> Reply:
     import http.client  # here, as ssl and urllib.request below: --help reads the table of sources
 
     is_rtsp = address.scheme.startswith("rtsp")
@@ -72,6 +74,7 @@ def _ask_once(address: Address, credentials: str | None) -> Reply:
     if credentials is not None:
         lines.append(f"Authorization: {credentials}")
     connection = _secured(address) if address.scheme.endswith("s") else connect(address)
+    connection.settimeout(answer_s)
     with connection, connection.makefile("rb") as answer:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
         first = answer.readline(1024).decode("latin-1").strip()

@@ -57,6 +57,9 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_cure(text):
         "http://u:p@ss@h/x?token=secret",
         "rtsp://u:12/secret@h",
         "--source=rtsp://u:secret@h/x",
+        "--source=rtsp://u:secret/gst://@h/x",
+        "gst://rtspsrc location=rtsp://u:secret@h/x user-pw=secret",
+        "--camera=gst://rtspsrc user-pw='a ! secret' ! decodebin",
     ],
 )
 def test_no_part_of_a_secret_is_shown(text):
@@ -65,4 +68,5 @@ def test_no_part_of_a_secret_is_shown(text):
 
 def test_what_is_no_address_is_shown_as_it_is():
     assert without_password("a@b/clip.mp4") == "a@b/clip.mp4"
+    assert without_password("gst://videotestsrc") == "gst://videotestsrc"
     assert without_password("rtsp://me:secret@cam/1") == "rtsp://me:***@cam:554/1"

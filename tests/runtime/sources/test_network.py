@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import socket
 import threading
@@ -16,7 +17,9 @@ from sacvit.bundle.errors import DeviceError, ImageError, UsageError
 from sacvit.runtime.sources import network
 from sacvit.runtime.sources.address import parse_address
 from sacvit.runtime.sources.frame import OpenOptions
-from sacvit.runtime.sources.network import NETWORK, open_stream, rtsp_pipeline
+from sacvit.runtime.sources.gstreamer import rtsp
+from sacvit.runtime.sources.gstreamer.library import PipelineError
+from sacvit.runtime.sources.network import NETWORK, open_stream
 from sacvit.runtime.sources.opening import open_source
 
 
@@ -114,19 +117,20 @@ def test_a_stream_is_decoded_by_no_more_threads_than_its_size_takes(monkeypatch,
     assert asked[-1] == threads
 
 
-def test_nothing_of_an_address_leaves_its_quotes_in_a_pipeline():
-    pipeline = rtsp_pipeline(parse_address('rtsp://u:p"w@cam/x" ! filesink location="/tmp/y'))
-    assert pipeline.count('"') == 2 and pipeline.count(" ! ") == 4
-    assert 'location="rtsp://u:p%22w@cam:554/x%22%20%21%20filesink%20location=%22/tmp/y"' in pipeline
+def test_a_gstreamer_that_opens_nothing_is_followed_by_ffmpeg(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(rtsp, "gstreamer", lambda: True)
+    monkeypatch.setattr(rtsp, "choose_decoder", lambda codec: codec.decoders[-1])
 
+    def refuse(text, *more):
+        raise PipelineError(f"no {text.split()[0]}")
 
-def test_an_older_opencv_whose_gstreamer_opens_nothing_takes_ffmpeg(monkeypatch):
-    monkeypatch.delattr(cv2, "CAP_PROP_N_THREADS", raising=False)  # Debian 12 and JetPack have an older one
-    monkeypatch.setattr(network, "opencv_has", lambda feature: True)
+    monkeypatch.setattr(rtsp, "PipelineCapture", refuse)
     camera = RtspServer(0.04)
     _, frames = take(camera.url, 1)
     camera.die()
     assert len(frames) == 1
+    assert "decoded by FFmpeg (software); GStreamer reports: no rtspsrc" in caplog.text
 
 
 # Streams that end
@@ -266,6 +270,13 @@ def test_a_working_stream_has_no_fault():
     camera.die()
     assert [cure for _, cure in findings] == [None] * 4
     assert findings[-1][0] == "the stream gives a picture"
+
+
+def test_a_check_of_an_rtsp_stream_says_what_decodes_it():
+    camera = RtspServer(0.04)
+    finding, cure = list(NETWORK.diagnose(camera.url, OpenOptions()))[-1]
+    camera.die()
+    assert re.search("decoded by (FFmpeg|GStreamer) ", finding) and cure is None
 
 
 def test_a_check_of_a_stream_without_a_picture_names_the_limit():

@@ -11,6 +11,7 @@ from sacvit.runtime.sources.opening import KINDS, describe_kinds, kind_of, open_
     [
         ("0", "USB"),
         ("csi://0", "CSI"),
+        ("gst://videotestsrc", "GStreamer"),
         ("RTSPS://host/x", "network stream"),
         ("clip.mp4", "a video"),
         ("pictures/", "a folder"),

@@ -54,6 +54,8 @@ def profile_pair(
         store = open_store(folder, subject.header())
         store.add("command", {"command": request.command, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         run = Run(subject, store, report, tell, open_source)
+        if request.layers and not subject.pipeline.ee.reports_layers:
+            tell(f"--layers has no effect: {subject.pipeline.ee.backend} does not report times by layer")
         if request.power_modes:
             _sweep_modes(run, modes or PowerModes())
         else:
@@ -114,12 +116,10 @@ def _measure_apart(run: Run) -> None:
     if not store.of("parts") or request.export_times is not None:
         run.report("parts", 3.0)
         _add_parts(run)
-    if request.layers and not store.of("layers"):
+    if request.layers and subject.pipeline.ee.reports_layers and not store.of("layers"):
         run.report("layers", 1.0)
         times = time_layers(subject.pipeline, subject.images, subject.batch)
         store.add("layers", {"stages": {stage: layer_rows(rows) for stage, rows in times.items()}})
-        if not times:
-            run.tell(f"--layers: {subject.pipeline.ee.backend} does not report times by layer")
 
 
 def _add_parts(run: Run) -> None:

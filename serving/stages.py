@@ -17,7 +17,7 @@ from .description import StageAbout
 class ServerStage:
     """See `runtime.stage.Stage`. name: of the model that holds the engine."""
 
-    scratch_bytes, on_gpu, provider = 0, False, None
+    scratch_bytes, on_gpu, reports_layers, provider = 0, False, False, None
     backend = "Triton"
 
     def __init__(self, name: str, about: StageAbout) -> None:
@@ -37,7 +37,7 @@ class ServerStage:
 
     def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
         """See `Stage`: a server reports no layers."""
-        return {}
+        raise NotImplementedError
 
 
 class ServerBinding:

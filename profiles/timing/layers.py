@@ -16,7 +16,7 @@ LayerTimes = dict[str, list[float]]  # ms of each pass by layer, in the order of
 
 
 def time_layers(pipeline: Pipeline, images: Images, batch: int) -> dict[str, LayerTimes]:
-    """Times by stage and layer, over separate passes; empty where the backend does not report them.
+    """Times by stage and layer, over separate passes; the stages must report them.
 
     The sum over layers exceeds the time of a pass: measuring takes time, and on a GPU layers no longer overlap.
     """
@@ -32,8 +32,7 @@ def time_layers(pipeline: Pipeline, images: Images, batch: int) -> dict[str, Lay
         (pipeline.sac, track.sac_buffers, track.sac_lane),
     ):
         times = stage.layer_times(buffers(places_for(batch, stage.batches)), lane, PASSES + WARM_UP)
-        if times:
-            found[stage.record.stage] = {layer: values[WARM_UP:] for layer, values in times.items()}
+        found[stage.record.stage] = {layer: values[WARM_UP:] for layer, values in times.items()}
     return found
 
 

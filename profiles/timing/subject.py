@@ -14,6 +14,7 @@ from ...machine.processor import describe_machine
 from ...runtime.chain.gate import Gate
 from ...runtime.chain.pipeline import CHUNK, Pipeline
 from ...runtime.chain.track import places_for
+from ...runtime.engines.backends import read_record
 from ..request import ProfileRequest
 from .contenders import ALWAYS, NEVER, Chain, Contender, PlainViT
 from .inputs import Images, load_images
@@ -106,6 +107,8 @@ def open_subject(request: ProfileRequest) -> Subject:
     """Loads engines and images. Raises EngineError for engines that do not fit, UsageError for options that do not."""
     if request.plain is not None:
         require_plain(request.plain)  # before engines are loaded
+    # Also before: a source that cannot be read is reported at once.
+    images = load_images(request.source, request.engine[0].parent, read_record(request.engine[0]).preprocessing)
     pipeline = Pipeline.load(*request.engine, provider=request.provider)
     most = pipeline.ee.capacity or CHUNK
     scenario = None if request.scenario is None else SCENARIOS[request.scenario]
@@ -115,7 +118,6 @@ def open_subject(request: ProfileRequest) -> Subject:
     plain = None if request.plain is None else Plain(request.plain, batch, request.provider)
     if plain is not None:
         require_comparable(pipeline, plain)
-    images = load_images(request.source, request.engine[0].parent, pipeline.preprocessing)
     thresholds = request.thresholds or [pipeline.threshold]
     return Subject(request, pipeline, plain, images, thresholds, batch)
 

@@ -77,6 +77,7 @@ class OnnxStage:
             f"ONNX Runtime {ort.__version__} on {PROVIDERS[self.provider].device.removesuffix('ExecutionProvider')}"
         )
         self.on_gpu = self.provider != "cpu"
+        self.reports_layers = not self.on_gpu
         self.device: Device = OrtCudaDevice() if self.on_gpu else HostDevice()
         self._inputs = [value.name for value in inputs]
         for value in self._values.values():
@@ -105,9 +106,7 @@ class OnnxStage:
         return OnnxBinding(self.path, self.session, binding, [buffer.owner for buffer in buffers.values()])
 
     def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
-        """See `Stage`: from the trace that ONNX Runtime writes of a CPU. Of a GPU it has no times by layer."""
-        if self.on_gpu:
-            return {}
+        """See `Stage`: from the trace that ONNX Runtime writes of a CPU."""
         with tempfile.TemporaryDirectory(prefix="sacvit-") as folder:
             session = make_session(self.path, "cpu", Path(folder) / "trace")
             feeds = {name: buffers[name].host for name in self._inputs}

@@ -38,7 +38,7 @@ METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
 class OpenvinoStage:
     """See `Stage`. Raises EngineError for a file that is no engine of ours, and for a device that is not here."""
 
-    scratch_bytes = 0
+    scratch_bytes, reports_layers = 0, True
 
     def __init__(self, path: Path, provider: Provider = "openvino", threads: int = 0) -> None:
         import openvino  # here: other backends do without

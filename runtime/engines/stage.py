@@ -72,6 +72,7 @@ class Stage(Protocol):
     outputs: Mapping[str, TensorSpec]
     backend: str  # what runs it, for people
     on_gpu: bool  # the engine's work is done on a GPU
+    reports_layers: bool  # `layer_times` has times: ONNX Runtime has none of a GPU
     device: Device
     scratch_bytes: int  # that a pass needs beside the buffers, from its lane
 
@@ -89,7 +90,7 @@ class Stage(Protocol):
     def layer_times(self, buffers: Mapping[str, Buffer], lane: Lane, passes: int) -> dict[str, list[float]]:
         """ms of each layer in each of some passes over what the buffers hold, in the order of their run.
 
-        Empty where the backend does not report them. The passes are apart from those of `bind`: asking for times costs time.
+        Only where `reports_layers`. The passes are apart from those of `bind`: asking for times costs time.
         """
 
 

@@ -34,7 +34,7 @@ GAP = 4096  # bytes between two tensors that are cheaper to copy along than to s
 class TensorrtStage:
     """See `Stage`. Raises EngineError for a plan that is not of this machine, before TensorRT reads a byte of it."""
 
-    on_gpu, provider = True, None
+    on_gpu, reports_layers, provider = True, True, None
     library = "TensorRT"
 
     def __init__(self, path: Path, *, use_graphs: bool = True) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sacvit.bundle.errors import DeviceError, UsageError
+from sacvit.bundle.errors import DeviceError, SacvitError, UsageError
 from sacvit.bundle.goldens import read_goldens
 from sacvit.bundle.manifest import Tuned
 from sacvit.bundle.stored_gate import write_tuned
@@ -30,6 +30,7 @@ from sacvit.profiles.timing.scenarios import SCENARIOS
 from sacvit.profiles.timing.session import Session
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.backends import read_record
+from sacvit.runtime.engines.onnx import OnnxStage
 
 
 @pytest.fixture
@@ -228,6 +229,21 @@ def test_on_a_cpu_the_source_is_chosen_for_a_cpu(request_, tmp_path):
         open_source=lambda wanted, on_gpu: seen.append((wanted, on_gpu)) or NoPower("none"),
     )
     assert seen == [("auto", False)]
+
+
+def test_images_that_cannot_be_read_are_reported_before_engines_are_loaded(request_, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "load", lambda *_, **__: pytest.fail("engines were loaded"))
+    with pytest.raises(SacvitError, match=r"missing\.mp4"):
+        profiled(replace(request_, source=str(tmp_path / "missing.mp4")), tmp_path / "out")
+
+
+def test_a_backend_without_times_by_layer_is_named_before_the_first_window(request_, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        OnnxStage, "reports_layers", property(lambda stage: False, lambda stage, value: None), raising=False
+    )
+    told = []
+    store = profiled(replace(request_, layers=True), tmp_path / "out", told)
+    assert told[0].startswith("--layers has no effect: ONNX Runtime") and not store.of("layers")
 
 
 def test_on_a_gpu_the_source_is_chosen_for_a_gpu_and_graphs_are_told(make_plans, tmp_path):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
 from ..images.opencv import silence_opencv
 from ..machine.terminal import terminal_safe
+from ..machine.visible_gpus import leave_visible
+from ..runtime.engines.backends import gpu_provider
 from .config import parse_options, print_config
 from .hints import EXAMPLES, HintingParser, meant
 
@@ -176,6 +178,9 @@ def run_command(
             options.engine = found.ee, found.sac
             if hasattr(options, "provider"):
                 options.provider = found.provider
+                if options.device is not None:
+                    options.provider = gpu_provider(found.ee, found.provider)
+                    leave_visible(options.device)
         code = command(options)
         sys.stdout.flush()  # here, where a closed pipe is still handled
         return code

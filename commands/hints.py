@@ -38,7 +38,6 @@ MEANT = {
     "--output": ("--out", "--save"),
     "--out": ("--save",),
     "--batch-size": ("--batch",),
-    "--device": ("--provider",),
     "--half": ("--fp16",),
     "--quantize": ("--int8",),
     "--duration": ("--duration-s",),

@@ -94,6 +94,8 @@ def require_possible(options: argparse.Namespace, asked: Asked) -> None:
                 )
         if options.provider != "auto":
             raise UsageError("--provider is for engines here: with --server the server chooses")
+        if options.device is not None:
+            raise UsageError("--device is for engines here: with --server the server chooses")
     if asked.video.deadline_ms is not None and asked.loop.overlap:
         raise UsageError("--deadline-ms and --overlap: overlapping passes answer one batch late; choose one")
     if len(options.camera) > 1 and asked.loop.batch != 1:

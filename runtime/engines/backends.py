@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...bundle.errors import EngineError
+from ...bundle.errors import EngineError, UsageError
 from ...bundle.folders import require_placed
 from .given_paths import no_engine
 from .options import PROVIDERS, BackendName, EngineOptions, Provider
@@ -108,6 +108,18 @@ def backend_of(path: Path, provider: Provider = "auto") -> Backend:
         raise EngineError(f"{no_engine(path)}. Engines are files of {known}")
     asked = PROVIDERS[provider].backend if provider in PROVIDERS else None
     return next((row for row in rows if row.key == asked), rows[0])
+
+
+def gpu_provider(path: Path, provider: Provider) -> Provider:
+    """The provider for a file that --device wants on a GPU of NVIDIA. Raises UsageError for one that runs elsewhere."""
+    if backend_of(path, provider).needs_gpu or provider in ("cuda", "tensorrt"):
+        return provider
+    if provider == "auto":
+        return "cuda"  # who names a GPU does not want the CPU where CUDA fails
+    raise UsageError(
+        f"--device: {path} runs by --provider {provider}, on no GPU of NVIDIA. Give --provider cuda or tensorrt, or leave"
+        " --device out"
+    )
 
 
 def load_stage(path: Path, options: EngineOptions | None = None) -> Stage:

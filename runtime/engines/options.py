@@ -49,7 +49,7 @@ class EngineFiles:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How engine files are run."""
+    """How engine files are run. device: of the whole process, see machine/visible_gpus.py."""
 
     provider: Provider = field(
         default="auto",
@@ -58,3 +58,10 @@ class EngineOptions:
         },
     )
     threads: int = 0  # of a CPU; 0 takes one per physical core that this process may use
+    device: int | None = field(
+        default=None,
+        metadata={
+            "help": "Use the GPU of this number; 0 is the first (default: the first, if anything runs on a GPU).",
+            "metavar": "N",
+        },
+    )

@@ -12,6 +12,8 @@ import pytest
 
 from sacvit.bundle.goldens import read_goldens
 
+pytestmark = pytest.mark.programs
+
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
 
 

@@ -9,6 +9,8 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from sacvit.runtime.events.grammar import NAMES, WORDS
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +24,7 @@ def commands() -> list[str]:
     return [line for line in lines if line and NOT_RUN not in line]
 
 
+@pytest.mark.programs
 def test_every_command_of_the_page_runs(tmp_path, bundles, video, warm_bin):
     (tmp_path / "build").symlink_to(bundles / "bundle")
     for name in ("clip.mp4", "other.mp4"):

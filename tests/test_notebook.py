@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("PIL")
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "notebook.md").read_text()
 BLOCKS = re.findall(r"```(python|text)\n(.*?)```", PAGE, re.S)

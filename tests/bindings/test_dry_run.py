@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from trt_api import faults
 
+pytestmark = pytest.mark.programs
+
 API = Path(__file__).parents[1] / "fake_gpu" / "tensorrt" / "api"
 ROOT = Path(__file__).parent.parent.parent
 

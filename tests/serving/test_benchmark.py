@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("tritonclient")  # what the benchmarks ask with
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,6 +13,8 @@ from sacvit.bundle.errors import DeviceError, SacvitError
 from sacvit.serving import local
 from sacvit.serving.local import LocalServer
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

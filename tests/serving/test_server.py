@@ -36,6 +36,8 @@ http = pytest.importorskip("tritonclient.http")
 grpc = pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+pytestmark = pytest.mark.programs
+
 BACKENDS = Path(__file__).parent / "backends"
 FIXED = Path(__file__).parents[1] / "runtime" / "bundles" / "fixed"
 

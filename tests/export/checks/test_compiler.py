@@ -20,6 +20,8 @@ from sacvit.export.write_bundle import export
 from sacvit.machine.rtx_targets import read_targets
 from sacvit.model.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.programs
+
 DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "model.pth"
 DEPTH = 6
 WHEELS = {version: Path(sys.prefix) / "tensorrt-rtx" / version for version in ("1.6.1.120", "1.7.1.116")}

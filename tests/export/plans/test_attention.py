@@ -15,6 +15,8 @@ from sacvit.export.graphs.stages import build_sac
 from sacvit.export.precision.retype import retype
 from sacvit.model.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.programs
+
 WHEEL = Path(sys.prefix) / "tensorrt-rtx" / "1.7.1.116"
 DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "model.pth"
 DEPTH = 6

@@ -156,6 +156,7 @@ def test_the_command_says_what_comes_next_and_prints_json_that_is_json(here, tmp
     assert f"sacvit-run --engine {tmp_path}/ee.rtx {tmp_path}/sac.rtx" in out.err
 
 
+@pytest.mark.programs
 def test_bindings_beside_libraries_of_another_version_are_refused(tmp_path):
     wheels = Path(sys.prefix) / "tensorrt-rtx"
     if not (wheels / VERSION / "tensorrt_rtx_libs").is_dir():
@@ -175,6 +176,7 @@ def test_bindings_beside_libraries_of_another_version_are_refused(tmp_path):
     assert done.returncode == 1 and "do not fit together: pip install --upgrade" in done.stderr
 
 
+@pytest.mark.programs
 def test_a_real_compiler_builds_for_three_gpus_without_one(tmp_path):
     wheel = Path(sys.prefix) / "tensorrt-rtx" / VERSION
     if not (wheel / "tensorrt_rtx_libs").is_dir():

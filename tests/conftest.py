@@ -386,7 +386,7 @@ class FakeGpu:
         open_cuda.cache_clear()
 
     def work_here(self) -> None:
-        """A build's jobs run in this process, over 16 goldens, and time fewer passes. Faults planted here are seen.
+        """A build's jobs run in this process, over 8 goldens, and time fewer passes. Faults planted here are seen.
 
         The children are tested on their own.
         """
@@ -395,7 +395,7 @@ class FakeGpu:
 
         def some_goldens(folder: Path) -> Any:
             goldens = read_goldens(folder)
-            return replace(goldens, **{name: array[:16] for name, array in vars(goldens).items()})
+            return replace(goldens, **{name: array[:8] for name, array in vars(goldens).items()})
 
         read_goldens = verify.read_goldens
         self._monkeypatch.setattr(verify, "read_goldens", some_goldens)

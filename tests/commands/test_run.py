@@ -216,6 +216,7 @@ def test_a_lost_camera_is_an_event(engines, tmp_path):
         process.stdout.readline()
         camera.flowing.clear()
         event = next(line for line in map(json.loads, process.stdout) if "event" in line)
+        camera.flowing.set()  # or the end of the run would wait for a read that hangs
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     camera.die()

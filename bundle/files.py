@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import SacvitError, UsageError
+
+NOTE_BYTES = 4096  # of what `known_sha256` keeps of a file
+SETTLED_S = 2.0
 
 
 @contextmanager
@@ -55,6 +60,29 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """`sha256_of`, or what it was when this file was read last and has not been written to since.
+
+    An engine is 100 MB, and reading it takes a tenth of a second of every start. Linux sets the time of the last change itself
+    (st_ctime), and no program can set it back. A file that changed in the last seconds is read again: times have steps.
+    """
+    found = path.stat()
+    identity = [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    note = cache_folder("digests") / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
+    try:
+        seen = json.loads(note.read_bytes()[:NOTE_BYTES])
+        if seen["identity"] == identity and isinstance(seen["sha256"], str):
+            return seen["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none, or none of ours: the file is read
+    digest = sha256_of(path)
+    if time.time() - found.st_ctime > SETTLED_S:
+        # A folder that cannot be written: the file is read each time.
+        with suppress(OSError), written_whole(note) as partial:
+            partial.write_text(json.dumps({"identity": identity, "sha256": digest}), "utf-8")
+    return digest
 
 
 def sha256_of_all(paths: Sequence[Path]) -> str:

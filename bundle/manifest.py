@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from .errors import EngineError
-from .files import sha256_of
+from .files import known_sha256
 from .precision import PRECISIONS, Limits, Precision
 from .preprocess import Preprocessing
 from .records import read_record, write_record
@@ -168,7 +168,7 @@ def require_exported(path: Path) -> bool:
     if file is None:
         return False
     size = path.stat().st_size
-    if size != file.bytes or sha256_of(path) != file.sha256:
+    if size != file.bytes or known_sha256(path) != file.sha256:
         raise EngineError(
             f"{path} is not the file that {MANIFEST_NAME} beside it describes: its size or hash differs, so it is damaged or of"
             f" another export. {EXPORT_AGAIN}, or copy the whole folder"

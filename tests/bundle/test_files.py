@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacvit.bundle.files import sha256_of, written_whole
+from sacvit.bundle import files
+from sacvit.bundle.files import known_sha256, sha256_of, written_whole
 
 
 def test_the_file_appears_under_its_name_on_success(tmp_path: Path) -> None:
@@ -95,3 +96,66 @@ def test_what_a_running_writer_writes_stays(tmp_path: Path) -> None:
     with written_whole(tmp_path / "a.bin") as partial:
         partial.write_bytes(b"content")
     assert other.exists()
+
+
+@pytest.fixture
+def settled(monkeypatch, tmp_path):
+    """A file that nothing has written to for a minute, and what counts how often its content is read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "SETTLED_S", -1.0)
+    read = []
+    monkeypatch.setattr(files, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    path = tmp_path / "ee.onnx"
+    path.write_bytes(b"engine")
+    return path, read
+
+
+def test_a_file_is_read_once_for_its_digest(settled):
+    path, read = settled
+    assert [known_sha256(path) for _ in range(3)] == [hashlib.sha256(b"engine").hexdigest()] * 3
+    assert len(read) == 1
+
+
+def test_a_file_that_was_written_to_is_read_again_even_with_its_old_times(settled):
+    path, _ = settled
+    known_sha256(path)
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"ENGINE")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert known_sha256(path) == hashlib.sha256(b"ENGINE").hexdigest()
+
+
+def test_another_file_under_the_same_name_is_read(settled):
+    path, _ = settled
+    known_sha256(path)
+    other = path.with_name("other")
+    other.write_bytes(b"ENGINE")
+    os.replace(other, path)
+    assert known_sha256(path) == hashlib.sha256(b"ENGINE").hexdigest()
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"identity": [1], "sha256": "00"}', b"\xff" * 9000])
+def test_a_damaged_note_is_made_anew(settled, tmp_path, note):
+    path, _ = settled
+    known_sha256(path)
+    (found,) = (tmp_path / "cache").rglob("*.json")
+    found.write_bytes(note)
+    assert known_sha256(path) == hashlib.sha256(b"engine").hexdigest()
+    assert found.read_bytes() != note
+
+
+def test_a_file_of_this_second_is_not_remembered(settled, monkeypatch):
+    path, read = settled
+    monkeypatch.setattr(files, "SETTLED_S", 60.0)
+    known_sha256(path)
+    known_sha256(path)
+    assert len(read) == 2
+
+
+def test_where_nothing_can_be_noted_the_file_is_read_each_time(settled, monkeypatch, tmp_path):
+    path, read = settled
+    (tmp_path / "cache").write_bytes(b"no folder")
+    known_sha256(path)
+    known_sha256(path)
+    assert len(read) == 2

@@ -46,7 +46,7 @@ class Reload:
             changed = {name for name in self._now if found[name] != self._now[name]}
             changes = dict(self._changes(found["threshold"], asked_events, changed))
         except (SacvitError, ModuleNotFoundError, OSError) as fault:
-            logger.error("--config %s: nothing is changed, the run goes on as before: %s", file, self._explain(fault))
+            logger.error("SIGHUP: nothing is changed, the run goes on as before: %s", self._explain(fault))
             return
         applied = {"threshold"} & changes.keys() | (self._events.changeable if "events" in changes else set())
         for name, change in changes.items():

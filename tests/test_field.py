@@ -29,6 +29,8 @@ def test_every_command_of_the_page_runs(tmp_path, bundles, video, warm_bin):
     (tmp_path / "build").symlink_to(bundles / "bundle")
     for name in ("clip.mp4", "other.mp4"):
         (tmp_path / name).symlink_to(video)
+    [options] = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
+    (tmp_path / "sacvit.toml").write_text(options)
     assert commands()
     for command in commands():
         program, *words = shlex.split(command)

@@ -52,6 +52,8 @@ class JsonLines:
 
     def __init__(self, power: Callable[[], Mapping[str, Any] | None] = lambda: None) -> None:
         self._power = power
+        self._written: Mapping[str, Any] | None = None  # the entry whose text is `_text`: it stays for many lines
+        self._text = "null"
 
     def write(self, answer: Answer) -> None:
         result = answer.result
@@ -74,9 +76,11 @@ class JsonLines:
             "dropped": answer.running.dropped,
             "monotonic_s": round(answer.frame.taken_s, 6),
             "time": utc_text(unix_time_of(answer.frame.taken_s)),
-            "power": self._power(),
         }
-        put(json.dumps(entries))
+        power = self._power()
+        if power is not self._written:
+            self._written, self._text = power, json.dumps(power)
+        put(f'{json.dumps(entries)[:-1]}, "power": {self._text}}}')
 
     def close(self) -> None:
         sys.stdout.flush()

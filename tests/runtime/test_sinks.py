@@ -150,6 +150,15 @@ def test_a_json_line_has_the_power_that_it_is_given(capsys):
     assert json_line(capsys, lambda: {"w": {"VDD_IN": 5.0}})["power"] == {"w": {"VDD_IN": 5.0}}
 
 
+def test_each_json_line_has_the_power_of_its_time(capsys):
+    entries = iter([None, {"w": {"VDD_IN": 5.0}}, {"w": {"VDD_IN": 6.0}}, None])
+    sink = JsonLines(lambda: next(entries))
+    for index in range(4):
+        sink.write(make_answer(FULL, index=index))
+    found = [json.loads(line)["power"] for line in capsys.readouterr().out.splitlines()]
+    assert found == [None, {"w": {"VDD_IN": 5.0}}, {"w": {"VDD_IN": 6.0}}, None]
+
+
 def frames_of(path) -> list[np.ndarray]:
     capture = cv2.VideoCapture(str(path))
     frames = []

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_runs import BEGIN_S, BEGIN_UNIX, json_lines, write_log
 
 from sacvit.bundle.errors import SacvitError
 from sacvit.bundle.records import encode_line
 from sacvit.profiles.beside_run import read_run
+from sacvit.profiles.beside_run.page import run_lines
 from sacvit.profiles.beside_run.read_run import read_recorded
+from sacvit.profiles.beside_run.timeline import draw_timeline
 
 
 def test_a_power_log_gives_frames_readings_and_windows(tmp_path):
@@ -103,3 +107,31 @@ def test_a_file_beyond_the_limit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(read_run, "MAX_BYTES", 1000)
     with pytest.raises(SacvitError, match="the limit is 1000"):
         read_recorded(path)
+
+
+@given(place=st.integers(0, 5000), value=st.integers(0, 255))
+def test_a_changed_byte_gives_a_run_or_a_message(tmp_path_factory, place, value):
+    path = tmp_path_factory.mktemp("changed") / "run.jsonl"
+    content = bytearray(json_lines(1).encode())
+    content[place % len(content)] = value
+    path.write_bytes(content)
+    try:
+        assert run_lines(read_recorded(path))
+    except SacvitError as fault:
+        assert "run.jsonl" in str(fault)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"monotonic_s": 1e15}, {"monotonic_s": 0}, {"age_ms": 1e9}, {"time": "0001-01-01T00:00:00Z"},
+        {"time": "9999-12-31T23:59:59Z"}, {"ee_ms": 1e9},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_at_the_ends_of_their_range_can_be_shown(tmp_path, change, report_packages):
+    lines = json_lines(1).splitlines()
+    lines[7] = json.dumps(json.loads(lines[7]) | change)
+    (tmp_path / "run.jsonl").write_text("\n".join(lines) + "\n")
+    run = read_recorded(tmp_path / "run.jsonl")
+    assert run_lines(run) and draw_timeline(run, ("narrow",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +23,7 @@ from ..power.sampler import Sampler
 from ..power.source import PowerSource, describe
 from .about import about_run
 from .heat import HeatWatch
-from .log import PowerLog
+from .log import MOST_WAITING, PowerLog
 from .options import PowerOptions
 from .summary import machine_lines, power_lines, summarise_power
 from .windows import Windows
@@ -48,6 +49,7 @@ class RunPower:
         self._sampler: Sampler | None = None
         self._windows: Windows | None = None
         self._heat = HeatWatch(self._place.root)
+        self._answers: deque[tuple[float, float, float, float, float | None, int]] = deque(maxlen=MOST_WAITING)
         self._told = 0  # faults of the sampler that were reported
         self._looked_s = 0.0
         self._stop = threading.Event()
@@ -84,13 +86,20 @@ class RunPower:
         self._thread.start()
 
     def write(self, answer: Answer) -> None:
+        """Only keeps what is needed: between two passes every line of Python costs tens of microseconds."""
+        result = answer.result
+        self._answers.append(
+            (answer.frame.taken_s, answer.age_ms, answer.prepare_ms, result.ee_ms, result.sac_ms, answer.frame.stream)
+        )
+
+    def _take_answers(self) -> None:
         assert self._windows is not None
-        result, taken_s = answer.result, answer.frame.taken_s
-        path = "exit" if result.sac_ms is None else "full"  # a shadow of an exit costs SAC too
-        self._windows.add(taken_s + answer.age_ms / 1e3, path)
-        if self._log is not None:
-            ms = answer.prepare_ms + result.ee_ms + (result.sac_ms or 0.0)
-            self._log.add_frame(taken_s, answer.age_ms, ms, path, answer.frame.stream)
+        for _ in range(len(self._answers)):
+            taken_s, age_ms, prepare_ms, ee_ms, sac_ms, camera = self._answers.popleft()
+            path = "exit" if sac_ms is None else "full"  # a shadow of an exit costs SAC too
+            self._windows.add(taken_s + age_ms / 1e3, path)
+            if self._log is not None:
+                self._log.add_frame(taken_s, age_ms, prepare_ms + ee_ms + (sac_ms or 0.0), path, camera)
 
     def line(self) -> dict[str, Any] | None:
         """The entry `power` of a line of --json: the last window that has ended."""
@@ -101,8 +110,9 @@ class RunPower:
             self._look()
 
     def _look(self) -> None:
-        """Reports faults of the source and throttling, and writes the log's line of this second."""
+        """Joins the answers of this second, reports faults of the source and throttling, and writes the log."""
         assert self._sampler is not None
+        self._take_answers()
         now_s = self._place.clock()
         for fault in self._sampler.faults[self._told :]:
             logger.error("power source %s, after %s. The run goes on", self._sampler.source.name, fault)
@@ -129,6 +139,7 @@ class RunPower:
             self._sampler.__exit__(None, None, None)
             if self._sampler.source.measures:
                 self._sampler.take()  # a reading behind the last answer
+            self._take_answers()
             self._windows.close()
             self._looked_s = 0.0
             self._look()

@@ -72,6 +72,7 @@ def drive(power: RunPower, place: Place, seconds: int, result: Result = EXIT) ->
         power._sampler.take()
         frame = Frame(0, "f", PICTURE, taken_s=place.clock.now - 0.01)
         power.write(Answer(frame, result, PICTURE, (0, 0, 8, 8), 4, 0.5, 0.4, 10.0, Running(0.5, 7.0, 0)))
+        power._take_answers()
 
 
 def test_the_summary_has_power_by_rail_and_energy_per_frame(place):

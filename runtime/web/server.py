@@ -104,6 +104,7 @@ class WebServer:
         finally:
             ticking.cancel()
             server.close()
+            await self._viewers.close()
             await runner.cleanup()
 
     async def _tick(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from .connections import TimedConnection
 from .pictures import Picture
@@ -35,7 +35,8 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 class Viewer:
     """A browser: what it waits for, and what waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
         self.wanted: set[int] = set()
         self.shown: dict[int, int] = {}  # by camera: the number of the last picture
         self.texts: deque[str] = deque(maxlen=WAITING_TEXTS)
@@ -79,7 +80,7 @@ class Viewers:
         await socket.prepare(request)
         if isinstance(request.protocol, TimedConnection):
             request.protocol.end_after(None)
-        viewer = Viewer()
+        viewer = Viewer(socket)
         self._viewers.add(viewer)
         for text in self._greeting():
             viewer.put(text)
@@ -98,6 +99,11 @@ class Viewers:
             writer.cancel()
             await socket.close()
         return socket
+
+    async def close(self) -> None:
+        """Ends the connections: the run is over. Browsers try again, and find the next run."""
+        sockets = [viewer.socket for viewer in self._viewers]
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets), return_exceptions=True)
 
     def _take(self, viewer: Viewer, camera: int) -> None:
         """A wish for a picture. The first one is not answered with a picture of minutes ago."""
@@ -127,6 +133,8 @@ class Viewers:
                         viewer.wanted.discard(camera)
                         viewer.shown[camera] = picture.number
                         await asyncio.wait_for(socket.send_bytes(picture.message), SEND_S)
-        except (asyncio.TimeoutError, ConnectionError):
+        except asyncio.TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
+        except ConnectionError:
+            return  # the connection is ending already

@@ -155,6 +155,20 @@ def test_a_browser_that_does_not_read_does_not_hold_the_run(serve):
     assert served.view.counters.frames == 200
 
 
+def test_the_end_of_the_run_ends_the_connections(serve):
+    served = serve()
+
+    async def script(ws):
+        await text_of(ws, "state")
+        closing = asyncio.get_running_loop().run_in_executor(None, served.view.close)
+        while (await ws.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            pass
+        await closing
+        return ws.close_code
+
+    assert look(served, script) == aiohttp.WSCloseCode.GOING_AWAY
+
+
 def test_viewers_are_counted_until_they_leave(serve):
     served = serve()
 

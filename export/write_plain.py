@@ -95,7 +95,7 @@ def write_plain_variants(variants: dict[Precision, onnx.ModelProto], folder: Pat
 
 
 def plain_of(checkpoint: Checkpoint) -> PlainViT:
-    """A plain ViT with the two-stage network's weights: as fast and as hungry as a trained one, and not to be believed."""
+    """A plain ViT with the two-stage network's weights: time and power are those of a trained one, its answers mean nothing."""
     model = PlainViT(checkpoint.config, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
     weights = checkpoint.model.state_dict()
     weights["pos_embed"] = weights["pos_embed_list.1"]

@@ -68,7 +68,7 @@ def _retype(
     kinds = (trt.LayerType.MATRIX_MULTIPLY, trt.LayerType.ELEMENTWISE)
     chosen = [layer for layer in layers if layer.type in kinds and _is_of(layer, PRODUCTS_AND_MASK)]
     names = {layer.name for layer in chosen}
-    types = [layer.get_output(0).dtype for layer in chosen]  # asked before a change is felt behind it
+    types = [layer.get_output(0).dtype for layer in chosen]  # read before the change, which changes the types behind it
     for layer, before in zip(chosen, types, strict=True):
         output = layer.get_output(0)
         if before == trt.DataType.FLOAT:  # types are TensorRT's to choose: tell it

@@ -1,4 +1,4 @@
-"""Plans against the goldens of their bundle, on the device that built them: the guards of the export, once more."""
+"""Plans against the reference answers of their bundle, on the device that built them: the guards of the export, once more."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def limits_for(precisions: Collection[Precision], manifest: Manifest) -> Limits:
 def verify(
     folder: Path, ee: Path, sac: Path | None, threshold: float, limits: Limits, *, check_ee: bool = True
 ) -> Verdict:
-    """EE alone, or SAC behind the EE that it will run with. threshold: FP32's eta, that of the goldens' decisions."""
+    """EE alone, or SAC behind the EE that it will run with. threshold: FP32's eta, that of the reference decisions."""
     goldens = read_goldens(folder)
     ee_stage = load_stage(ee)
     sac_stage = ee_stage if sac is None else load_stage(sac)

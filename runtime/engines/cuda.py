@@ -170,7 +170,7 @@ class Cuda:
             if error == success:
                 return CudaGraph(self, executable, lane)
             reason = SacvitError(self._text(error))
-        self._cuda.cudaGetLastError()  # a failed capture leaves its error for the next call to trip over
+        self._cuda.cudaGetLastError()  # a failed capture leaves its error, which the next call would report
         raise CaptureError(str(reason))
 
     def launch(self, executable: Any, lane: CudaLane) -> None:

@@ -61,7 +61,7 @@ class OnnxStage:
         import onnxruntime as ort  # here: other backends do without
 
         require_onnx(path)
-        ort.disable_telemetry_events()  # a camera's owner did not ask for any
+        ort.disable_telemetry_events()  # only the owner of a device may agree to it
         self.path = path
         self.session, self.provider = open_session(path, provider, threads)  # never "auto"
         try:

@@ -4,7 +4,8 @@ nice python benchmarks/source_faults.py --engine build/ee.onnx build/sac.onnx --
 
 A server on this machine draws the time into each picture. Frames go through the same source and pipeline as in sacvit-run; the
 age is the time from drawing to the answer, so encoder, network, decoder and both stages are in it. At rates below one frame
-per second a run takes minutes. RTSP needs the system's Python with GStreamer's RTSP server: see stamped_camera.py.
+per second a run takes minutes. RTSP needs the system's Python with GStreamer's RTSP server: see stamped_camera.py. `--through
+ffmpeg` reads RTSP as on a machine without GStreamer.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from camera_process import CameraProcess
 from stamped_camera import read_stamp
 
 from sacvit import Pipeline
+from sacvit.runtime.sources.gstreamer import rtsp
 from sacvit.runtime.sources.opening import open_source
 
-SOURCES = ("http-mjpeg", "rtsp-mjpeg", "rtsp-h264")
+SOURCES = ("http-mjpeg", "rtsp-mjpeg", "rtsp-h264", "rtsp-h265")
 RATES = (60.0, 30.0, 5.0, 1.0, 0.5, 0.2)
 FRAMES = {60.0: 200, 30.0: 100, 5.0: 30, 1.0: 8, 0.5: 5, 0.2: 4}
+RESIZED_FRAMES = 150  # more: the size changes every 2 s
 GONE_S, FROZEN_S, SLOW_S = 3.0, 4.0, 3.0
-FAULTS = ("steady", "slow start", "killed", "frozen")
+FAULTS = ("steady", "slow start", "killed", "frozen", "resized")
 
 
 @dataclass
@@ -81,8 +84,9 @@ class Fault(threading.Thread):
 
 def measure(kind: str, rate: float, fault: str, pipeline: Pipeline, python: str) -> dict[str, float]:
     """Seconds to the first answer, or to the first one after the fault ended, and ages in milliseconds."""
-    camera = CameraProcess(kind, rate, first_s=SLOW_S if fault == "slow start" else 0.0, python=python)
-    count, began = FRAMES[rate], time.monotonic()
+    more = ["--resized"] if fault == "resized" else []
+    camera = CameraProcess(kind, rate, *more, first_s=SLOW_S if fault == "slow start" else 0.0, python=python)
+    count, began = FRAMES[rate] + (RESIZED_FRAMES if more else 0), time.monotonic()
     try:
         with answers(camera, pipeline) as stream:
             if fault in ("killed", "frozen"):
@@ -97,7 +101,6 @@ def measure(kind: str, rate: float, fault: str, pipeline: Pipeline, python: str)
                 found = [next(stream)]
             found += [next(stream) for _ in range(count - 1)]
     finally:
-        camera.thaw()
         camera.kill()
     ages_ms = [1e3 * one.age_s for one in found]
     return {
@@ -115,14 +118,20 @@ def main() -> int:
     parser.add_argument("--source", choices=SOURCES, action="append", help="may be given several times; default: all")
     parser.add_argument("--rate", type=float, choices=RATES, action="append", help="frames per second; default: all")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="default: all")
+    parser.add_argument("--through", choices=("gstreamer", "ffmpeg"), default="gstreamer", help="of RTSP")
     parser.add_argument("--system-python", default="/usr/bin/python3", help="a Python with GStreamer's RTSP server")
     options = parser.parse_args()
+    if options.through == "ffmpeg":
+        rtsp.gstreamer = lambda: None
     pipeline = Pipeline.load(*options.engine)
     for kind in options.source or SOURCES:
         for fault in options.fault or FAULTS:
             for rate in options.rate or RATES:
                 found = measure(kind, rate, fault, pipeline, options.system_python)
-                print(json.dumps({"source": kind, "fault": fault, "rate": rate, **found}), flush=True)
+                print(
+                    json.dumps({"source": kind, "through": options.through, "fault": fault, "rate": rate, **found}),
+                    flush=True,
+                )
     return 0
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ANSWER_S = 3.0  # to connect, and for each part of an answer; a camera on a local network takes milliseconds
 MOST_BYTES = 64 << 10  # of an answer's body that are read
 MOST_REDIRECTS = 3
-CREDENTIALS_ASKED = 401
+OK, CREDENTIALS_ASKED = 200, 401
 DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 

@@ -142,7 +142,7 @@ def test_a_pipeline_that_does_not_start_is_followed_by_ffmpeg(start_camera, take
     monkeypatch.setattr(rtsp, "choose_decoder", lambda codec: Decoder("no-such-decoder"))
     _, frames = take(start_camera("rtsp-h264", 30).url, 3)
     assert len(frames) == 3
-    assert 'decoded by FFmpeg (software); GStreamer reports: no element "no-such-decoder"' in caplog.text
+    assert 'decoded by FFmpeg (software); GStreamer gives no picture: no element "no-such-decoder"' in caplog.text
 
 
 def test_a_pipeline_that_hangs_is_followed_by_ffmpeg(start_camera, monkeypatch, caplog):
@@ -150,10 +150,7 @@ def test_a_pipeline_that_hangs_is_followed_by_ffmpeg(start_camera, monkeypatch, 
     camera = start_camera("rtsp-h264", 30)
     source = open_source(camera.url, OpenOptions(open_timeout_s=6))
     next(iter(source))
-    assert (
-        "decoded by FFmpeg (software); GStreamer (avdec_h264, software) gives no picture: no picture within 2 s"
-        in caplog.text
-    )
+    assert "decoded by FFmpeg (software); GStreamer gives no picture: no picture within 2 s" in caplog.text
     source.close()
 
 

@@ -130,7 +130,7 @@ def test_a_gstreamer_that_opens_nothing_is_followed_by_ffmpeg(monkeypatch, caplo
     _, frames = take(camera.url, 1)
     camera.die()
     assert len(frames) == 1
-    assert "decoded by FFmpeg (software); GStreamer reports: no rtspsrc" in caplog.text
+    assert "decoded by FFmpeg (software); GStreamer gives no picture: no rtspsrc" in caplog.text
 
 
 # Streams that end

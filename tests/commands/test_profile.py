@@ -39,7 +39,7 @@ def run_folder(plain_bundle, tmp_path_factory):
     """A run of three thresholds against the plain ViT, with layers."""
     folder = tmp_path_factory.mktemp("run") / "out"
     command = ["--engine", str(plain_bundle / "ee.onnx"), str(plain_bundle / "sac.onnx"), "--power", "none"]
-    command += ["--plain", str(plain_bundle / "plain.onnx"), "--threshold", "0.2:0.6:0.2", "--iterations", "60"]
+    command += ["--plain", str(plain_bundle / "plain.onnx"), "--threshold", "0.2:0.6:0.2", "--iterations", "24"]
     assert main([*command, "--warmup-ms", "1", "--layers", "--out", str(folder)]) == 0
     return folder
 
@@ -63,7 +63,7 @@ def test_every_threshold_each_path_and_the_plain_vit_are_measured(result):
     (mode,) = result["modes"]
     assert list(mode["contenders"]) == ["always exit", "eta 0.2", "eta 0.4", "eta 0.6", "never exit", "plain ViT"]
     assert {contender["windows"] for contender in mode["contenders"].values()} == {3}
-    assert {contender["images"] for contender in mode["contenders"].values()} == {60}
+    assert {contender["images"] for contender in mode["contenders"].values()} == {24}
 
 
 def test_the_exit_rate_falls_with_the_threshold(result):
@@ -75,7 +75,7 @@ def test_every_pass_is_an_exit_or_a_full_one(result):
     for contender in result["modes"][0]["contenders"].values():
         paths = contender["paths_ms"]
         if "exit" in paths:
-            assert paths["exit"]["n"] + paths["full"]["n"] == paths["all"]["n"] == 60
+            assert paths["exit"]["n"] + paths["full"]["n"] == paths["all"]["n"] == 24
 
 
 def test_break_even_is_the_formula_of_the_measured_means(result):
@@ -257,7 +257,7 @@ def test_top1_is_what_was_tuned_for_the_threshold_that_is_measured(threshold, va
     assert (found and found["value"]) == value
 
 
-def test_names_from_outside_cannot_become_markup(drawn_page, engines, plain_bundle, tmp_path, images):
+def test_names_from_outside_cannot_become_markup(page, engines, plain_bundle, tmp_path, images):
     import cv2
 
     shutil.copytree(plain_bundle, tmp_path / "b")

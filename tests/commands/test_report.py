@@ -21,10 +21,17 @@ from sacvit.runtime.moments import utc_text
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
-pytestmark = pytest.mark.usefixtures("narrow_figures")
+
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "profiles" / "tegrastats" / "agx-orin-jp6-root.txt"
 BUNDLE = ROOT / "runtime" / "bundles" / "typed"
+
+
+@pytest.fixture(autouse=True)
+def drawn_where_asked(request):
+    """A test that does not ask for `narrow_figures` looks at no figure."""
+    if "narrow_figures" not in request.fixturenames:
+        request.getfixturevalue("figures_as_labels")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def fails(arguments, code, *words, capsys):
         assert word in message
 
 
-def test_a_profile_becomes_a_page_in_its_folder_and_a_summary(run, tmp_path, capsys):
+def test_a_profile_becomes_a_page_in_its_folder_and_a_summary(narrow_figures, run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
     assert main([str(folder)]) == 0
     told = capsys.readouterr()
@@ -188,7 +195,7 @@ def lines_of_run(tmp_path):
     return path
 
 
-def test_a_run_and_a_log_of_tegrastats_become_one_page(lines_of_run, tmp_path, capsys):
+def test_a_run_and_a_log_of_tegrastats_become_one_page(narrow_figures, lines_of_run, tmp_path, capsys):
     out = tmp_path / "page.html"
     for paths in ([lines_of_run, LOG], [LOG, lines_of_run]):
         assert main([*map(str, paths), "--utc-offset", "0", "--out", str(out)]) == 0

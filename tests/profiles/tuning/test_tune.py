@@ -421,7 +421,7 @@ def test_an_unreachable_top1_ends_with_3_and_stores_nothing(command, bundle, cap
 
 
 @pytest.mark.usefixtures("report_packages")
-def test_what_others_named_cannot_become_markup_or_steer_the_terminal(drawn_page, bundle, photos, tmp_path, capsys):
+def test_what_others_named_cannot_become_markup_or_steer_the_terminal(page, bundle, photos, tmp_path, capsys):
     evil = tmp_path / "<b>\x1b[31m"
     shutil.copytree(photos, evil)
     command = ["--engine", str(bundle / "ee.onnx"), str(bundle / "sac.onnx"), "--data", str(evil)]

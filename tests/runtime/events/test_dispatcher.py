@@ -199,6 +199,7 @@ def test_a_destination_that_comes_back_is_the_one_that_is_open(tmp_path):
     sent = dispatcher(tmp_path, place)
     sent.use({"other": Place()})
     sent.use({"place:secret": Place()})
+    assert len(sent.couriers) == 2
     sent.put({"id": "x"})
     sent.close()
     assert [body["id"] for body in place.bodies] == ["x"]

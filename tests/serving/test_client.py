@@ -187,6 +187,15 @@ def test_the_request_holds_the_images_and_the_threshold_that_was_given(
     assert pixels == b"".join(start + bytes(index % 251 for index in range(at, at + 192)) for at in (0, 192))
 
 
+def test_a_threshold_that_is_set_later_goes_with_the_next_request(scripted: Any, about: About, good: Any) -> None:
+    server = scripted(config_of(about.to_json()), good)
+    with closing(RemotePipeline(server.url)) as pipeline:
+        pipeline.threshold = 0.75
+        pipeline.run(2)
+        assert pipeline.gate.threshold == pipeline.threshold == 0.75
+    assert server.requests[0][0]["parameters"] == {"eta": 0.75}
+
+
 def test_an_answer_that_cannot_be_is_refused(scripted: Any, about: About, columns: Any, answer_of: Any) -> None:
     columns["index"][0] = 1_000_000_000
     server = scripted(config_of(about.to_json()), (200, *answer_of(columns)))

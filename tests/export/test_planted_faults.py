@@ -203,6 +203,7 @@ def export_loud(make_bundle, loud):
             threshold=loud.threshold,
             limits={"top1_agreement": 0.75, "exit_agreement": 0.94} | (limits or {}),
             calib=loud.images,
+            calib_cache=loud.images.parent / "cache",  # of ranges that are measured before a fault is planted
             **changes,
         )
 
@@ -316,10 +317,10 @@ def test_a_shifted_threshold_is_refused(make_bundle, monkeypatch, tmp_path):
     assert not (tmp_path / "build").exists()
 
 
-def test_a_threshold_that_is_not_fitted_shifts_the_exits(make_bundle, monkeypatch):
+def test_a_threshold_that_is_not_fitted_shifts_the_exits(make_bundle, monkeypatch, tmp_path):
     """INT8 made coarse compresses confidences; the fit is what keeps the exits."""
     monkeypatch.setattr("sacvit.calibration.ranges.Histogram.range_by", lambda self, method: self.largest / 5)
     with pytest.raises(GuardError, match="exit agreement") as fault:
-        make_bundle(match="none", limits={})
+        make_bundle(match="none", limits={}, calib_cache=tmp_path / "cold")
     flips = int(re.search(r"(\d+) of 40 gates flip", str(fault.value))[1])
     assert flips > 1

@@ -29,14 +29,21 @@ def few_photographs(monkeypatch):
     monkeypatch.setattr(variants, "measure_both", lambda *_: [Effect("EE", "blocks.0", 0.1, 0.2, 0.1, 0, 2)])
 
 
-@pytest.fixture
-def alone(tmp_path, make_checkpoint):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, make_checkpoint):
     """A checkpoint without a calibration set, one of whose classes every photograph gets: the "nothing" of a model in use."""
     content = torch.load(make_checkpoint(), weights_only=True)
     content["model"]["head.weight"][0] = 0
     content["model"]["head.bias"][0] = 12.0
-    torch.save(content, tmp_path / "model.pth")
-    return tmp_path / "model.pth"
+    path = tmp_path_factory.mktemp("alone") / "model.pth"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A cache for the ranges that no fault is planted in."""
+    return tmp_path_factory.mktemp("measured")
 
 
 @pytest.fixture
@@ -57,21 +64,21 @@ def export_int8(make_bundle):
     return export
 
 
-def test_the_mean_logit_error_is_limited_more(alone, export_int8, said):
-    found = export_int8(alone, limits=WIDE)
+def test_the_mean_logit_error_is_limited_more(alone, export_int8, measured, said):
+    found = export_int8(alone, limits=WIDE, calib_cache=measured)
     assert found["variants"]["int8"]["limits"]["logit_error"] == STRANGERS_LOGIT_ERROR * INT8_LIMITS.logit_error
     assert found["calibration"]["strangers"] and found["evaluation"]["strangers"]
     assert any("built-in photographs" in line and "40 %" in line and "--calib DIR" in line for line in said)
 
 
-def test_the_threshold_of_fp32_is_kept(tiny_checkpoint, export_int8):
-    found = export_int8(tiny_checkpoint, threshold=0.3, limits=WIDE)
+def test_the_threshold_of_fp32_is_kept(tiny_checkpoint, export_int8, measured):
+    found = export_int8(tiny_checkpoint, threshold=0.3, limits=WIDE, calib_cache=measured)
     assert found["variants"]["int8"]["threshold"] == {"value": 0.3, "source": "unchanged", "fp32": 0.3}
     assert found["calibration"]["sac_threshold"] == 0.3
 
 
-def test_a_limit_that_was_given_holds_on_strangers_too(alone, export_int8):
-    found = export_int8(alone, limits=WIDE | {"logit_error": 0.24})
+def test_a_limit_that_was_given_holds_on_strangers_too(alone, export_int8, measured):
+    found = export_int8(alone, limits=WIDE | {"logit_error": 0.24}, calib_cache=measured)
     assert found["variants"]["int8"]["limits"]["logit_error"] == 0.24
 
 
@@ -81,9 +88,13 @@ def test_images_of_the_model_have_the_usual_limits(tiny_checkpoint, export_int8,
     assert not found["calibration"]["strangers"]
 
 
-def test_images_of_the_model_that_judge_alone_have_the_usual_limits(tiny_checkpoint, export_int8, calibration_images):
+def test_images_of_the_model_that_judge_alone_have_the_usual_limits(
+    tiny_checkpoint, export_int8, measured, calibration_images
+):
     limits = WIDE | {"top1_drop": 100.0}
-    found = export_int8(tiny_checkpoint, evaluation=calibration_images.path, threshold=0.302, limits=limits)
+    found = export_int8(
+        tiny_checkpoint, evaluation=calibration_images.path, threshold=0.302, limits=limits, calib_cache=measured
+    )
     assert found["variants"]["int8"]["limits"]["logit_error"] == INT8_LIMITS.logit_error
     assert found["calibration"]["strangers"] and not found["evaluation"]["strangers"]
 

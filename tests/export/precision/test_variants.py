@@ -81,8 +81,8 @@ def test_weights_are_written_in_the_type_that_they_are_rounded_to(folder, stage,
     assert list(quantized_constants(onnx.load(path_of(folder, stage, kind)))) == []
 
 
-def test_qdq_weights_writes_weights_in_front_of_qdq_pairs_with_the_same_decisions(make_bundle, folder, warm_cache):
-    written = make_bundle(int8=True, qdq_weights=True, calib_cache=warm_cache).folder
+def test_qdq_weights_writes_weights_in_front_of_qdq_pairs_with_the_same_decisions(make_bundle, folder):
+    written = make_bundle(int8=True, qdq_weights=True).folder
     for stage in STAGES:
         assert list(quantized_constants(onnx.load(path_of(written, stage, "int8"))))
     assert record_of(path_of(written, "EE", "int8")).threshold == record_of(path_of(folder, "EE", "int8")).threshold
@@ -193,7 +193,7 @@ def test_a_bundle_holds_no_variant_of_an_earlier_export(earlier, tiny_checkpoint
     assert {path.name for path in earlier.iterdir()} == {"ee.onnx", "sac.onnx", "sacvit.json", "goldens.npz"}
 
 
-def test_int8_takes_the_place_of_every_variant_of_an_earlier_export(earlier, make_bundle, warm_cache, said):
+def test_int8_takes_the_place_of_every_variant_of_an_earlier_export(earlier, make_bundle, said):
     assert list(make_bundle().variants) == ["int8", "int8fp16"]
     assert {path.name for path in earlier.glob("*.fp16.onnx")} == set()
     assert any(line.startswith("warning: 40 different images are few for calibration; 300 or more") for line in said)
@@ -225,7 +225,7 @@ def other_images(calibration_images, tmp_path_factory) -> Path:
 
 
 def test_the_threshold_is_fitted_to_the_calibration_images_and_judged_on_others(
-    make_bundle, warm_cache, other_images, judged, manifest
+    make_bundle, other_images, judged, manifest
 ):
     found = json.loads((make_bundle(evaluation=other_images).folder / "sacvit.json").read_text())
     assert [len(comparison.confidence) for comparison, _ in judged] == [20, 20]
@@ -236,7 +236,7 @@ def test_the_threshold_is_fitted_to_the_calibration_images_and_judged_on_others(
     assert found["evaluation"]["source"] == other_images.name
 
 
-def test_a_threshold_that_is_not_matched_stays_fp32s(make_bundle, warm_cache):
+def test_a_threshold_that_is_not_matched_stays_fp32s(make_bundle):
     bundle = make_bundle(match="none")
     threshold = json.loads((bundle.folder / "sacvit.json").read_text())["variants"]["int8"]["threshold"]
     assert threshold == {"value": 0.302, "source": "unchanged", "fp32": 0.302}
@@ -244,9 +244,7 @@ def test_a_threshold_that_is_not_matched_stays_fp32s(make_bundle, warm_cache):
 
 
 @pytest.mark.parametrize(("goal", "wanted"), [("fp32", 1.0), (80.0, 0.8)])
-def test_the_smallest_threshold_that_reaches_the_top1_is_taken(
-    make_bundle, warm_cache, calibration_images, said, goal, wanted
-):
+def test_the_smallest_threshold_that_reaches_the_top1_is_taken(make_bundle, calibration_images, said, goal, wanted):
     bundle = make_bundle(min_top1=goal)
     found = json.loads((bundle.folder / "sacvit.json").read_text())["variants"]["int8"]["threshold"]
     pipelines = [Pipeline.load(*bundle.variants["int8"], eta) for eta in (found["value"], found["value"] - 0.01)]
@@ -256,7 +254,7 @@ def test_the_smallest_threshold_that_reaches_the_top1_is_taken(
 
 
 def test_a_top1_is_fitted_on_labelled_calibration_images_where_others_judge(
-    make_bundle, warm_cache, other_images, calibration_images, folder, said, judged
+    make_bundle, other_images, calibration_images, folder, said, judged
 ):
     make_bundle(min_top1="fp32", evaluation=other_images)
     assert not any(line.startswith("the threshold is fitted to the labels") for line in said)

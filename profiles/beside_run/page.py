@@ -92,5 +92,6 @@ def _energies(run: Recorded) -> list[tuple[str, str]]:
             Bar(name, one["value"] if is_measurable(one) else None, one["plus_minus"], amount_text(one, "mJ"))
             for name, one in table.items()
         ]
-        found.append((caption, bars(caption, drawn, "mJ", sizes=PHONE)))
+        if drawn:
+            found.append((caption, bars(caption, drawn, "mJ", sizes=PHONE)))
     return found

@@ -31,7 +31,7 @@ def power_lines(power: Mapping[str, Any]) -> list[str]:
     """Power and energy as text. power: of `summarise_power`."""
     if power["source"] is None:
         return [f"power: not measured: {power['reason']}"]
-    lines = [f"power: {power['source']}; total: {' + '.join(power['total_rails']) or 'none'}: {power['scope']}"]
+    lines = [f"power: {power['source']}", f"total: {' + '.join(power['total_rails']) or 'none'}: {power['scope']}"]
     if power["w"]:
         lines.append(f"{'W':<20}{'mean':>18}{'max':>10}   over {power['measured_s']:.1f} s")
         for rail, one in _shown(power, power["w"]):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-MOST_BINS, LEAST_FRAMES = 240, 5  # pieces of the time axis, and frames in one on average
+MOST_BINS, LEAST_FRAMES = 240, 20  # pieces of the time axis, and frames in one on average
 MOST_CURVES = 6
 LONGEST_GAP = 5  # median intervals; a curve is interrupted in a longer gap
 UNITS = ((2.0, 3600.0, "h"), (10.0, 60.0, "min"))  # from so many of them on

@@ -51,7 +51,7 @@ def test_rates_are_frames_per_second_by_path(run):
 
 
 def test_few_frames_are_not_cut_into_pieces_without_one():
-    assert len(edges_of(12, 60.0)) - 1 == 2
+    assert len(edges_of(45, 60.0)) - 1 == 2
 
 
 @pytest.mark.usefixtures("report_packages")

@@ -87,11 +87,19 @@ def test_the_mean_is_over_all_that_was_measured_and_the_rest_behind_the_last_win
     assert mean["max"] == 8.0 and windows.measured_s == pytest.approx(14.9)
 
 
+def test_the_mean_reaches_to_the_reading_after_which_a_source_stopped():
+    windows = Windows(Sampler(Rail()))
+    drive(windows, 40, silent=range(14, 40))
+    windows.close()
+    assert windows.measured_s == pytest.approx(13.9) and windows.means_w()["VDD_IN"]["mean"] == 5.0
+
+
 def test_the_maximum_of_a_counter_is_over_a_second():
-    """4 W, read with an error of 1 s / 10 in time: over 0.1 s that would be up to 8 W."""
+    """4 W, and 8 W for two seconds. The counter moves every 0.2 s: over 0.1 s that would look like 0 W and 16 W."""
     windows = Windows(Sampler(Rail("energy")))
-    drive(windows, 25, power_mw=lambda s: 4000.0 * (int(10 * s) // 2 * 2) / 10)
-    assert windows.means_w()["VDD_IN"]["max"] == pytest.approx(4.0, abs=0.5)
+    counter = lambda s: 4000.0 * s + 4000.0 * min(max(s - 12.0, 0.0), 2.0)  # noqa: E731
+    drive(windows, 25, power_mw=lambda s: counter(int(5 * s + 1e-6) / 5))
+    assert windows.means_w()["VDD_IN"]["max"] == pytest.approx(8.0, abs=1.0)
 
 
 def by_turns(s: float) -> bool:

@@ -14,7 +14,7 @@ from ..reports.amounts import amount_text, is_measurable
 from ..reports.figures import Bar, bars
 from ..reports.page import write_page
 from ..reports.svg import PHONE
-from .recorded import Recorded
+from .recorded import JUMP_S, Recorded
 from .summary import power_lines, summarise_power
 from .timeline import draw_timeline
 
@@ -61,7 +61,7 @@ def _frame_lines(run: Recorded) -> list[str]:
                 f"{label} {percentile(values, at):.2f}" for label, at in (("median", 50), ("p95", 95), ("p99", 99))
             )
             lines.append(f"{name:<6}{len(values):>9} frames: ms {shown}")
-    if frames.jump_s > 1.0:
+    if frames.jump_s > JUMP_S:
         lines.append(
             f"the system's clock jumped by {frames.jump_s:.1f} s; frames and readings are joined by the monotonic clock"
         )

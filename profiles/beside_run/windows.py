@@ -123,10 +123,9 @@ class Windows:
                 return
             self._waiting.popleft()
             power = self._account(begin_s, end_s, needed_s=self.needed_s)
-            if power.reason is not None and sampler.readings and begin_s < sampler.readings[-1].time_s < end_s:
-                self._account(
-                    begin_s, sampler.readings[-1].time_s, needed_s=0.0
-                )  # for the mean, until the source stopped
+            last_s = sampler.readings[-1].time_s if sampler.readings else -math.inf
+            if power.reason is not None and begin_s < last_s < end_s:
+                self._account(begin_s, last_s, needed_s=0.0)  # until the source stopped, for the mean power
             window = Window(begin_s, end_s, counts, power, self._most_cut)
             self.kept.append(window)
             self.latest = window.to_dict()

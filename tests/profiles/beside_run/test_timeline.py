@@ -60,6 +60,7 @@ def test_power_and_frames_share_one_time_axis(run):
     texts = re.findall(r">([^<>]+)</text>", svg)
     assert {"W", "ms per frame", "frames per second", "°C"} <= set(texts)
     assert [text for text in texts if text.startswith("time")] == ["time (s)"]
+    assert texts.count("40") == 1  # seconds: no other axis reaches it
 
 
 @pytest.mark.usefixtures("report_packages")

@@ -142,9 +142,9 @@ def trimmed_mean(values: list[float]) -> float:
 
 
 def more_cpu_s(slices: list[list[float]]) -> float:
-    """What the calls in the slices with power take more than those in the others, over all calls with power."""
+    """What the calls in the slices with power take more than those in the others, over all calls with power. Not below 0."""
     on, off = ([cpu for one in slices[place::2] for cpu in one] for place in (0, 1))
-    return (statistics.median(on) - statistics.median(off)) * len(on)
+    return max(statistics.median(on) - statistics.median(off), 0.0) * len(on)
 
 
 def measure(

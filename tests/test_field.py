@@ -68,6 +68,20 @@ def test_the_page_has_the_numbers_of_the_events():
         assert sentence in PAGE
 
 
+def test_the_page_has_what_power_costs():
+    found = json.loads((ROOT / "docs" / "measured" / "run_power.json").read_text())
+    cost = {
+        name: [100 * found[name][source]["cost"] for source in ("ina", "tegrastats")] for name in ("digits", "deit-s")
+    }
+    assert max(map(max, cost.values())) <= 1.0
+    (ina, tegrastats), (ina_224, tegrastats_224) = cost["digits"], cost["deit-s"]
+    page = PAGE.replace("\n", " ")
+    assert f"{ina:.2f} % of a core with `ina` and {tegrastats:.2f} % with `tegrastats` on the digits model" in page
+    assert f"and {ina_224:.2f} % and {tegrastats_224:.2f} % on DeiT-S" in page
+    noise = [100 * found[name][source]["slower_plus_minus"] for name in found for source in ("ina", "tegrastats")]
+    assert f"{min(noise):.0f} to {max(noise):.0f} %" in page
+
+
 def test_the_grammar_of_the_page_names_every_word():
     assert set(re.findall(r"^name *= (.*)$", PAGE, re.M)[0].split(" | ")) == set(NAMES)
     conditions = re.findall(r"^condition *= (.*)$", PAGE, re.M)[0]

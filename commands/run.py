@@ -113,9 +113,8 @@ def serve(options: argparse.Namespace, parts: Parts, hang_up: HangUp | None) -> 
     reload = None
     if hang_up is not None:
         words, as_read = options.from_file
-        gate = parts.pipeline.gate if options.server is None else None
         reload = Reload(
-            hang_up, as_read, partial(read_again, words), gate, parts.events, lambda fault: explain(fault)[1]
+            hang_up, as_read, partial(read_again, words), parts.pipeline, parts.events, lambda fault: explain(fault)[1]
         )
     return between_frames(service, reload)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ..bundle.errors import SacvitError
 from ..machine.service_manager import HangUp
-from .chain.gate import Gate
 from .events.live_events import LiveEvents
 from .options import EventOptions
 from .sinks.service import ServiceSink
@@ -16,11 +15,17 @@ from .sinks.service import ServiceSink
 logger = logging.getLogger(__name__)
 
 
+class HasThreshold(Protocol):
+    """A `Pipeline`, or a server's chain."""
+
+    threshold: float
+
+
 class Reload:
     """Applies a changed file between two frames: the threshold, and the events of --on and --to.
 
-    options: as they were read at the start. read: reads them again, with the events they ask for; raises for a mistake. gate:
-    None where the gate is a server's. explain: the message of what was raised. Nothing is applied unless all of it can be.
+    options: as they were read at the start. read: reads them again, with the events they ask for; raises for a mistake. chain:
+    whose threshold can be set between two passes. explain: the message of what was raised. All is applied, or nothing.
     """
 
     def __init__(
@@ -28,15 +33,15 @@ class Reload:
         hang_up: HangUp,
         options: Mapping[str, Any],
         read: Callable[[], tuple[Mapping[str, Any], EventOptions]],
-        gate: Gate | None,
+        chain: HasThreshold,
         events: LiveEvents,
         explain: Callable[[BaseException], str] = str,
     ) -> None:
         self.is_asked = hang_up.take
-        self._now, self._read, self._gate, self._events = dict(options), read, gate, events
+        self._now, self._read, self._chain, self._events = dict(options), read, chain, events
         self._explain = explain
         # What a file without a threshold means; unknown where the run began with another one.
-        self._stored = gate.threshold if gate is not None and options["threshold"] is None else None
+        self._stored = chain.threshold if options["threshold"] is None else None
 
     def apply(self) -> None:
         """Reads the file and applies it, or reports why not; a run never ends by it."""
@@ -65,9 +70,8 @@ class Reload:
         """What can be applied, by name. Raises for what is asked for wrongly."""
         changes: list[tuple[str, Callable[[], object]]] = []
         wanted = self._stored if threshold is None else threshold
-        gate = self._gate
-        if "threshold" in changed and gate is not None and wanted is not None:
-            changes.append(("threshold", lambda: setattr(gate, "threshold", wanted)))
+        if "threshold" in changed and wanted is not None:
+            changes.append(("threshold", lambda: setattr(self._chain, "threshold", wanted)))
         if changed & self._events.changeable:  # the last one: it may open a destination
             changes.append(("events", self._events.prepare(events)))
         return changes

@@ -158,10 +158,3 @@ def test_events_can_end(begin, tmp_path):
     run.sinks[0].write(ANSWER)
     run.close()
     assert run.written("a") == 0
-
-
-def test_a_servers_threshold_needs_a_restart(begin, caplog):
-    run = begin()
-    run.reload = Reload(HangUp(), run.options, lambda: (run.options, run.asked()), None, run.events)
-    run.change(threshold=0.25)
-    assert "needs a restart to change: threshold" in caplog.text

@@ -75,18 +75,23 @@ def choose_examples() -> None:
 choose_examples()
 
 
-# Each takes over 10 s. They come first: at the end one of two processes would wait for the other.
+# Each takes over 6 s. They come first, the longest before: at the end one of two processes would wait for the other.
 LONG = (
-    *("test_readme.py", "bindings/test_dry_run.py", "profiles/tuning/test_tune.py", "export/plans/test_build.py"),
+    # of make test-programs
+    *("test_readme.py", "export/checks/test_compiler.py", "bindings/test_dry_run.py", "test_notebook.py"),
+    *("serving/test_server.py", "export/choice/test_choose.py", "export/plans/test_build.py", "test_own_classes.py"),
+    *("export/plans/test_attention.py", "serving/test_benchmark.py", "examples/test_digits.py", "test_field.py"),
+    # of make test
+    *("profiles/tuning/test_tune.py", "training/test_train.py", "export/precision/test_cascade.py"),
+    *("training/test_workers.py", "commands/test_run.py", "commands/test_export.py"),
+    *("profiles/reports/test_figures.py", "export/precision/test_variants.py", "commands/test_profile.py"),
     *(
-        "serving/test_server.py",
-        "commands/test_profile.py",
-        "export/checks/test_compiler.py",
-        "test_own_classes.py",
+        "export/precision/test_leave_out.py",
+        "runtime/sources/test_network.py",
+        "export/test_planted_faults.py",
+        "export/precision/test_strangers.py",
     ),
-    *("commands/test_export.py", "export/precision/test_cascade.py", "export/plans/test_rtx.py"),
-    *("serving/test_benchmark.py", "runtime/sources/test_network.py", "export/test_planted_faults.py"),
-    *("export/precision/test_variants.py", "training/test_workers.py", "training/test_train.py"),
+    *("profiles/test_profile.py", "profiles/tuning/test_stored_answers.py", "commands/test_service.py"),
 )
 
 

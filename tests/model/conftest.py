@@ -18,6 +18,12 @@ from sacvit.model.network import PlainViT, TwoStageViT
 CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=24, classes=3)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Whatever ran before in this process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def config() -> ModelConfig:
     return CONFIG

@@ -31,7 +31,6 @@ class Header(TypedDict):
     date: Text
     utc_offset_s: Annotated[int, Meta(ge=-86400, le=86400)]
     host: Text
-    command: Text
     engines: Annotated[dict[str, Text], Meta(max_length=8)]
     backend: Text
     threshold: Number

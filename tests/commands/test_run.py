@@ -179,6 +179,13 @@ def test_power_is_read_beside_a_run(engines, video, tegrastats, tmp_path, capsys
     assert kinds[0] == "header" and kinds[-1] == "end" and "second" in kinds
 
 
+def test_the_log_of_power_does_not_hold_the_command(engines, video, tegrastats, tmp_path, monkeypatch):
+    """Destinations of events may hold passwords."""
+    monkeypatch.setattr(sys, "argv", ["sacvit-run", "--to", "mqtt://user:secret@127.0.0.1/topic"])
+    assert run(engines, "--camera", video, "--power", "tegrastats", "--power-log", tmp_path / "p.jsonl") == 0
+    assert "secret" not in (tmp_path / "p.jsonl").read_text()
+
+
 def test_a_named_source_of_power_that_is_missing_ends_the_run(engines, video, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run(engines, "--camera", video, "--power", "tegrastats") == 5

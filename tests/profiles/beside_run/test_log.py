@@ -17,7 +17,7 @@ from sacvit.profiles.power.source import Reading
 
 HEADER = {
     "source": {"source": None, "reason": "none here"}, "most_cut": 0, "machine": [], "date": "2026-11-26T17:00:00.000Z",
-    "utc_offset_s": 0, "host": "bench", "command": "sacvit-run", "engines": {"EE": "ee.onnx"}, "backend": "a backend",
+    "utc_offset_s": 0, "host": "bench", "engines": {"EE": "ee.onnx"}, "backend": "a backend",
     "threshold": 0.5,
 }  # fmt: skip
 TIME = "2026-11-26T17:00:01.000Z"

@@ -4,6 +4,7 @@
 # make gpu-test, make gpu-bench BUNDLES=build/gpu: on a GPU with TensorRT, see below
 # make test-aarch64  runs the device's tests in an arm64 Debian under qemu, and compares decisions with this machine's
 # make test-cameras  runs the tests of cameras through GStreamer, with Debian's OpenCV: see the target
+# make test-v4l2     runs the tests of USB cameras in a virtual machine, whose kernel has a test camera
 # make docs   builds the site of docs/ into .build/docs; a broken link fails it
 # make package  builds wheel and sdist into .build/dist, checks them, installs each in an empty environment
 # make demo   sets itself up, exports the example's checkpoint, makes a clip and classifies it into demo/
@@ -18,7 +19,7 @@ DEVICE_TESTS := $(addprefix tests/,bundle machine images runtime serving profile
 # Tests start a hundred Pythons: each would compile our sources again where the environment forbids to keep bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test test-programs fuzz demo docs package lint types runtime-test test-cameras test-aarch64 gpu-test gpu-bench clean
+.PHONY: test test-programs fuzz demo docs package lint types runtime-test test-cameras test-v4l2 test-aarch64 gpu-test gpu-bench clean
 
 # Two processes, each with whole files, in the order of tests/conftest.py.
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -74,6 +75,10 @@ test-cameras:
 	.venv-cameras/bin/python -m pip install -q -c constraints.txt pytest pytest-xdist
 	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
 	PYTHONPATH=$(CURDIR)/.build/site .venv-cameras/bin/python -m pytest --confcutdir tests/cameras -n 2 tests/cameras
+
+# USB cameras with the kernel's test camera. Needs qemu, no KVM, and downloads a kernel once: see tests/v4l2/run.sh.
+test-v4l2:
+	PYTHON="$(CURDIR)/$(BIN)/python" tests/v4l2/run.sh
 
 # The device's side on arm64. Needs debootstrap and qemu-user-static, and root: see tests/aarch64/run.sh.
 test-aarch64: .venv/installed

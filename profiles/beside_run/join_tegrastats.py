@@ -66,6 +66,7 @@ def join_log(run: Recorded, path: Path, utc_offset_s: int | None) -> None:
     source = source_of_log(f"tegrastats, {path.name}", rails, interval_s)
     sampler = Sampler(source)
     windows = Windows(sampler, run.most_cut, SAMPLES * interval_s)
+    windows.survivors_share = run.survivors_share
     run.power_w, run.zones_c, run.windows = {}, {}, windows
     readings = _take_samples(run, samples, [time - offset for time in unix], source.total_rails)
     _replay(windows, readings, run)

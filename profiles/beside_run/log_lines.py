@@ -24,7 +24,7 @@ PATHS = {"exit": EXIT, "full": FULL}
 
 
 class Header(TypedDict):
-    """The first line. source: the power source, with its sensors. most_cut: see `Windows`."""
+    """The first line. source: the power source, with its sensors. most_cut, survivors_share: see `Windows`."""
 
     format: int
     written_by: str
@@ -36,6 +36,7 @@ class Header(TypedDict):
     threshold: Number
     source: Source
     most_cut: Annotated[int, Meta(ge=0, le=1_000_000)]
+    survivors_share: bool
     machine: Annotated[list[tuple[Text, Text]], Meta(max_length=MOST_ZONES)]
 
 

@@ -91,7 +91,9 @@ def _begin(found: Recorded, header: Mapping[str, Any]) -> Sampler:
     source = NoPower(described["reason"] or "") if described["source"] is None else source_of_description(described)
     sampler = Sampler(source)
     found.most_cut, found.utc_offset_s = header["most_cut"], header["utc_offset_s"]
+    found.survivors_share = header["survivors_share"]
     found.windows = Windows(sampler, found.most_cut)
+    found.windows.survivors_share = found.survivors_share
     found.about = [
         ("Date", header["date"][:16].replace("T", " ") + " UTC"),
         ("Host", header["host"]),

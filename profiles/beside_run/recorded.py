@@ -56,6 +56,7 @@ class Recorded:
     windows: Windows | None = None
     notes: list[str] = field(default_factory=list)
     most_cut: int = 0
+    survivors_share: bool = False
     utc_offset_s: int | None = None
     is_ended: bool = True
 

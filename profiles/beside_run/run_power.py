@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...runtime.chain.pipeline import Pipeline
+from ...runtime.chain.track import places_for
 from ...runtime.loop import Chain
 from ...runtime.moments import unix_time_of, utc_text
 from ...runtime.options import LoopOptions
@@ -66,9 +67,11 @@ class RunPower:
         if isinstance(chain, Pipeline):
             engines = {"EE": chain.ee.path.name, "SAC": chain.sac.path.name}
             on_gpu, about = chain.ee.on_gpu, about_run(engines, chain.ee.backend, chain.threshold)
+            survivors_share = places_for(1, chain.sac.batches) > 1
         else:
             logger.warning("--power reads the sensors of this machine, whichever machine the server runs on")
             on_gpu, about = True, about_run({}, f"server {server}", chain.threshold)
+            survivors_share = False  # the server does not say
         if self._source is None:
             self._source = open_power(self._wanted, on_gpu=on_gpu, at=self._place)
         source = self._source
@@ -76,12 +79,13 @@ class RunPower:
             logger.warning("power is not measured: %s", source.reason)
         self._before = read_state(self._place.root, own_pids=source.pids)
         if self._log is not None:
-            header = {"source": describe(source), "most_cut": self._most_cut, "machine": state_rows(self._before)}
-            self._log.write_header({**header, **about}, list(source.sensors))
+            header = {"source": describe(source), "most_cut": self._most_cut, "survivors_share": survivors_share}
+            self._log.write_header({**header, "machine": state_rows(self._before), **about}, list(source.sensors))
         self._began_s = self._place.clock()
         on_reading = ignore if self._log is None else self._log.add_reading
         self._sampler = Sampler(source, self._place.clock, most=KEPT_READINGS, on_reading=on_reading)
         self._windows = Windows(self._sampler, self._most_cut)
+        self._windows.survivors_share = survivors_share
         self._sampler.__enter__()
         self._thread.start()
 

@@ -50,7 +50,7 @@ def _energy_lines(power: Mapping[str, Any]) -> list[str]:
             f"energy: not measured: no complete window of {power['window_s']:g} s, which this sensor needs,"
             f" in {power['measured_s']:.1f} s with power"
         ]
-    lines = [f"mJ per frame, idle power included, over {power['windows']} windows of {power['window_s']:g} s or more:"]
+    lines = [f"mJ per frame, idle power included; windows of {power['window_s']:g} s or more: {power['windows']}"]
     lines += [f"  {rail:<18}{amount_text(amount, 'mJ'):>22}" for rail, amount in _shown(power, energy)]
     if paths:
         told = ", ".join(f"{path} {amount_text(amount, 'mJ')}" for path, amount in paths.items())

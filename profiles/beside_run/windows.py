@@ -17,6 +17,7 @@ import numpy as np
 from ..power.energy import TOTAL, Amount, PowerWindow, Spent, gross_mj, measure, meter_of
 from ..power.energy_by_path import Paths, Row, fit_gross
 from ..power.sampler import Sampler, Trace
+from ..results.result import SHARED
 
 KEPT_WINDOWS = 10_000  # a day of windows of 10 s
 LATEST_GAPS = 2  # longest gaps between readings: the wait for one after the end of a window
@@ -81,6 +82,7 @@ class Windows:
         self.sampler, self._most_cut = sampler, most_cut
         source = sampler.source
         self.needed_s = max(needed_s, meter_of(source).needed_s(source.kind == "energy"))
+        self.survivors_share = False  # see SHARED
         self.kept: deque[Window] = deque(maxlen=KEPT_WINDOWS)
         self.latest: dict[str, Any] | None = None  # for the lines of --json
         self.began_s: float | None = None  # the first window
@@ -169,6 +171,8 @@ class Windows:
 
     def by_path(self) -> Paths:
         """Energy of a frame on each path, idle power included; windows with a pause of the frames are left out."""
+        if self.survivors_share:
+            return Paths({}, None, 0.0, len(self.measured), SHARED)
         rows = [
             Row(window.power.mean_mw[TOTAL], window.spent.bound_mw[TOTAL], window.power.duration_s, window.counts)
             for window in self.measured

@@ -73,7 +73,7 @@ def fit_gross(rows: Sequence[Row]) -> Paths:
         return Paths({}, None, 0.0, len(rows), "no window with an image")
     fit = _fit(names, rows, np.empty((len(rows), 0)))
     if fit is None:
-        reason = f"{len(rows)} windows are too few or too alike to separate {' and '.join(names)}"
+        reason = f"the windows ({len(rows)}) are too few or too alike to separate {' and '.join(names)}"
         return Paths({}, None, 0.0, len(rows), reason)
     return Paths(dict(zip(names, fit[0], strict=True)), None, fit[1], len(rows))
 

@@ -16,7 +16,8 @@ from sacvit.profiles.beside_run.log_lines import read_log_line
 from sacvit.profiles.power.source import Reading
 
 HEADER = {
-    "source": {"source": None, "reason": "none here"}, "most_cut": 0, "machine": [], "date": "2026-11-26T17:00:00.000Z",
+    "source": {"source": None, "reason": "none here"}, "most_cut": 0, "survivors_share": False,
+    "machine": [], "date": "2026-11-26T17:00:00.000Z",
     "utc_offset_s": 0, "host": "bench", "engines": {"EE": "ee.onnx"}, "backend": "a backend",
     "threshold": 0.5,
 }  # fmt: skip

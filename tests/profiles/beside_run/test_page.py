@@ -32,3 +32,8 @@ def test_a_page_escapes_what_a_file_says(tmp_path):
     write_run_page(read_recorded(path), tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
+
+
+def test_a_run_whose_survivors_cost_the_same_as_all_has_no_energy_by_path(tmp_path):
+    text = "\n".join(run_lines(read_recorded(write_log(tmp_path / "p.jsonl", 60, survivors_share=True))))
+    assert "by path: not measured: these engines compute the same for one survivor" in text

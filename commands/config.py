@@ -152,12 +152,10 @@ def _converted(action: Action, value: Any, folder: Path) -> Any:
         return action.const if value else action.default
     if not _takes_several(action):
         return _one(action, value, folder)
-    if not isinstance(value, list):
-        example = _text_of(str(value)) if type(value) in (str, int) else "..."
-        raise ValueError(f"expected a list of strings, found {_name_of(value)}. Write [{example}]")
-    if not value and action.nargs == "+":
+    entries = value if isinstance(value, list) else [value]
+    if not entries and action.nargs == "+":
         raise ValueError("expected at least one entry, found none")
-    return [_one(action, entry, folder) for entry in value]
+    return [_one(action, entry, folder) for entry in entries]
 
 
 def _takes_several(action: Action) -> bool:
@@ -179,9 +177,9 @@ def _one(action: Action, value: Any, folder: Path) -> Any:
 
 
 def _of_type(value: Any, kind: Any) -> Any:
-    """The value where TOML has it in this type; an integer is a number too. Raises ValueError."""
-    if kind is float and type(value) is int:
-        return float(value)
+    """The value where TOML has it in this type; an integer is a number too, and a name (camera = 0). Raises ValueError."""
+    if kind in (float, str) and type(value) is int:
+        return kind(value)
     if type(value) is not kind:
         raise ValueError(f"expected {TYPES[kind]}, found {_name_of(value)}")
     return value

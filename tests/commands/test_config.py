@@ -55,6 +55,11 @@ def test_every_kind_of_option_is_read_from_the_file(file):
     assert {name: found[name] for name in wanted} == wanted
 
 
+def test_a_number_serves_as_a_name_and_one_entry_as_a_list(file):
+    found = parse(file, "camera = 0\nweb = 8080\nengine = 'build'")
+    assert (found["camera"], found["web"], found["engine"]) == (["0"], "8080", [file.parent / "build"])
+
+
 def test_what_the_file_does_not_give_has_its_default(file):
     found = parse(file, "threshold = 0.5")
     without = vars(build_parser().parse_args([]))
@@ -80,8 +85,8 @@ def test_the_command_line_takes_precedence_and_its_lists_replace_the_files(file)
         ("json = 1", "json: expected true or false, found an integer"),
         ("save = 2026-11-26", "save: expected a string, found a date or a time"),
         ("[events]\non = []", "sacvit-run has no option events"),
-        ("camera = 0", 'camera: expected a list of strings, found an integer. Write ["0"]'),
-        ("camera = [0]", "camera: expected a string, found an integer"),
+        ("camera = true", "camera: expected a string, found true or false"),
+        ("camera = [[0]]", "camera: expected a string, found a list"),
         ("engine = []", "engine: expected at least one entry, found none"),
         ("provider = 'gpu'", "provider: expected one of auto, cpu, "),
         ("clip-s = '5'", "clip-s: --clip-s: give the seconds before and after an event"),

@@ -72,7 +72,7 @@ runtime-test:
 SYSTEM_PYTHON := /usr/bin/python3
 test-cameras:
 	$(SYSTEM_PYTHON) -m venv --system-site-packages .venv-cameras
-	.venv-cameras/bin/python -m pip install -q -c constraints.txt pytest pytest-xdist
+	.venv-cameras/bin/python -m pip install -q -c constraints.txt pytest pytest-xdist msgspec tqdm
 	mkdir -p .build/site && ln -sfn ../.. .build/site/sacvit
 	PYTHONPATH=$(CURDIR)/.build/site .venv-cameras/bin/python -m pytest --confcutdir tests/cameras -n 2 tests/cameras
 

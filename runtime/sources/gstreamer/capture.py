@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
 from collections.abc import Callable
@@ -126,6 +125,3 @@ class PipelineCapture:
             for one in (self._sink, self._bus, self._pipeline):
                 self._library.gst_object_unref(one)
             self._pipeline = 0
-
-
-assert ctypes.sizeof(ctypes.c_void_p) == 8, "GStreamer's structures are known for 64 bits"

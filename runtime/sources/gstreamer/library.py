@@ -72,7 +72,9 @@ class _Library:
 
 @cache
 def gstreamer() -> _Library | None:
-    """The library, ready for use; None where it is not installed."""
+    """The library, ready for use; None where it is not installed, or where pointers are not what capture.py counts on."""
+    if ctypes.sizeof(c_void_p) != 8:
+        return None
     try:
         library = _Library()
     except OSError:

@@ -158,6 +158,8 @@ def test_verbose_shows_details_with_their_module(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_ends_a_command_as_ctrl_c_does(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)  # nohup ignores one of them, here too
+
     def command(options: argparse.Namespace) -> int:
         signal.raise_signal(number)
         return 0

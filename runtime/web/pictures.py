@@ -19,7 +19,8 @@ from ..sinks.sink import Answer
 LARGEST_SIDE = 640  # pixels of a picture that is sent
 QUALITY = 75
 LEAST_PAUSE_S = 0.1  # between two pictures of a camera
-SHARE = 0.01  # of all cores, for drawing and encoding
+# Of all cores, for drawing and encoding. Engines wait for the slower of two threads: what one loses on its core, a pass loses.
+SHARE = 0.005
 MOST_SENT = 40.0  # pictures per second to all viewers together
 NICENESS = 10  # what the chain leaves over
 

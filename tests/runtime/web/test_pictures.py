@@ -95,7 +95,7 @@ def test_a_frame_is_encoded_again_only_for_a_new_browser(made):
 
 @pytest.mark.parametrize(
     ("spent_s", "sent", "expected"),
-    [(0.001, 1, 0.1), (0.008, 1, 0.4), (0.001, 20, 0.5)],
+    [(0.0005, 1, 0.1), (0.008, 1, 0.8), (0.001, 20, 0.5)],
     ids=["as often as a person sees", "costly pictures", "many browsers"],
 )
 def test_pictures_come_less_often_where_they_cost_much_or_many_look(spent_s, sent, expected):

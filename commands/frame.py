@@ -12,11 +12,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from ..bundle.errors import EXIT_INTERRUPTED, SacvitError, UsageError
 from ..images.opencv import silence_opencv
+from ..machine.interrupts import stop_on
 from ..machine.terminal import terminal_safe
 from ..machine.visible_gpus import leave_visible
 from ..runtime.engines.backends import gpu_provider
@@ -142,13 +142,7 @@ def set_up_logging(is_verbose: bool) -> None:
 
 def stop_on_signals() -> None:
     """Treats a service manager's stop and a closed terminal as Ctrl-C: results are kept, and changed settings are restored."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays in effect
-            signal.signal(number, interrupt)
+    stop_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_command(

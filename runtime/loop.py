@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..bundle.preprocess import ImageU8, Preprocessing
+from ..machine.interrupts import interrupts_held_back
 from ..machine.progress import Progress
 from .chain.drift import Drift
 from .chain.gate import Gate
@@ -95,8 +96,9 @@ def run_chain(
             source.call_while_waiting(between_frames)
             taken = each_after(taken, between_frames)
         for answer in answers(chain, pipeline, taken, source, statistics, watch):
-            for sink in sinks:
-                sink.write(answer)
+            with interrupts_held_back():
+                for sink in sinks:
+                    sink.write(answer)
             progress.step(note=f"{answer.running.exit_rate:.0%} exits")
     except KeyboardInterrupt:
         interrupted = True

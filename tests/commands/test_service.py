@@ -165,5 +165,5 @@ def test_a_stop_leaves_complete_files(start, tmp_path):
     while capture.read()[0]:
         count += 1
     assert count in (len(frames), len(frames) - 1)  # the stop may fall between the line and the recording
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0  # it was closed: it has a length
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0, service.lines  # it was closed: it has a length
     capture.release()

@@ -38,7 +38,8 @@ def open_parts(options: argparse.Namespace, asked: Asked, ends: ExitStack) -> Pa
     ends: closes the connection to a server. Raises SacvitError.
     """
     if asked.web.web is not None:
-        from .web import start_web, take_port
+        from ...runtime.web.opening import WebPort
+        from .web import start_web
     with ExitStack() as unused:
         source = open_sources(options.camera, asked.opening)
         unused.callback(source.close)
@@ -54,7 +55,7 @@ def open_parts(options: argparse.Namespace, asked: Asked, ends: ExitStack) -> Pa
         sinks = open_sinks(asked.sinks, source, power.line if power else lambda: None)
         for sink in sinks:
             unused.callback(sink.close)
-        port = None if asked.web.web is None else take_port(asked.web.web)
+        port = None if asked.web.web is None else WebPort(asked.web.web)
         if port is not None:
             unused.callback(port.close)
         pipeline = (

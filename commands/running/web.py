@@ -10,7 +10,7 @@ from ...profiles.conditions.heat import read_temperatures
 from ...profiles.power.energy import TOTAL
 from ...runtime.chain.pipeline import Pipeline
 from ...runtime.sources.address import without_password
-from ...runtime.web.opening import WebSocketTaken
+from ...runtime.web.opening import WebPort
 from ...runtime.web.sensors import Readings
 from ...runtime.web.threshold import LiveThreshold
 
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
     from ...serving.client import RemotePipeline
 
 
-def take_port(text: str) -> WebSocketTaken:
-    """The port of --web, before engines are loaded. Raises UsageError where it is in use."""
-    return WebSocketTaken(text)
-
-
 def start_web(
-    taken: WebSocketTaken,
+    taken: WebPort,
     cameras: Sequence[str],
     pipeline: Pipeline | RemotePipeline,
     stalled_s: float | None,

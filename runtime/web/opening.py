@@ -15,8 +15,11 @@ from .view import WebView
 logger = logging.getLogger(__name__)
 
 
-class WebSocketTaken:
-    """The port of --web, taken. A context that frees it, unless a server has begun to use it."""
+class WebPort:
+    """The port of --web, taken before engines are loaded. `close` frees it, unless a server has begun to use it.
+
+    Raises UsageError where it is in use.
+    """
 
     def __init__(self, text: str) -> None:
         self._address: WebAddress = parse_web_address(text)

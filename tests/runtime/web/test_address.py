@@ -42,7 +42,7 @@ def test_loopback_needs_no_token(text):
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:8080", "[::]:8080", "192.168.1.4:8080", "board.local:8080"])
-def test_any_other_host_gets_a_token_that_nobody_guesses(text):
+def test_any_other_host_gets_a_long_token_of_its_own(text):
     first, second = parse_web_address(text).token, parse_web_address(text).token
     assert first != second and len(first) >= 32
 

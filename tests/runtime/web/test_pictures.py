@@ -61,7 +61,7 @@ def test_blocks_that_sac_left_out_are_dimmed():
     assert is_target > 180 and is_not < 110
 
 
-def test_nothing_is_encoded_while_nobody_looks(made):
+def test_nothing_is_encoded_without_a_browser(made):
     one, published = made
     for index in range(50):
         one.offer(make_answer(index))

@@ -1,4 +1,4 @@
-"""Stop signals become KeyboardInterrupt, but not in the middle of what must be whole."""
+"""Stop signals become KeyboardInterrupt, but only where a program is ready for it."""
 
 from __future__ import annotations
 
@@ -37,16 +37,22 @@ def stop_on(*numbers: signal.Signals) -> None:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """A stop that comes inside this block is raised at its end.
+    """A stop that comes inside this block is raised at the next `raise_held_back`, or at the block's end.
 
-    KeyboardInterrupt may be raised between any two instructions, also where a queue holds its lock: the lock is then held for
-    ever, and the thread at the other end of the queue never ends.
+    KeyboardInterrupt may be raised between any two instructions, also where a queue or a condition takes its lock: the lock is
+    then held for ever, and the thread at its other end never ends.
     """
     _state.blocks += 1
     try:
         yield
     finally:
         _state.blocks -= 1
-        if _state.is_pending and not _state.blocks:
-            _state.is_pending = False
-            raise KeyboardInterrupt
+        if not _state.blocks:
+            raise_held_back()
+
+
+def raise_held_back() -> None:
+    """Raises the stop that came, if one did. Call this where no lock is held."""
+    if _state.is_pending:
+        _state.is_pending = False
+        raise KeyboardInterrupt

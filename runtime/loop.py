@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..bundle.preprocess import ImageU8, Preprocessing
-from ..machine.interrupts import interrupts_held_back
+from ..machine.interrupts import interrupts_held_back, raise_held_back
 from ..machine.progress import Progress
 from .chain.drift import Drift
 from .chain.gate import Gate
@@ -71,8 +71,9 @@ def run_chain(
     """Classifies every frame of the source, or the first so many, in batches.
 
     Ctrl-C, and a Quit from a sink, end the run cleanly: what was classified stays, sinks are closed, the summary counts
-    what was done. on_drift: takes the text of each alarm; without it, drift is watched where the gate has shadows.
-    between_frames: called before each pass, and every WAIT_S while a camera gives no frame. It may change the gate and the
+    what was done. A stop waits for the answer that is being written, and a second one ends what hangs.
+    on_drift: takes the text of each alarm; without it, drift is watched where the gate has shadows.
+    between_frames: called before each pass, and every WAIT_S while the source gives no frame. It may change the gate and the
     sinks.
     """
     statistics = RunStatistics()
@@ -82,6 +83,12 @@ def run_chain(
     num_frames = options.num_frames
     total = num_frames if source.total is None else min(source.total, num_frames or source.total)
     progress = Progress("classify", total, "frame", is_shown=not source.live)
+
+    def pause() -> None:
+        raise_held_back()
+        if between_frames is not None:
+            between_frames()
+
     try:
         chain = Overlap(pipeline) if options.overlap and isinstance(pipeline, Pipeline) else pipeline
         if isinstance(pipeline, Pipeline) and pipeline.gate.wants_warm_up:
@@ -92,14 +99,13 @@ def run_chain(
         taken = (
             rounds(source, num_frames) if isinstance(source, Several) else batches(source, num_frames, options.batch)
         )
-        if between_frames is not None:
-            source.call_while_waiting(between_frames)
-            taken = each_after(taken, between_frames)
-        for answer in answers(chain, pipeline, taken, source, statistics, watch):
-            with interrupts_held_back():
+        source.call_while_waiting(pause)
+        with interrupts_held_back():  # sources and sinks share queues and locks with their threads
+            for answer in answers(chain, pipeline, each_after(taken, pause), source, statistics, watch):
                 for sink in sinks:
                     sink.write(answer)
-            progress.step(note=f"{answer.running.exit_rate:.0%} exits")
+                progress.step(note=f"{answer.running.exit_rate:.0%} exits")
+                raise_held_back()
     except KeyboardInterrupt:
         interrupted = True
     except Quit:

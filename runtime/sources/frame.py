@@ -46,10 +46,7 @@ class Source(Protocol):
         """Calls `report` with the stream and a message when a camera is lost. Call this before the iteration."""
 
     def call_while_waiting(self, call: Callable[[], None]) -> None:
-        """Calls `call` every WAIT_S, in the thread that iterates, while there is no frame. Call this before the iteration.
-
-        Files never call it.
-        """
+        """Calls `call` every WAIT_S, in the thread that iterates, while there is no frame. Call this before the iteration."""
 
     def __iter__(self) -> Iterator[Frame]: ...
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from .frame import Frame
+from .frame import WAIT_S, Frame
 from .live import CLOSE_S, READER
 
 DECODED_AHEAD = 8  # frames: at 1080p 50 MB
@@ -27,6 +27,7 @@ class ReadAhead(ABC):
         self.dropped = 0
         self.live = False
         self.faults: list[str] = []
+        self._while_waiting: Callable[[], None] = lambda: None
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -38,7 +39,11 @@ class ReadAhead(ABC):
         self._thread.start()
         try:
             while True:
-                item = self._queue.get()
+                try:
+                    item = self._queue.get(timeout=WAIT_S)
+                except queue.Empty:
+                    self._while_waiting()
+                    continue
                 if item is None:
                     return
                 if isinstance(item, BaseException):
@@ -50,8 +55,9 @@ class ReadAhead(ABC):
     def report_losses(self, report: Callable[[int, str], None]) -> None:  # noqa: B027  # a file is never lost for a while
         """See `Source`."""
 
-    def call_while_waiting(self, call: Callable[[], None]) -> None:  # noqa: B027
-        """See `Source`: a file is never waited for."""
+    def call_while_waiting(self, call: Callable[[], None]) -> None:
+        """See `Source`."""
+        self._while_waiting = call
 
     def close(self) -> None:
         """Ends the reader, which at most decodes one more frame; one that hangs on a broken disk is abandoned."""

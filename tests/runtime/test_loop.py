@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sacvit.machine.interrupts import stop_on
 from sacvit.runtime.chain.live_gate import LiveGate
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.loop import run_chain
@@ -113,6 +115,42 @@ def test_ctrl_c_keeps_what_was_done_and_closes_everything(pipeline, pictures):
     outcome = run_chain(pipeline, source, [sink])
     assert outcome.interrupted and outcome.summary["frames"] == 6
     assert source.closed and sink.closed == 1
+
+
+@pytest.fixture
+def stop_signal():
+    before = signal.getsignal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    stop_on(signal.SIGUSR1)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_stop_is_not_raised_inside_a_source_that_may_hold_a_lock(pipeline, pictures, stop_signal):
+    class Stopped(ListSource):
+        whole = False
+
+        def __iter__(self) -> Iterator[Frame]:
+            frames = super().__iter__()
+            yield next(frames)
+            signal.raise_signal(stop_signal)
+            self.whole = True
+            yield from frames
+
+    source, sink = Stopped(pictures[:6]), Collector()
+    outcome = run_chain(pipeline, source, [sink])
+    assert source.whole and outcome.interrupted and outcome.summary["frames"] == 1
+
+
+def test_a_stop_ends_a_source_that_waits_for_frames(pipeline, pictures, stop_signal):
+    class Silent(ListSource):
+        def __iter__(self) -> Iterator[Frame]:
+            signal.raise_signal(stop_signal)
+            self.while_waiting()
+            pytest.fail("it was asked to wait on")
+            yield
+
+    assert run_chain(pipeline, Silent(pictures[:0]), []).interrupted
 
 
 def test_an_answer_s_age_counts_from_when_its_frame_was_taken(pipeline, pictures):

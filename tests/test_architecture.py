@@ -34,6 +34,7 @@ ORDER = {
         "events",
         "totals",
         "web",
+        "watch",
         "loop",
         "reload",
     ),

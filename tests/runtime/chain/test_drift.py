@@ -6,7 +6,7 @@ import numpy as np
 
 from sacvit.runtime.chain.drift import ALARM, LEARNT, Drift
 from sacvit.runtime.chain.result import Result
-from sacvit.runtime.loop import WATCHED_S, Watch
+from sacvit.runtime.watch import WATCHED_S, Watch
 
 
 def first_alarm(rates, seed):

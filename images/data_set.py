@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ..bundle.errors import ImageError
 from ..bundle.preprocess import ImageU8
 from .arrays import Archive, Labels, is_array_folder, open_array_folder, read_image
+from .boxes.columns import Boxes
 from .class_names import CLASSES_NAME, UnknownClassesError, class_numbers, read_class_names
 from .decode import read_picture
 from .kinds import SUFFIXES
@@ -30,7 +31,8 @@ class DataSet:
 
     home: the folder that names start from. read: image `index`, (H, W, 3) uint8 BGR; raises ImageError for one that cannot be
     read; several threads may call it. labels: (N,); None where there are none; `why_unlabelled` gives the reason. key: a hash
-    of names, sizes, times of change and labels, which differs between data sets.
+    of names, sizes, times of change and labels, which differs between data sets. boxes: of each image; None
+    without such columns.
     """
 
     source: str
@@ -40,6 +42,7 @@ class DataSet:
     labels: Labels | None
     why_unlabelled: str
     key: Callable[[], str]
+    boxes: Sequence[Boxes] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -167,7 +170,8 @@ def _listed(read: Callable[[Path], Listed]) -> Callable[[Request], DataSet]:
             distinct = list(dict.fromkeys(listed.labels))
             numbers = class_numbers(request.where, distinct, request.classes, request.names) if distinct else {}
             labels = np.array([numbers[label] for label in listed.labels], np.int64)
-        return _files(request, listed.home, listed.names, listed.paths, labels)
+        found = _files(request, listed.home, listed.names, listed.paths, labels)
+        return replace(found, boxes=listed.boxes)
 
     return opened
 

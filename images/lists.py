@@ -1,7 +1,8 @@
 """Lists of pictures: a CSV of path and label, or a text file with a picture per line.
 
 LIST.csv    path,label per row, with or without a header, separated by commas, semicolons or tabs; columns beside the two are
-            passed over if a header names these; a row `sep=;`, as Excel reads it, names the separator
+            passed over if a header names these, except for boxes (x,y,w,h); a row `sep=;`, as Excel reads it, names the
+            separator
 LIST.txt    one path per line; a label may follow, after a tab, or after a blank if it is a number
 
 Paths start from the list's own folder and stay below it.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from ..bundle.errors import ImageError
+from .boxes.columns import MOST_BOXES, Box, Boxes, box_columns, read_box
 from .decode import decode_text, read_file
 from .kinds import SUFFIXES
 
@@ -37,12 +39,17 @@ TRIED_ROWS = 20
 
 @dataclass(frozen=True)
 class Listed:
-    """The pictures of a list in its order: names from `home` on, and their labels as written; None without labels."""
+    """The pictures of a list in its order: names from `home` on, and their labels as written; None without labels.
+
+    boxes: around the objects of each picture; None without such columns. With boxes a picture occurs once, however many rows
+    it has.
+    """
 
     home: Path
     names: list[str]
     paths: list[Path]
     labels: list[str] | None
+    boxes: list[Boxes] | None = None
 
 
 def read_csv(path: Path) -> Listed:
@@ -61,6 +68,7 @@ def read_csv(path: Path) -> Listed:
     home = path.resolve().parent
     place, label = 0, 1
     columns = 2
+    corners = None
     if (
         rows
         and len(rows[0][1]) == 2
@@ -70,16 +78,46 @@ def read_csv(path: Path) -> Listed:
         place, label = 1, 0  # the label comes first, and there is no header
     elif rows and (header := _header(rows[0][1], home)) is not None:
         place, label, columns = *header, len(rows[0][1])
+        if columns > 2:  # a header of two may call the path x and the label y
+            corners = box_columns(_words(rows[0][1]), f"{path}, line {rows[0][0]}")
         rows = rows[1:]
-    paths, labels = [], []
+    paths, labels, boxes = [], [], []
     for number, row in rows:
         if len(row) != columns or not row[place] or not row[label]:
+            headless = ". Columns beside the two need a header such as path,label,x,y,w,h" if columns == 2 else ""
             raise ImageError(
-                f"{path}, line {number}: a path and a label are wanted, found {len(row)} fields: {row[:3]}"
+                f"{path}, line {number}: a path and a label are wanted, found {len(row)} fields: {row[:3]}{headless}"
             )
         paths.append(_inside(home, row[place], f"{path}, line {number}"))
         labels.append(row[label])
-    return Listed(home, [one.relative_to(home).as_posix() for one in paths], paths, labels)
+        if corners is not None:
+            boxes.append(read_box([row[corner] for corner in corners], str(path), number))
+    listed = Listed(home, [one.relative_to(home).as_posix() for one in paths], paths, labels)
+    return listed if corners is None else _by_picture(path, listed, boxes)
+
+
+def _by_picture(path: Path, rows: Listed, boxes: list[Box]) -> Listed:
+    """Each picture once, with the boxes of all its rows. Raises ImageError where its rows have different labels."""
+    found: dict[str, tuple[int, list[Box]]] = {}
+    assert rows.labels is not None
+    for place, (name, label, box) in enumerate(zip(rows.names, rows.labels, boxes, strict=True)):
+        first, own = found.setdefault(name, (place, []))
+        own.append(box)
+        if label != rows.labels[first]:
+            raise ImageError(
+                f"{path}, line {box.line}: {name} is labelled {label}, but {rows.labels[first]} in line {own[0].line}. A"
+                f" picture has one label: keep the boxes of the labelled object only"
+            )
+        if len(own) > MOST_BOXES:
+            raise ImageError(f"{path}, line {box.line}: {name} has more than {MOST_BOXES} boxes; keep the largest ones")
+    firsts = [first for first, _ in found.values()]
+    return Listed(
+        rows.home,
+        list(found),
+        [rows.paths[first] for first in firsts],
+        [rows.labels[first] for first in firsts],
+        [tuple(own) for _, own in found.values()],
+    )
 
 
 def read_list(path: Path) -> Listed:
@@ -138,12 +176,16 @@ def _separator(lines: list[str]) -> str:
 
 def _header(row: list[str], home: Path) -> tuple[int, int] | None:
     """The columns of the path and the label, if the row names columns; of other words only where there are just two."""
-    words = [cell.lower().replace(" ", "_").replace("-", "_") for cell in row]
+    words = _words(row)
     place = next((index for index, word in enumerate(words) if word in PATH_HEADERS), None)
     label = next((index for index, word in enumerate(words) if word in LABEL_HEADERS), None)
     if place is not None and label is not None:
         return place, label
     return None if len(row) != 2 or _names_a_picture(row[0], home) or Path(row[0]).suffix else (0, 1)
+
+
+def _words(row: list[str]) -> list[str]:
+    return [cell.lower().replace(" ", "_").replace("-", "_") for cell in row]
 
 
 def _names_a_picture(name: str, home: Path) -> bool:

@@ -19,7 +19,7 @@ from .amounts import NOT_MEASURABLE, amount_text, is_measurable
 from .drawable import Line
 from .figures import Bar, bars, histogram, lines
 from .page import write_page
-from .power_part import Figure, gross_energy, power_part
+from .parts.power import Figure, gross_energy, power_part
 from .svg import PHONE
 from .text import (
     COLUMNS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..results.tune_shape import GATE, Point, Promise, Timing, Tune
+from ..results.tune_shape import GATE, Objects, Point, Promise, Timing, Tune
 from .verdict import tune_verdict
 
 UNTRAINED = (
@@ -54,7 +54,23 @@ def summary_lines(result: Tune) -> list[str]:
     lines.append(timing_line(result["timing"]))
     gate = result["points"][main]["report"]["gate"]
     lines.append(f"the gate at {main}: " + ", ".join(f"{name} {100 * gate[name]:.1f} %" for name in GATE))
+    if "objects" in result:
+        lines.append(object_line(result["objects"]))
     return [*lines, tune_verdict(result, main)[1]]
+
+
+def object_line(objects: Objects) -> str:
+    """How much of the boxed objects the target blocks hold, and how much they could."""
+    left_out = f"; {objects['out_of_view']} have no box in view" if objects["out_of_view"] else ""
+    if (share := objects["share"]) is None:
+        return f"objects: none is in view of the network{left_out}"
+    found = share["found"]
+    return (
+        f"objects: {100 * found['value']:.1f} % of their area lies inside the {objects['targets']} of {objects['blocks']}"
+        f" target blocks (95 %: {100 * found['low']:.1f} to {100 * found['high']:.1f}; the best choice of blocks holds"
+        f" {100 * share['best']:.1f} %, a random one {100 * share['chance']:.1f} %; n = {objects['images']} images with"
+        f" {objects['boxes']} boxes{left_out})"
+    )
 
 
 def images_per_s(result: Tune, mean_ms: float) -> float:

@@ -119,7 +119,63 @@ class Curves(TypedDict):
     report: list[Drawn]
 
 
-class Tune(TypedDict):
+class Interval(TypedDict):
+    """A share with the ends of its 95 % interval."""
+
+    value: Share
+    low: Share
+    high: Share
+
+
+class ObjectBin(TypedDict):
+    images: Annotated[int, Meta(ge=1, le=10**9)]
+    share: Interval
+    ee_top1: Interval
+    sac_top1: Interval
+
+
+class ConfidenceBin(ObjectBin):
+    confidence: Share  # the mean
+
+
+class ShareBin(ObjectBin):
+    least: Share
+    most: Share
+
+
+class ObjectShare(TypedDict):
+    found: Interval
+    best: Share  # of the same number of blocks, chosen by the boxes
+    chance: Share  # of blocks chosen at random
+
+
+class Missed(TypedDict):
+    image: str
+    share: Share
+    confidence: Number
+    ee_right: bool
+    sac_right: bool
+
+
+class Objects(TypedDict):
+    """How much of the boxed objects lies inside the target blocks, on the report split."""
+
+    images: Count
+    boxes: Count
+    out_of_view: Count
+    targets: Count
+    blocks: Count
+    share: ObjectShare | None  # None: no box is in view
+    by_confidence: list[ConfidenceBin]
+    by_share: list[ShareBin]
+    missed: list[Missed]
+
+
+class WithObjects(TypedDict, total=False):
+    objects: Objects  # only where the data has boxes
+
+
+class Tune(WithObjects):
     format: Count
     date: str
     host: str

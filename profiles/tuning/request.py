@@ -17,7 +17,10 @@ class TuneRequest(Bounded, EngineOptions, EngineFiles):
     """A user's options, with at most one rule. Raises UsageError for numbers out of range."""
 
     data: Path = field(
-        metadata={"help": "Labelled images: one folder per class, a CSV of path,label, or images.npy and labels.npy."}
+        metadata={
+            "help": "Labelled images: one folder per class, a CSV of path,label or path,label,x,y,w,h (boxes), or images.npy"
+            " and labels.npy."
+        }
     )
     report_data: Path | None = field(
         default=None, metadata={"help": "Report on these (default: half of --data).", "metavar": "DATA"}

@@ -24,6 +24,7 @@ from ..timing.plain import Plain
 from .answer_files import Answers, Machine
 from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
 from .mistakes import MOST_LISTED, Mistakes, find_mistakes, list_mistakes
+from .objects.coverage import measure_objects
 from .operating_points import describe_point, draw_points, ends_of, read_costs
 from .plain_point import measure_plain, require_classes
 from .request import TuneRequest
@@ -130,6 +131,11 @@ def tune(
         "curves": {"fit": draw_points(fit, curve, costs), "report": draw_points(rest, draw_curve(rest), costs)},
         **list_mistakes(mistakes, answers[-1], whole, names),
     }
+    if sets[-1].boxes is not None:
+        chosen_images = np.flatnonzero(reported)
+        result["objects"] = measure_objects(
+            pipeline, sets[-1], chosen_images, rest, answers[-1].folder, batch, progress
+        )
     return Tuning(result, chosen, mistakes)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..power.energy import TOTAL
-from ..results.profile_shape import Amount, Contender, Mode, PathEnergy
-from ..results.result_files import traces_of
-from ..timing.contenders import PLAIN
-from ..timing.store import Store
-from .amounts import amount_text, is_measurable
-from .drawable import Line
-from .figures import Band, Bar, bars, lines
-from .svg import PHONE
-from .text import energy_reasons, main_contender
+from ...power.energy import TOTAL
+from ...results.profile_shape import Amount, Contender, Mode, PathEnergy
+from ...results.result_files import traces_of
+from ...timing.contenders import PLAIN
+from ...timing.store import Store
+from ..amounts import amount_text, is_measurable
+from ..drawable import Line
+from ..figures import Band, Bar, bars, lines
+from ..svg import PHONE
+from ..text import energy_reasons, main_contender
 
 MW_PER_W = 1e3
 MOST_SESSIONS = 8  # with a figure each: calls that continued one run

@@ -60,7 +60,7 @@ def recipe_table() -> str:
 
 def train_command(options: argparse.Namespace) -> int:
     from ..bundle.preprocess import Preprocessing  # here: --help answers without torch
-    from ..training.train import open_data, require_possible, train
+    from ..training.train import cells_of, open_data, require_possible, train
     from ..training.workers import join_workers
 
     run = read_options(RunOptions, options)
@@ -68,10 +68,11 @@ def train_command(options: argparse.Namespace) -> int:
     switches = [entry.name for entry in fields(ModelConfig) if "help" in entry.metadata]
     given = {name: value for name in (*switches, *GEOMETRY) if (value := getattr(options, name)) is not None}
     config = preset(options.preset, **given)
+    recipe.require_task(config.task)
     preprocessing = Preprocessing(config.image_size, crop_ratio=options.crop_ratio)
     with join_workers(options.device) as workers:
         require_possible(recipe, run, workers)
-        data = open_data(options.data, preprocessing)
+        data = open_data(options.data, preprocessing, cells_of(config))
         if options.classes is None:
             config = replace(config, classes=len(data[0].classes))
         train(data, config, preprocessing, recipe, run, workers)

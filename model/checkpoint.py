@@ -26,6 +26,7 @@ from .checkpoint_entries import (
 from .checkpoint_folders import files_of
 from .checkpoint_layouts import StateDict
 from .config import ModelConfig, Weights
+from .dense import NETWORKS
 from .network import PlainViT, TwoStageViT, VisionTransformer
 from .read_checkpoint import read_state_dict
 
@@ -36,7 +37,8 @@ TABLES = (
     "pos_embed_list.1",
     "pos_embed_list.0",
 )  # names of position tables, after the table's own
-MAY_BE_NEW = ("head.", "reuse_block.")  # new for other classes, or for a second stage
+HEADS = ("head.", "coarse_head.")
+MAY_BE_NEW = (*HEADS, "reuse_block.")  # new for other classes, another task, or a second stage
 CURE = "Give the --preset and --image-size that the checkpoint has"
 
 
@@ -75,7 +77,7 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
         )
     config = read_config(state, overrides)
     preprocessing = read_preprocessing(state, config)
-    model = TwoStageViT(config, preprocessing.mean, preprocessing.std)
+    model = NETWORKS[config.task].two_stage(config, preprocessing.mean, preprocessing.std)
     fill(model, state)
     return Checkpoint(
         model=model.eval(),
@@ -94,7 +96,7 @@ def load_plain(path: str | Path, heads: int | None = None) -> tuple[PlainViT, Pr
     state = read_state_dict(Path(path))
     config = read_config(state, {"heads": heads}, tables=("pos_embed",))
     preprocessing = read_preprocessing(state, config)
-    model = PlainViT(config, preprocessing.mean, preprocessing.std)
+    model = NETWORKS[config.task].plain(config, preprocessing.mean, preprocessing.std)
     fill(model, state)
     return model.eval(), preprocessing
 
@@ -148,7 +150,7 @@ def start_from(model: VisionTransformer, path: str | Path, weights: Weights | No
         if key.startswith("pos_embed"):
             found = resample_positions(state.path, source, found, value.shape[1])
         if found.shape != value.shape:
-            if key.startswith("head."):
+            if key.startswith(HEADS):
                 continue
             shapes = f"must have shape {tuple(value.shape)}, found {tuple(found.shape)}"
             raise CheckpointError(f"{path} cannot start this model: {key} {shapes}. {CURE}")

@@ -18,7 +18,7 @@ from ..bundle.errors import CheckpointError, ConfigError, nearest
 from ..bundle.files import sha256_of
 from ..bundle.preprocess import Preprocessing
 from .checkpoint_layouts import StateDict
-from .config import HEAD_WIDTH, SWITCHES, ModelConfig
+from .config import ENTRIES, HEAD_WIDTH, SWITCHES, ModelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def read_config(
     if written is None and state.entries.get("config") is not None:
         logger.info("%s: the entry 'config' is not in sacvit's form and is not used.", state.path)
     written = written or {}
-    chosen = {key: written[key] for key in SWITCHES if key in written}
+    chosen: dict[str, Any] = {"task": "dense"} if "coarse_head.weight" in state.tensors else {}
+    chosen |= {key: written[key] for key in ENTRIES if key in written}
     given = {key: value for key, value in overrides.items() if value is not None}
     for key in given:
         if key not in SWITCHES:
@@ -93,7 +94,7 @@ def read_config(
             raise CheckpointError(
                 f"{state.path}: 'config' has an unknown entry {key!r}{nearest(key, ModelConfig.__dataclass_fields__)}"
             )
-        if key not in SWITCHES and (type(value) is not int or value != getattr(geometry, key)):
+        if key not in ENTRIES and (type(value) is not int or value != getattr(geometry, key)):
             raise CheckpointError(
                 f"{state.path}: 'config' says {key} {value!r}, but the tensors have {getattr(geometry, key)!r}"
             )

@@ -8,11 +8,16 @@ from typing import Any, Literal, get_args
 
 from ..bundle.errors import ConfigError, nearest
 
-Selection = Literal["topk", "window"]
+Task = Literal["classify", "dense"]
+Selection = Literal["topk", "window", "uncertain"]
 Attention = Literal["clustered", "global"]
 Downsample = Literal["bilinear", "area"]
 Weights = Literal["raw", "ema"]  # of a checkpoint: as they were trained, or their exponential moving average
 SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")  # what a checkpoint's shapes do not say
+ENTRIES = (
+    *SWITCHES,
+    "task",
+)  # of a checkpoint's config; the weights are for one task, so that it is no option of an export
 
 FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
@@ -37,8 +42,18 @@ class ModelConfig:
     hidden: int = 1536
     classes: int = 1000
     # The help is that of the options of sacvit-train.
+    task: Task = field(
+        default="classify",
+        metadata={
+            "help": "What the network answers. classify: one class per image; dense: one class per cell of the fine grid."
+        },
+    )
     selection: Selection = field(
-        default="topk", metadata={"help": "How target blocks are selected. topk: SAC-ViT, CF-ViT; window: LF-ViT."}
+        default="topk",
+        metadata={
+            "help": "How target blocks are selected. topk: SAC-ViT, CF-ViT; window: LF-ViT; uncertain: the blocks whose EE"
+            " answers are least sure, with --task dense."
+        },
     )
     alpha: float = field(default=0.5, metadata={"help": "Share of the blocks, or of the window, that become targets."})
     window: int | None = field(
@@ -78,11 +93,20 @@ class ModelConfig:
             raise ConfigError(
                 f"depth {self.depth} is too small: class attention is gathered from block {FIRST_ATTENTION_BLOCK} on"
             )
-        for name, kind in (("selection", Selection), ("attention", Attention), ("downsample", Downsample)):
+        for name, kind in (
+            ("task", Task),
+            ("selection", Selection),
+            ("attention", Attention),
+            ("downsample", Downsample),
+        ):
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} must be one of {', '.join(get_args(kind))}; found {getattr(self, name)!r}")
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, (int, float)) or not 0 < self.alpha <= 1:
             raise ConfigError(f"alpha must lie in (0, 1], found {self.alpha!r}")
+        if self.selection == "uncertain" and self.task != "dense":
+            raise ConfigError(
+                "--selection uncertain needs --task dense: a classifier's EE stage has no answer for a block"
+            )
         if self.selection == "window":
             if not isinstance(self.window, int) or isinstance(self.window, bool) or not 1 <= self.window <= self.grid:
                 raise ConfigError(
@@ -116,6 +140,11 @@ class ModelConfig:
     def non_targets(self) -> int:
         """U: blocks that stay coarse."""
         return self.blocks - self.targets
+
+    @property
+    def cells(self) -> int:
+        """Cells along a side of the fine grid, 2 G."""
+        return 2 * self.grid
 
     @property
     def head_width(self) -> int:
@@ -157,11 +186,12 @@ class ModelConfig:
         return cls(**entries)
 
 
-PRESETS = {  # width, depth and heads: DeiT, arXiv 2012.12877, table 1; demo: the example of this repository
+PRESETS = {  # width, depth and heads: DeiT, arXiv 2012.12877, table 1; demo, demo-96: the examples of this repository
     "deit-ti": ModelConfig(width=192, heads=3, hidden=768),
     "deit-s": ModelConfig(),
     "deit-b": ModelConfig(width=768, heads=12, hidden=3072),
     "demo": ModelConfig(image_size=64, patch_size=8, width=96, depth=6, heads=3, hidden=384, classes=10),
+    "demo-96": ModelConfig(image_size=96, patch_size=8, width=64, depth=5, heads=2, hidden=256, classes=2),
 }
 
 

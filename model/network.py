@@ -21,16 +21,22 @@ from .layers import LAYER_NORM_EPS, Block, Mlp, PatchEmbed, initialise
 class EEOutput:
     """The outputs of the coarse pass, under the names of the EE graph's outputs."""
 
-    logits: Tensor  # (B, C)
+    logits: Tensor  # (B, C); of a dense task (B, 2G, 2G, C)
     target_index: Tensor  # (B, M) int64, most attended first
     target_context: Tensor  # (B, M, D) normed output tokens of the target blocks; SAC applies reuse_block
     non_target: Tensor  # (B, U, D) input embeddings of the other blocks
     class_attention: Tensor  # (B, G, G)
+    non_target_index: Tensor  # (B, U) int64; only a dense task needs it
 
     @property
     def confidence(self) -> Tensor:
-        """(B,) the largest softmax probability."""
-        return self.logits.float().softmax(-1).amax(-1)
+        """(B,) the largest softmax probability; of a dense task, the smallest one of the cells."""
+        return self.logits.float().softmax(-1).amax(-1).view(len(self.logits), -1).amin(1)
+
+    @property
+    def handed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What SAC takes, in the order of its arguments."""
+        return self.target_index, self.target_context, self.non_target, self.non_target_index
 
 
 class VisionTransformer(nn.Module):
@@ -86,19 +92,30 @@ class TwoStageViT(VisionTransformer):
         """The coarse pass. image: (B, S, S, 3) uint8."""
         config = self.config
         x, embedding, attention = self.coarse_pass(image, True)
-        targets, others = select_targets(attention, config)
+        logits = self.coarse_answer(x)
+        targets, others = select_targets(self.selection_score(attention, logits), config)
         return EEOutput(
-            logits=self.head(x[:, 0]),
+            logits=logits,
             target_index=targets,
             target_context=take(x[:, 1:], targets),
             non_target=take(embedding, others),
             class_attention=attention.view(-1, config.grid, config.grid),
+            non_target_index=others,
         )
 
     def ee_of_all_blocks(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, C) and the context of every block (B, G*G, D): the recipe's first phase."""
         x, _, _ = self.coarse_pass(image, False)
-        return self.head(x[:, 0]), x[:, 1:]
+        return self.coarse_answer(x), x[:, 1:]
+
+    def coarse_answer(self, tokens: Tensor) -> Tensor:
+        """EE's logits from its normed tokens (B, 1+G*G, D)."""
+        logits: Tensor = self.head(tokens[:, 0])
+        return logits
+
+    def selection_score(self, attention: Tensor, logits: Tensor) -> Tensor:
+        """(B, G*G), non-negative: the blocks with the largest values become targets."""
+        return attention
 
     def coarse_pass(self, image: Tensor, want_attention: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Normed tokens (B, 1+G*G, D), input embeddings (B, G*G, D) and global class attention (B, G*G) if wanted."""
@@ -115,14 +132,25 @@ class TwoStageViT(VisionTransformer):
                 attention = attention + next(weights) * row.mean(1)  # over the heads
         return self.norm(x), embedding, attention
 
-    def sac(self, image: Tensor, target_index: Tensor, target_context: Tensor, non_target: Tensor) -> Tensor:
-        """The fine pass: logits (B, C). The arguments are the EE stage's outputs for the same images."""
+    def sac(
+        self,
+        image: Tensor,
+        target_index: Tensor,
+        target_context: Tensor,
+        non_target: Tensor,
+        non_target_index: Tensor | None = None,
+    ) -> Tensor:
+        """The fine pass: logits. The arguments are what EE hands over, `EEOutput.handed`, for the same images.
+
+        non_target_index: only a dense task needs it, to put its answers back in the order of the image.
+        """
         config = self.config
         fine = self.patch_embed(self.normalise(image)) + self.pos_embed_list[1][:, 1:]  # (B, 4*G*G, D)
         fine = by_block(fine, config.grid)  # (B, G*G, 4, D)
         targets = take(fine.flatten(2), target_index).view(-1, config.targets, 4, config.width)
         targets = (targets + self.reuse_block(target_context).unsqueeze(2)).flatten(1, 2)  # (B, 4*M, D)
-        return self.fine_pass(targets, non_target, config.attention == "clustered")
+        tokens = self.fine_pass(targets, non_target, config.attention == "clustered")
+        return self.fine_answer(tokens, target_index, non_target_index)
 
     def sac_of_all_blocks(self, image: Tensor, context: Tensor) -> Tensor:
         """The fine pass with every block a target and global attention: the recipe's first phase.
@@ -131,17 +159,23 @@ class TwoStageViT(VisionTransformer):
         """
         fine = self.patch_embed(self.normalise(image)) + self.pos_embed_list[1][:, 1:]
         tokens = (by_block(fine, self.config.grid) + self.reuse_block(context).unsqueeze(2)).flatten(1, 2)
-        return self.fine_pass(tokens, tokens[:, :0], False)
+        every = torch.arange(self.config.blocks, device=image.device).expand(len(image), -1)
+        return self.fine_answer(self.fine_pass(tokens, tokens[:, :0], False), every, every[:, :0])
+
+    def fine_answer(self, tokens: Tensor, target_index: Tensor, non_target_index: Tensor | None) -> Tensor:
+        """SAC's logits from the normed tokens of `fine_pass` and the blocks that they belong to."""
+        logits: Tensor = self.head(tokens[:, 0])
+        return logits
 
     def fine_pass(self, targets: Tensor, non_target: Tensor, clustered: bool) -> Tensor:
-        """Blocks, norm and head over [class token, target tokens (B, T, D), non-target tokens (B, U, D)]."""
+        """Blocks and norm over [class token, target tokens (B, T, D), non-target tokens (B, U, D)]."""
         class_token = (self.cls_token + self.pos_embed_list[1][:, :1]).expand(len(targets), -1, -1)
         x = torch.cat([class_token, targets, non_target], 1)
         mask = cluster_mask(targets.shape[1], non_target.shape[1]).to(x.device) if clustered else None
         for block in self.blocks:
             x, _ = block(x, mask)
-        logits: Tensor = self.head(self.norm(x)[:, 0])
-        return logits
+        normed: Tensor = self.norm(x)
+        return normed
 
 
 class PlainViT(VisionTransformer):
@@ -160,12 +194,16 @@ class PlainViT(VisionTransformer):
             nn.init.trunc_normal_(parameter, std=0.02)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, C). image: (B, S, S, 3) uint8."""
+        """Logits (B, C); of a dense task (B, 2G, 2G, C). image: (B, S, S, 3) uint8."""
         tokens = self.patch_embed(self.normalise(image))  # (B, 4*G*G, D)
         x = torch.cat([self.cls_token.expand(len(image), -1, -1), tokens], 1) + self.pos_embed
         for block in self.blocks:
             x, _ = block(x)
-        logits: Tensor = self.head(self.norm(x)[:, 0])
+        return self.answer(self.norm(x))
+
+    def answer(self, tokens: Tensor) -> Tensor:
+        """Logits from the normed tokens (B, 1 + 4*G*G, D)."""
+        logits: Tensor = self.head(tokens[:, 0])
         return logits
 
 
@@ -180,8 +218,9 @@ def downsample(image: Tensor, config: ModelConfig) -> Tensor:
 def select_targets(attention: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Indices of the target blocks, most attended first, and of the others: (B, M) and (B, U), int64.
 
-    attention: (B, G*G), non-negative. Ties go to the lower index. Sources: topk is CF-ViT's rule (section 3.2), window
-    LF-ViT's: the window with the largest sum, and in it the most attended blocks.
+    attention: (B, G*G), non-negative; with the selection "uncertain", the doubt about each block instead. Ties go to the lower
+    index. Sources: topk is CF-ViT's rule (section 3.2), window LF-ViT's: the window with the largest sum, and in it the most
+    attended blocks.
     """
     score = attention
     if config.window is not None:

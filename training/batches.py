@@ -56,14 +56,15 @@ class Batches:
     def read(self, step: int, part: slice = slice(None)) -> tuple[ImageU8, npt.NDArray[np.int64 | np.float32]]:
         """Images (batch, S, S, 3) uint8 and labels of a step, or a part of them; the parts add up to the batch.
 
-        The labels are (batch,) int64, or where pairs are mixed, (batch, classes) float32 that add up to 1.
+        The labels are (batch,) int64, of a dense task (batch, 2G, 2G), or where pairs are mixed, (batch, classes) float32 that
+        add up to 1.
         """
         indices = (self._next(step) if self.graded is None else self._drawn(step, *self.graded))[part]
         places = range(self.batch)[part]
         images, taken = self.split.read_augmented(
             indices, self.augmentation, [np.random.default_rng((self.seed, IMAGE, step, place)) for place in places]
         )
-        labels = self.split.labels[taken]
+        labels = self.split.labels[taken].astype(np.int64)
         if not self.mixing.is_on:
             return images, labels
         shares = np.eye(len(self.split.classes), dtype=np.float32)[labels]

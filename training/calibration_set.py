@@ -1,7 +1,8 @@
 """The calibration set beside a checkpoint: some training images as the network sees them, for `sacvit-export --int8`.
 
 NAME.calib.tar belongs to NAME.pth, which holds its SHA-256. It is an uncompressed tar in WebDataset's layout, one of the
-layouts that `--data` takes: KEY.png or KEY.jpg is an image of S x S pixels, KEY.cls its class number. One file has one
+layouts that `--data` takes: KEY.png or KEY.jpg is an image of S x S pixels, KEY.cls its class number; of a dense task, the
+class of most of its cells. One file has one
 hash, can be copied with its checkpoint, and gives its pictures by their place without being unpacked.
 """
 
@@ -21,6 +22,7 @@ from ..bundle.files import written_whole
 from ..bundle.preprocess import ImageU8
 from ..model.checkpoint_entries import CalibrationSet, calibration_path
 from .dataset import Labels, Split
+from .dense.masks import most_frequent
 
 MOST_IMAGES = 512  # the default of sacvit-export --calib-count
 FEWEST_IMAGES = 200  # fewer make ranges unreliable
@@ -39,7 +41,11 @@ def write_calibration_set(checkpoint: Path, split: Split, max_bytes: int = MAX_B
 
     Images that cannot be read are left out. Raises SacvitError if the file cannot be written.
     """
-    images, labels = read_images(split, spread_over_classes(split.labels, MOST_IMAGES))
+    labels = split.labels
+    if labels.ndim > 1:
+        labels = most_frequent(labels.reshape(len(labels), -1)).astype(np.int64)
+    images, kept = read_images(split, spread_over_classes(labels, MOST_IMAGES))
+    labels = labels[kept]
     content = pack(images, labels, max_bytes)
     path = calibration_path(checkpoint)
     try:
@@ -70,10 +76,10 @@ def spread_over_classes(labels: Labels, count: int) -> npt.NDArray[np.int64]:
 
 
 def read_images(split: Split, indices: Labels) -> tuple[ImageU8, Labels]:
-    """The readable images (K, S, S, 3) RGB, without augmentation, and their labels (K,)."""
+    """The readable images (K, S, S, 3) RGB, without augmentation, and their indices (K,)."""
     parts = [split.read(indices[start : start + READ_AT_ONCE]) for start in range(0, len(indices), READ_AT_ONCE)]
     images, kept = (np.concatenate(side) for side in zip(*parts, strict=True))
-    return images, split.labels[kept]
+    return images, kept
 
 
 def pack(images: ImageU8, labels: Labels, max_bytes: int) -> bytes:

@@ -3,6 +3,7 @@
 Three layouts, recognised by their files:
 
     DIR/{train,val}/images.npy labels.npy [difficulty.npy] [classes.txt]     arrays, memory-mapped
+    DIR/{train,val}/images.npy masks.npy [difficulty.npy] [classes.txt]      the same of a dense task, see `dense/masks`
     DIR/{train,val}/*.tar [classes.txt]                                      pictures in shards, see `shards`
     DIR/{train,val}/CLASS/*.{jpg,png,...}                                    pictures in class folders
 
@@ -30,6 +31,7 @@ from ..images.decode import read_picture
 from ..images.pictures import class_pictures
 from ..images.shards import Shards, open_shards, shards_at
 from .augment import Augmentation
+from .dense.masks import MASKS_NAME, read_masks
 
 logger = logging.getLogger(__name__)
 Labels = npt.NDArray[np.int64]
@@ -57,7 +59,8 @@ class Files:
 
 @dataclass
 class Split:
-    """Images and labels of one split. `difficulty` is None where the data does not grade its images."""
+    """Images and labels of one split: (N,), or of a dense task (N, 2G, 2G). `difficulty` is None where the data
+    does not grade its images."""
 
     labels: Labels
     classes: list[str]
@@ -135,11 +138,16 @@ class Split:
         return self.images.order(rng) if isinstance(self.images, Shards) else rng.permutation(len(self))
 
 
-def open_split(folder: Path, preprocessing: Preprocessing) -> Split:
-    """The split that lies in `folder`. Raises ImageError when it holds no known layout, or one that does not fit."""
+def open_split(folder: Path, preprocessing: Preprocessing, cells: int | None = None) -> Split:
+    """The split that lies in `folder`. Raises ImageError when it holds no known layout, or one that does not fit.
+
+    cells: along a side of the fine grid, for a dense task; None for a classifier.
+    """
     if (folder / "images.npy").is_file():
-        return _open_arrays(folder, preprocessing)
+        return _open_arrays(folder, preprocessing, cells)
     require_split(folder)
+    if cells is not None:
+        raise ImageError(f"{folder} has no images.npy: --task dense reads images.npy with {MASKS_NAME} beside it")
     if shards_at(folder):
         shards, numbers = open_shards(folder)
         classes = _class_names(folder, int(numbers.max()) + 1)
@@ -190,19 +198,22 @@ def _class_names(folder: Path, count: int) -> list[str]:
     return classes
 
 
-def _open_arrays(folder: Path, preprocessing: Preprocessing) -> Split:
+def _open_arrays(folder: Path, preprocessing: Preprocessing, cells: int | None) -> Split:
     images, labels = open_array_folder(folder)
     size = preprocessing.image_size
     if images.shape[1:] != (size, size, 3) or not len(images):
         raise ImageError(
             f"{folder / 'images.npy'} must be (N, {size}, {size}, 3) uint8, found {images.shape} {images.dtype}"
         )
-    if labels is None:
-        raise ImageError(f"{folder} has images.npy, but no labels.npy")
+    if cells is not None:
+        labels = read_masks(folder, len(images), size, cells)
+    elif labels is None:
+        hint = f". Its {MASKS_NAME} is for --task dense" if (folder / MASKS_NAME).is_file() else ""
+        raise ImageError(f"{folder} has images.npy, but no labels.npy{hint}")
     if labels.min() < 0:
         raise ImageError(f"{folder / 'labels.npy'}: a label is {labels.min()}; labels are counted from 0 on")
     difficulty = load_array(folder / "difficulty.npy") if (folder / "difficulty.npy").is_file() else None
-    if difficulty is not None and (difficulty.shape != labels.shape or difficulty.dtype.kind not in "iuf"):
+    if difficulty is not None and (difficulty.shape != labels.shape[:1] or difficulty.dtype.kind not in "iuf"):
         found = f"{difficulty.dtype} {difficulty.shape}"
         raise ImageError(f"{folder / 'difficulty.npy'} must hold {len(images)} numbers, found {found}")
     classes = _class_names(folder, int(labels.max()) + 1)

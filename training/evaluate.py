@@ -1,17 +1,21 @@
-"""Both stages' answers over a validation split, and the threshold that follows from them."""
+"""Both stages' answers over a validation split, the threshold that follows from them, and the metrics of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..bundle.gating import may_exit
 from ..machine.progress import Progress
+from ..model.dense import DensePlainViT, DenseTwoStageViT
 from ..model.network import PlainViT, TwoStageViT
-from ..profiles.tuning.curve import POINTS, Judged, draw_curve
+from ..profiles.tuning.curve import POINTS, Judged, draw_curve, judge_at
 from .dataset import Split
+from .dense.score import Cells, JudgedCells, count_cells
 
 EVALUATION_BATCH = 250
 TOP = 5
@@ -35,7 +39,7 @@ def answer(model: TwoStageViT, split: Split) -> Judged:
     rows: list[tuple[Tensor, ...]] = []
     for images, labels in read_in_turn(split, model.cls_token.device):
         ee = model.ee(images)
-        sac = model.sac(images, ee.target_index, ee.target_context, ee.non_target)
+        sac = model.sac(images, *ee.handed)
         ranks = [logits.topk(min(TOP, logits.shape[1])).indices == labels[:, None] for logits in (ee.logits, sac)]
         rows.append((ee.confidence, *(rank[:, 0] for rank in ranks), *(rank.any(1) for rank in ranks)))
     confidence, ee_right, sac_right, ee_top5, sac_top5 = (
@@ -73,3 +77,68 @@ def plain_accuracy(model: PlainViT, split: Split) -> float:
         right += int((model(images).argmax(-1) == labels).sum())
         count += len(labels)
     return right / count
+
+
+@torch.no_grad()
+def answer_cells(model: DenseTwoStageViT, split: Split) -> JudgedCells:
+    """Runs both stages of a dense task over every image of the split."""
+    model.eval()
+    confidence = []
+    ee_cells, sac_cells = list[Cells](), list[Cells]()
+    for images, masks in read_in_turn(split, model.cls_token.device):
+        ee = model.ee(images)
+        confidence.append(ee.confidence.cpu().numpy())
+        for cells, logits in ((ee_cells, ee.logits), (sac_cells, model.sac(images, *ee.handed))):
+            cells.append(_counted(logits, masks))
+    return JudgedCells(np.concatenate(confidence).astype(np.float32), _joined(ee_cells), _joined(sac_cells))
+
+
+@torch.no_grad()
+def plain_cells(model: DensePlainViT, split: Split) -> Cells:
+    """How the single-stage network answers the cells of every image of the split."""
+    model.eval()
+    return _joined([_counted(model(images), masks) for images, masks in read_in_turn(split, model.cls_token.device)])
+
+
+def _counted(logits: Tensor, masks: Tensor) -> Cells:
+    return count_cells(logits.argmax(-1).cpu().numpy(), masks.cpu().numpy(), logits.shape[-1])
+
+
+def _joined(parts: list[Cells]) -> Cells:
+    names = ("answered", "right", "true")
+    return Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def evaluate(model: nn.Module, validation: Split) -> dict[str, Any]:
+    """Validation metrics, accuracies and mIoU in [0, 1]. Without `threshold` where SAC is not above chance: none can be
+    fitted."""
+    if isinstance(model, DensePlainViT):
+        return {"val_miou": round(plain_cells(model, validation).miou(), 4)}
+    if isinstance(model, PlainViT):
+        return {"val_top1": round(plain_accuracy(model, validation), 4)}
+    if isinstance(model, DenseTwoStageViT):
+        return _of_cells(answer_cells(model, validation))
+    assert isinstance(model, TwoStageViT)
+    judged = answer(model, validation)
+    metrics: dict[str, Any] = {
+        "val_ee_top1": round(float(judged.ee_right.mean()), 4),
+        "val_sac_top1": round(float(judged.sac_right.mean()), 4),
+    }
+    if not is_above_chance(judged, validation):
+        return metrics
+    threshold = fit_threshold(judged)
+    found = judge_at(judged, threshold)
+    return metrics | {"threshold": threshold, "val_top1": round(found.top1, 4), "exit_rate": round(found.exit_rate, 4)}
+
+
+def _of_cells(judged: JudgedCells) -> dict[str, Any]:
+    metrics: dict[str, Any] = {
+        "val_ee_miou": round(judged.ee.miou(), 4),
+        "val_sac_miou": round(judged.sac.miou(), 4),
+    }
+    if not judged.is_above_chance():
+        return metrics
+    threshold = judged.fit_threshold()
+    exits = may_exit(judged.confidence, threshold)
+    found = {"val_miou": judged.chain(exits).miou(), "exit_rate": float(exits.mean())}
+    return metrics | {"threshold": threshold} | {name: round(value, 4) for name, value in found.items()}

@@ -105,6 +105,15 @@ class Recipe:
         if not self.learning_rate > 0:
             raise ConfigError(f"the learning rate must be above 0, found {self.learning_rate}")
 
+    def require_task(self, task: str) -> None:
+        """Raises ConfigError for an option that changes an image in a way that a dense task's masks do not follow."""
+        names = ("augment", "erase", "mixup", "cutmix")
+        moved = [name for name in names if getattr(self, name)]
+        if task == "dense" and moved:
+            raise ConfigError(
+                f"--{moved[0]} changes images, but not the masks of --task dense. Leave it out; --colour-jitter is possible"
+            )
+
     @property
     def mixes_pairs(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0

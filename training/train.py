@@ -19,15 +19,15 @@ from ..bundle.files import require_folder
 from ..bundle.preprocess import Preprocessing
 from ..model.checkpoint import start_from
 from ..model.config import ModelConfig
+from ..model.dense import NETWORKS
 from ..model.network import PlainViT, TwoStageViT
 from ..model.read_checkpoint import require_files
 from ..model.write_checkpoint import save_checkpoint
-from ..profiles.tuning.curve import judge_at
 from .augment import Augmentation, Mixing
 from .batches import Batches
 from .calibration_set import write_calibration_set
 from .dataset import Split, open_split, require_split
-from .evaluate import answer, fit_threshold, is_above_chance, plain_accuracy
+from .evaluate import evaluate
 from .log import Log
 from .loss import decay_groups
 from .recipe import Recipe
@@ -53,8 +53,9 @@ def train(
     data: a folder with train/ and val/, see `dataset`, or the result of `open_data`. workers: the processes that share each
     batch; the first one evaluates and writes, and the others return {}.
     """
+    recipe.require_task(config.task)
     require_possible(recipe, options, workers)
-    training, validation = open_data(data, preprocessing) if isinstance(data, Path) else data
+    training, validation = open_data(data, preprocessing, cells_of(config)) if isinstance(data, Path) else data
     if len(training.classes) != config.classes:
         raise ConfigError(
             f"the training data has {len(training.classes)} classes, the model {config.classes}; they must agree"
@@ -116,12 +117,17 @@ def require_possible(recipe: Recipe, options: RunOptions, workers: Workers) -> N
         importlib.import_module("torch.utils.tensorboard")
 
 
-def open_data(data: Path, preprocessing: Preprocessing) -> tuple[Split, Split]:
-    """The splits train/ and val/. Raises ConfigError when their classes differ."""
+def cells_of(config: ModelConfig) -> int | None:
+    """Cells along a side of a dense task's masks; None for a classifier."""
+    return config.cells if config.task == "dense" else None
+
+
+def open_data(data: Path, preprocessing: Preprocessing, cells: int | None = None) -> tuple[Split, Split]:
+    """The splits train/ and val/. Raises ConfigError when their classes differ. cells: see `cells_of`."""
     logger.info("listing the images in %s", data)  # takes a minute and a half for ImageNet in shards
     for name in ("train", "val"):
         require_split(data / name)
-    training, validation = (open_split(data / name, preprocessing) for name in ("train", "val"))
+    training, validation = (open_split(data / name, preprocessing, cells) for name in ("train", "val"))
     if validation.classes != training.classes:
         apart = sorted(set(training.classes) ^ set(validation.classes)) or "the same names in another order"
         raise ConfigError(f"{data}: train/ and val/ must have the same classes; they differ in {apart}")
@@ -133,7 +139,8 @@ def first_model(
 ) -> TwoStageViT | PlainViT:
     """The network, initialised by the recipe's seed and then filled from `options.start`."""
     torch.manual_seed(recipe.seed)
-    network: type[TwoStageViT | PlainViT] = PlainViT if options.plain else TwoStageViT
+    networks = NETWORKS[config.task]
+    network: type[TwoStageViT | PlainViT] = networks.plain if options.plain else networks.two_stage
     model = network(config, preprocessing.mean, preprocessing.std)
     if options.start is not None and not options.resume:
         begun = start_from(model, options.start, options.weights)
@@ -173,23 +180,6 @@ def new_state(model: TwoStageViT | PlainViT, recipe: Recipe, options: RunOptions
     return State(run, model, optimizer, kept)
 
 
-def evaluate(model: nn.Module, validation: Split) -> dict[str, Any]:
-    """Validation metrics, accuracies in [0, 1]. Without `threshold` where SAC is not above chance: none can be fitted."""
-    if isinstance(model, PlainViT):
-        return {"val_top1": round(plain_accuracy(model, validation), 4)}
-    assert isinstance(model, TwoStageViT)
-    judged = answer(model, validation)
-    metrics: dict[str, Any] = {
-        "val_ee_top1": round(float(judged.ee_right.mean()), 4),
-        "val_sac_top1": round(float(judged.sac_right.mean()), 4),
-    }
-    if not is_above_chance(judged, validation):
-        return metrics
-    threshold = fit_threshold(judged)
-    found = judge_at(judged, threshold)
-    return metrics | {"threshold": threshold, "val_top1": round(found.top1, 4), "exit_rate": round(found.exit_rate, 4)}
-
-
 def faults_of(count: int) -> dict[str, int]:
     """The number of pictures that could not be read, where there are any."""
     return {"unreadable": count} if count else {}
@@ -212,7 +202,7 @@ def write_model(
         entries["calibration"] = write_calibration_set(options.model_path, training).sha256
         if threshold is None:
             logger.warning(
-                "No threshold is stored: on the validation images, SAC is not right more often than by chance. Train for"
+                "No threshold is stored: on the validation images, SAC is not better than chance. Train for"
                 " longer, or fit one on more images with sacvit-tune."
             )
         else:

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -19,7 +18,7 @@ from ..machine.progress import Progress
 from ..model.network import PlainViT, TwoStageViT
 from .batches import Batches
 from .loader import Loader
-from .loss import two_stage_loss
+from .loss import cross_entropy, two_stage_loss
 from .recipe import Recipe, average_decay, learning_rate_at
 from .resume import Place, State
 from .workers import Workers
@@ -33,11 +32,11 @@ class Learner(nn.Module):
         self.network, self.label_smoothing, self.mixed = network, label_smoothing, mixed
 
     def forward(self, images: Tensor, labels: Tensor, clustered: bool) -> Tensor:
-        """The mean loss of the images (B, S, S, 3) uint8; labels: (B,), or (B, C) shares."""
+        """The mean loss of the images (B, S, S, 3) uint8; labels: see two_stage_loss."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
             if isinstance(self.network, TwoStageViT):
                 return two_stage_loss(self.network, images, labels, clustered, self.label_smoothing)
-            return F.cross_entropy(self.network(images).float(), labels, label_smoothing=self.label_smoothing)
+            return cross_entropy(self.network(images), labels, self.label_smoothing)
 
 
 class Trainer:

@@ -249,7 +249,7 @@ def test_the_ee_stage_gives_the_shapes_of_its_graph(switches: dict[str, Any]) ->
 
 
 def test_confidence_is_the_largest_softmax_probability() -> None:
-    ee = EEOutput(torch.tensor([[0.0, 3.0**0.5, 0.0]]).double(), *[torch.empty(0)] * 4)
+    ee = EEOutput(torch.tensor([[0.0, 3.0**0.5, 0.0]]).double(), *[torch.empty(0)] * 5)
     peak = float(np.exp(3.0**0.5))
     assert ee.confidence.tolist() == pytest.approx([peak / (peak + 2)], rel=1e-6)
 

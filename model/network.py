@@ -2,6 +2,8 @@
 
 Sources: SAC-ViT, arXiv 2503.00060; CF-ViT, arXiv 2203.03821; LF-ViT, AAAI 2024. One class serves the three: they differ only in
 `selection` and `attention` of the config.
+
+More than 250 lines: both networks, and the steps that both stages share, are read beside each other.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, state: State, batches: Batches, workers: Workers) -> None:
         self.recipe, self.state, self.batches, self.workers = recipe, state, batches, workers
         self.steps = batches.steps_per_epoch * recipe.epochs
+        self.largest_gradient = 0.0  # of the steps of this epoch, before it was clipped
         self.learner: nn.Module = Learner(state.model, recipe.label_smoothing, recipe.mixed)  # type: ignore[arg-type]
         if workers.count > 1:
             self.learner = DistributedDataParallel(self.learner)
@@ -56,7 +57,7 @@ class Trainer:
         part = self.workers.part(recipe.batch)
         loader = Loader(self.batches, range(begin + place.step, end), part, self.workers.device)
         clustered = place.epoch >= recipe.unclustered_epochs
-        began, total = time.monotonic(), place.total
+        began, total, self.largest_gradient = time.monotonic(), place.total, 0.0
         self.learner.train()
         title, images_left = f"epoch {place.epoch + 1} of {recipe.epochs}", len(loader.steps) * recipe.batch
         with Progress(title, images_left, "image", is_shown=self.workers.is_first) as progress:
@@ -73,6 +74,7 @@ class Trainer:
             "epoch": place.epoch + 1,
             "clustered": isinstance(self.state.model, TwoStageViT) and clustered,
             "loss": round(total / per_epoch, 4),
+            "largest_gradient": round(self.largest_gradient, 3),
             "learning_rate": round(self.state.optimizer.param_groups[0]["lr"], 7),
             **loader.pace(duration_s, self.workers.count),
             "duration_s": round(duration_s, 1),
@@ -90,6 +92,7 @@ class Trainer:
         slope = float(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), recipe.clip_norm))
         if not math.isfinite(slope):  # the step would spoil the weights, and saving them would prevent a resume
             raise SacvitError(f"the gradients became {slope} at step {step}; lower --learning-rate")
+        self.largest_gradient = max(self.largest_gradient, slope)
         optimizer.step()
         if recipe.average:
             follow(self.state.kept, self.state.model, average_decay(recipe, step))

@@ -299,6 +299,45 @@ def test_an_interrupted_run_leaves_no_model(interrupted: Path) -> None:
     assert not (interrupted / "model.pth").exists()
 
 
+def test_the_largest_gradient_of_an_epoch_is_the_one_before_it_was_clipped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, whole = [], torch.nn.utils.clip_grad_norm_
+
+    def watch(*arguments: Any) -> torch.Tensor:
+        found.append(whole(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watch)
+    train(data, tmp_path, CONFIG, RULE, RECIPE)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    wanted = [round(float(max(some)), 3) for some in (found[:3], found[3:])]  # three steps in an epoch
+    assert [line["largest_gradient"] for line in lines[:2]] == wanted
+
+
+def clusters_at_once(messages: list[str]) -> bool:
+    return any("--unclustered-epochs" in message and "--start" in message for message in messages)
+
+
+@pytest.mark.parametrize("attention", ["clustered", "global"])
+def test_a_run_from_scratch_without_a_first_phase_is_warned_of(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, attention: Any
+) -> None:
+    train(data, tmp_path, replace(CONFIG, attention=attention), RULE, replace(RECIPE, epochs=1, unclustered_epochs=0))
+    assert clusters_at_once([one.getMessage() for one in caplog.records if one.levelname == "WARNING"])
+
+
+def test_a_run_with_a_first_phase_a_plain_one_and_one_with_a_start_are_not_warned_of(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = replace(RECIPE, epochs=1)
+    train(data, tmp_path / "phase", CONFIG, RULE, short)
+    train(data, tmp_path / "plain", CONFIG, RULE, replace(short, unclustered_epochs=0), plain=True)
+    start = tmp_path / "phase" / "model.pth"
+    train(data, tmp_path / "start", CONFIG, RULE, replace(short, unclustered_epochs=0), start=start)
+    assert not clusters_at_once(caplog.messages)
+
+
 def test_the_second_phase_begins_after_the_unclustered_epochs(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

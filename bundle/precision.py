@@ -18,6 +18,7 @@ Units = Literal["fp32", "fp16", "bf16", "fp8", "int8"]  # what the products run 
 Stored = Literal["INT8", "FLOAT8E4M3FN"]  # the type of quantised values, as ONNX names it
 Form = Literal["cpu", "gpu"]  # which of two equal graphs: see export/graphs/stages.py
 FORMS: tuple[Form, Form] = ("cpu", "gpu")
+Products = Literal["masked", "separate"]  # how SAC attends in clusters: see export/graphs/clusters.py
 
 
 def limit(meaning: str, flag: str) -> Any:

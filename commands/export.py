@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def build_parser() -> argparse.ArgumentParser:
     about = (
         "Export a SAC-ViT, CF-ViT or LF-ViT checkpoint as two checked ONNX graphs. What no option says comes from the"
-        " checkpoint's config; without one: topk, alpha 0.5, clustered, bilinear."
+        " checkpoint's config; without one: topk, alpha 0.5, clustered, bilinear, embeddings, global."
     )
     parser = new_parser("sacvit-export", about)
     parser.add_argument(
@@ -47,6 +47,23 @@ def build_parser() -> argparse.ArgumentParser:
         "--attention", choices=("clustered", "global"), help="clustered: SAC-ViT; global: CF-ViT, LF-ViT"
     )
     parser.add_argument("--downsample", choices=("bilinear", "area"), help="bilinear: the public weights")
+    parser.add_argument(
+        "--reuse",
+        choices=("embeddings", "outputs"),
+        help="what SAC gets of the non-target blocks; see sacvit-train --help",
+    )
+    parser.add_argument(
+        "--class-cluster",
+        choices=("global", "target", "both"),
+        help="what SAC's class token attends to; see sacvit-train --help",
+    )
+    parser.add_argument(
+        "--products",
+        choices=("masked", "separate"),
+        default="masked",
+        help="Compute clustered attention as one product under a mask, or as one product per cluster. The answers are the"
+        " same (default: masked).",
+    )
     parser.add_argument("--labels", type=Path, help="text file with one class name per line")
     parser.add_argument(
         "--threshold", type=float, help="the gate's eta in [0, 1] (default: the checkpoint's, else 0.7)"
@@ -108,6 +125,7 @@ def export_command(options: argparse.Namespace) -> int:
         precision=precision,
         plain=options.plain,
         compile_for=options.compile,
+        products=options.products,
         report=logger.info,
         weights=options.weights,
         **{name: getattr(options, name) for name in SWITCHES},

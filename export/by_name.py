@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from ..bundle.errors import UsageError
+from ..bundle.precision import Products
 from ..calibration.methods import Method
-from ..model.config import SWITCHES, Attention, Downsample, ModelConfig, Selection, Weights
+from ..model.config import SWITCHES, Attention, ClassCluster, Downsample, ModelConfig, Reuse, Selection, Weights
 from .precision.request import FP16_LIMIT, PrecisionOptions
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def export(
     batch: int | None = None,
     plain: bool = False,
     compile_for: tuple[str, ...] = (),
+    products: Products = "masked",
     weights: Weights | None = None,
     heads: int | None = None,
     selection: Selection | None = None,
@@ -56,6 +58,8 @@ def export(
     window: int | None = None,
     attention: Attention | None = None,
     downsample: Downsample | None = None,
+    reuse: Reuse | None = None,
+    class_cluster: ClassCluster | None = None,
     report: Callable[[str], None] = print,
 ) -> Bundle:
     """Exports a checkpoint as two checked ONNX graphs with their manifest, and as typed variants of them.
@@ -67,6 +71,7 @@ def export(
     batch: Fix the graphs to 1 .. 256 images; None takes any number.
     plain: Also write plain.onnx, which sacvit-profile measures against.
     compile_for: Also build every file with TensorRT for RTX for these GPUs ("sm89"), and count its kernels.
+    products: "masked" or "separate": clustered attention as one product under a mask, or as one per cluster.
     weights: "raw" or "ema", of a checkpoint that has both.
     report: Receives each line about the progress.
     """

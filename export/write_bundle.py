@@ -17,7 +17,7 @@ from ..bundle.folders import LEAST_ROOM_BYTES, locked_folder, replaced_files
 from ..bundle.goldens import GOLDENS_NAME, Goldens
 from ..bundle.manifest import MANIFEST_NAME, File, Manifest, Origin, Threshold, write_manifest
 from ..bundle.plan_record import PLAIN_RECORD_NAME, PLAN_NAMES, RTX_NAMES
-from ..bundle.precision import FORMS, PRECISIONS, Form, Precision, file_name
+from ..bundle.precision import FORMS, PRECISIONS, Form, Precision, Products, file_name
 from ..bundle.stage_record import STAGES, StageName
 from ..images.class_names import read_class_names
 from ..machine.packages import versions
@@ -64,6 +64,7 @@ def export(
     precision: PrecisionOptions | None = None,
     plain: bool = False,
     compile_for: Sequence[str] = (),
+    products: Products = "masked",
     report: Report = lambda line: None,
     **switches: Any,
 ) -> Bundle:
@@ -72,8 +73,8 @@ def export(
     labels: a text file with one class name per line. threshold: the gate's eta in [0, 1]; without it the checkpoint's,
     else DEFAULT_THRESHOLD. batch: fixes both graphs to that many images; None leaves the batch symbolic. precision: the
     variants. plain: also the plain ViT of this geometry, in every precision that the pair has, for sacvit-profile's
-    break-even. compile_for: targets (export/checks/compiler.py) that TensorRT for RTX builds each file for. switches: see
-    `load_checkpoint`. report: receives lines about the progress.
+    break-even. compile_for: targets (export/checks/compiler.py) that TensorRT for RTX builds each file for. products: how SAC
+    attends in clusters (export/graphs/clusters.py). switches: see `load_checkpoint`. report: receives lines about the progress.
     Raises GuardError when a check fails; then, and on any other error, `out` is as it was. Files of an earlier export
     in `out` that this one does not write are removed: a bundle is of one export.
     """
@@ -95,7 +96,7 @@ def export(
     with locked_folder(Path(out), room_bytes=ROOM_FACTOR * checkpoint.bytes + LEAST_ROOM_BYTES) as home:
         config = checkpoint.config
         names = checkpoint.labels if labels is None else read_class_names(Path(labels), "--labels", config.classes)
-        made = _make(checkpoint, names, choose_threshold(threshold, checkpoint), batch, wanted, report)
+        made = _make(checkpoint, names, choose_threshold(threshold, checkpoint), batch, wanted, products, report)
         if plain:
             made.add_plain(wanted.qdq_weights, report)
         with replaced_files(home, bundle_names()) as folder:
@@ -179,6 +180,7 @@ def _make(
     threshold: Threshold,
     batch: int | None,
     wanted: PrecisionOptions,
+    products: Products,
     report: Report,
 ) -> _Made:
     """The graphs in every precision that is wanted, checked and stamped. Raises GuardError."""
@@ -195,7 +197,7 @@ def _make(
         if not any(cache.glob("*.json")):  # a read-only one may hold all that is needed
             require_folder(cache, "--calib-cache")
         images = open_both(checkpoint, labels, wanted, report)
-    forms = build_graphs(checkpoint, batch, FORMS if is_typed else ("cpu",))
+    forms = build_graphs(checkpoint, batch, FORMS if is_typed else ("cpu",), products)
     ee, sac = forms["cpu"]["EE"], forms["cpu"]["SAC"]
     for stage, model in zip(STAGES, (ee, sac), strict=True):
         require_clean(file_name(stage, "fp32"), model)
@@ -232,11 +234,13 @@ def bundle_names() -> tuple[str, ...]:
     return (*graphs, PLAIN_RECORD_NAME, GOLDENS_NAME, *PLAN_NAMES, *RTX_NAMES, CHOICE_NAME, MANIFEST_NAME)
 
 
-def build_graphs(checkpoint: Checkpoint, batch: int | None, forms: Sequence[Form] = FORMS) -> Graphs:
+def build_graphs(
+    checkpoint: Checkpoint, batch: int | None, forms: Sequence[Form] = FORMS, products: Products = "masked"
+) -> Graphs:
     """The FP32 pair of a checkpoint in each of these forms, without metadata."""
     weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
     parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
-    return {form: {"EE": build_ee(*parts, form), "SAC": build_sac(*parts, form)} for form in forms}
+    return {form: {"EE": build_ee(*parts, form), "SAC": build_sac(*parts, form, products)} for form in forms}
 
 
 def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:

@@ -98,6 +98,6 @@ def plain_of(checkpoint: Checkpoint) -> PlainViT:
     """A plain ViT with the two-stage network's weights: time and power are those of a trained one, its answers mean nothing."""
     model = PlainViT(checkpoint.config, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
     weights = checkpoint.model.state_dict()
-    weights["pos_embed"] = weights["pos_embed_list.1"]
+    weights["pos_embed"] = checkpoint.model.fine_positions.detach()
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return model

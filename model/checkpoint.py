@@ -16,6 +16,7 @@ from ..bundle.files import sha256_of_all
 from ..bundle.preprocess import Preprocessing
 from .checkpoint_entries import (
     CalibrationSet,
+    is_plain,
     read_calibration,
     read_config,
     read_labels,
@@ -64,15 +65,15 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
     """A two-stage network from a SAC-ViT, CF-ViT or LF-ViT checkpoint.
 
     weights: "raw" or "ema", for a file that has both; None takes the raw ones and logs a warning where there are others.
-    overrides: any of `heads`, `selection`, `alpha`, `window`, `attention`, `downsample`; None means "as the file says".
+    overrides: any of SWITCHES in model/config.py; None means "as the file says".
     Raises CheckpointError for a file that cannot be used, ConfigError for switches that contradict each other.
     """
     path = Path(path)
     files = files_of(path)
     state = read_state_dict(path, weights)
-    if "pos_embed_list.0" not in state.tensors and "pos_embed" in state.tensors:
+    if is_plain(state):
         raise CheckpointError(
-            f"{path} is a plain single-stage ViT (it has pos_embed, and no pos_embed_list): it has no second stage to"
+            f"{path} is a plain single-stage ViT (it has pos_embed, and no reuse_block): it has no second stage to"
             f" export. Train one from it first: sacvit-train --start {path} --data DIR"
         )
     config = read_config(state, overrides)
@@ -94,7 +95,7 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
 def load_plain(path: str | Path, heads: int | None = None) -> tuple[PlainViT, Preprocessing]:
     """The plain single-stage ViT that sacvit-train --plain writes, or DeiT's: the baseline of benchmarks."""
     state = read_state_dict(Path(path))
-    config = read_config(state, {"heads": heads}, tables=("pos_embed",))
+    config = read_config(state, {"heads": heads})
     preprocessing = read_preprocessing(state, config)
     model = NETWORKS[config.task].plain(config, preprocessing.mean, preprocessing.std)
     fill(model, state)

@@ -21,6 +21,8 @@ from .checkpoint_layouts import StateDict
 from .config import ENTRIES, HEAD_WIDTH, SWITCHES, ModelConfig
 
 logger = logging.getLogger(__name__)
+TWO_TABLES = ("pos_embed_list.0", "pos_embed_list.1")  # coarse, fine
+ONE_TABLE = "pos_embed"  # also a plain ViT's
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,33 @@ def written_config(state: StateDict) -> dict[str, Any] | None:
     return written if 2 * len(ours) >= len(written) else None
 
 
-def read_config(
-    state: StateDict, overrides: dict[str, Any], tables: tuple[str, ...] = ("pos_embed_list.0", "pos_embed_list.1")
-) -> ModelConfig:
+def has_one_table(state: StateDict) -> bool:
+    return ONE_TABLE in state.tensors and not any(name in state.tensors for name in TWO_TABLES)
+
+
+def is_plain(state: StateDict) -> bool:
+    """Whether these are the tensors of a plain ViT, which has one table and nothing that reuses EE's features."""
+    return has_one_table(state) and not any(name.startswith("reuse_block.") for name in state.tensors)
+
+
+def read_config(state: StateDict, overrides: dict[str, Any]) -> ModelConfig:
     """The geometry from the shapes; the switches from the overrides, the `config` entry and the defaults, in this order."""
-    sizes = read_sizes(state, tables)
+    sizes = read_sizes(state)
     written = written_config(state)
     if written is None and state.entries.get("config") is not None:
         logger.info("%s: the entry 'config' is not in sacvit's form and is not used.", state.path)
     written = written or {}
+    free = (*ENTRIES, "positions") if is_plain(state) else ENTRIES  # a plain ViT's table is that of no stage
     chosen: dict[str, Any] = {"task": "dense"} if "coarse_head.weight" in state.tensors else {}
-    chosen |= {key: written[key] for key in ENTRIES if key in written}
+    chosen |= {key: written[key] for key in free if key in written}
     given = {key: value for key, value in overrides.items() if value is not None}
     for key in given:
         if key not in SWITCHES:
             raise ConfigError(f"no model option {key!r}{nearest(key, SWITCHES)}; there are {', '.join(SWITCHES)}")
     if given.get("selection") == "topk" and "window" not in given:
         chosen.pop("window", None)  # the file's window belongs to the file's selection
+    if given.get("attention") == "global" and "class_cluster" not in given:
+        chosen.pop("class_cluster", None)  # and its class token to its clusters
     chosen |= given
     if "heads" not in chosen:
         if sizes["width"] % HEAD_WIDTH:
@@ -94,15 +106,15 @@ def read_config(
             raise CheckpointError(
                 f"{state.path}: 'config' has an unknown entry {key!r}{nearest(key, ModelConfig.__dataclass_fields__)}"
             )
-        if key not in ENTRIES and (type(value) is not int or value != getattr(geometry, key)):
-            raise CheckpointError(
-                f"{state.path}: 'config' says {key} {value!r}, but the tensors have {getattr(geometry, key)!r}"
-            )
+        found = getattr(geometry, key)
+        if key not in free and (type(value) is not type(found) or value != found):
+            raise CheckpointError(f"{state.path}: 'config' says {key} {value!r}, but the tensors have {found!r}")
     return geometry
 
 
-def read_sizes(state: StateDict, tables: tuple[str, ...]) -> dict[str, Any]:
-    """The sizes in tensors' shapes. tables: the names of the position tables, the finest one last."""
+def read_sizes(state: StateDict) -> dict[str, Any]:
+    """The sizes in tensors' shapes and, of a network with two stages, the number of its position tables."""
+    tables = (ONE_TABLE,) if has_one_table(state) else TWO_TABLES
     width, channels, patch, patch_across = state.shape("patch_embed.proj.weight", 4)
     if channels != 3 or patch != patch_across:
         raise CheckpointError(
@@ -120,7 +132,7 @@ def read_sizes(state: StateDict, tables: tuple[str, ...]) -> dict[str, Any]:
             f"{state.path}: {tables[0]} has {state.shape(tables[0], 3)[1] - 1} patch positions; expected {fine // 4}, a"
             f" quarter of the {fine} in {tables[1]}"
         )
-    return {
+    sizes = {
         "image_size": fine_grid * patch,
         "patch_size": patch,
         "width": width,
@@ -128,6 +140,7 @@ def read_sizes(state: StateDict, tables: tuple[str, ...]) -> dict[str, Any]:
         "hidden": state.shape("blocks.0.mlp.fc1.weight", 2)[0],
         "classes": state.shape("head.weight", 2)[0],
     }
+    return sizes if is_plain(state) else sizes | {"positions": "two" if tables == TWO_TABLES else "one"}
 
 
 def read_preprocessing(state: StateDict, config: ModelConfig) -> Preprocessing:

@@ -12,13 +12,19 @@ Task = Literal["classify", "dense"]
 Selection = Literal["topk", "window", "uncertain"]
 Attention = Literal["clustered", "global"]
 Downsample = Literal["bilinear", "area"]
+Positions = Literal["two", "one"]
+Reuse = Literal["embeddings", "outputs"]
+ClassCluster = Literal["global", "target", "both"]
 Weights = Literal["raw", "ema"]  # of a checkpoint: as they were trained, or their exponential moving average
-SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample")  # what a checkpoint's shapes do not say
-ENTRIES = (
-    *SWITCHES,
-    "task",
-)  # of a checkpoint's config; the weights are for one task, so that it is no option of an export
+# What the names and shapes of a checkpoint's tensors do not say. `positions` is read from the names.
+SWITCHES = ("heads", "selection", "alpha", "window", "attention", "downsample", "reuse", "class_cluster")
+# Of a checkpoint's config. The weights are for one task, so that it is no option of an export.
+ENTRIES = (*SWITCHES, "task")
 
+CHOICES: dict[str, Any] = {
+    "task": Task, "selection": Selection, "attention": Attention, "downsample": Downsample, "positions": Positions,
+    "reuse": Reuse, "class_cluster": ClassCluster,
+}  # fmt: skip
 FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
 HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
@@ -66,6 +72,25 @@ class ModelConfig:
         default="bilinear",
         metadata={"help": "How the coarse image is made. bilinear: the public weights; area: cheap."},
     )
+    positions: Positions = field(
+        default="two",
+        metadata={
+            "help": "Position tables. two: one learned table for each grid; one: a fine table, whose 2 x 2 means are the"
+            " coarse one."
+        },
+    )
+    reuse: Reuse = field(
+        default="embeddings",
+        metadata={"help": "What SAC gets of a non-target block: EE's input embedding, or EE's normed output feature."},
+    )
+    class_cluster: ClassCluster = field(
+        default="global",
+        metadata={
+            "help": "What SAC's class token attends to, with --attention clustered. global: all tokens in one softmax;"
+            " target: the target cluster, so that non-targets do not reach the answer; both: each cluster in a softmax of"
+            " its own, and the mean of the two."
+        },
+    )
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "width", "depth", "heads", "hidden", "classes"):
@@ -93,12 +118,7 @@ class ModelConfig:
             raise ConfigError(
                 f"depth {self.depth} is too small: class attention is gathered from block {FIRST_ATTENTION_BLOCK} on"
             )
-        for name, kind in (
-            ("task", Task),
-            ("selection", Selection),
-            ("attention", Attention),
-            ("downsample", Downsample),
-        ):
+        for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} must be one of {', '.join(get_args(kind))}; found {getattr(self, name)!r}")
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, (int, float)) or not 0 < self.alpha <= 1:
@@ -114,6 +134,11 @@ class ModelConfig:
                 )
         elif self.window is not None:
             raise ConfigError("--window goes with --selection window; with topk it would have no effect")
+        if self.class_cluster != "global" and self.attention != "clustered":
+            raise ConfigError(
+                f"--class-cluster {self.class_cluster} goes with --attention clustered; with {self.attention} attention there"
+                f" are no clusters"
+            )
         if self.non_targets < 1:
             raise ConfigError(
                 f"alpha {self.alpha} makes every one of the {self.blocks} blocks a target: no non-target token is left,"

@@ -55,7 +55,11 @@ def count_cost(config: ModelConfig) -> ModelCost:
 
     if config.attention == "clustered":
         fine = 4 * targets
-        sac_pairs = fine * (fine + 1) + others * (others + 1) + config.sac_tokens
+        sac_pairs = {
+            "global": fine * (fine + 1) + others * (others + 1) + config.sac_tokens,
+            "target": (fine + 1) ** 2 + others**2,
+            "both": (fine + 1) ** 2 + (others + 1) ** 2,
+        }[config.class_cluster]
     else:
         sac_pairs = config.sac_tokens**2
     side, half = config.image_size, config.coarse_size

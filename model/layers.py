@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import ClassCluster
+
 LAYER_NORM_EPS = 1e-6  # timm's and DeiT's, not torch's 1e-5
 
 
@@ -33,19 +35,45 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, want_class_row: bool) -> tuple[Tensor, Tensor | None]:
         """x: (B, N, D), class token first; mask: (N, N) bool, True where a query (row) may look at a key.
 
+        A mask of N + 1 rows asks for the class token twice: with the first row and with the last one. It gets the mean.
+
         Returns the mixed tokens (B, N, D) and, if wanted, the class token's attention to the N - 1 patches,
         (B, H, N-1), detached: it selects blocks, and a selection has no gradient.
         """
         batch, count, width = x.shape
         qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, N, D/H)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        if mask is not None and len(mask) > count:
+            asked = torch.cat([query, query[:, :, :1]], 2)
+            mixed = F.scaled_dot_product_attention(asked, key, value, attn_mask=mask)
+            mixed = torch.cat([(mixed[:, :, :1] + mixed[:, :, -1:]) / 2, mixed[:, :, 1:-1]], 2)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         out = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         if not want_class_row:
             return out, None
         with torch.no_grad():
             scores = (query[:, :, :1] * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)  # (B, H, 1, N)
             return out, scores.softmax(-1)[:, :, 0, 1:]
+
+
+def cluster_mask(targets: int, non_targets: int, class_cluster: ClassCluster) -> Tensor:
+    """What each of [class, targets, non-targets] sees, (N, N) bool; a patch sees its cluster.
+
+    global: every patch sees the class token, which sees all. target: the class token is one of the target cluster. both: it is
+    one of each cluster; its row of the target cluster comes first, that of the other one is row N + 1.
+    """
+    cluster = torch.tensor([1] * (1 + targets) + [2] * non_targets)
+    mask = cluster[:, None] == cluster[None]
+    if class_cluster == "target":
+        return mask
+    mask[:, 0] = True
+    if class_cluster == "both":
+        second = cluster == 2
+        second[0] = True
+        return torch.cat([mask, second[None]])
+    mask[0] = True
+    return mask
 
 
 class Mlp(nn.Module):

@@ -1,7 +1,7 @@
 """The two-stage early-exit network of SAC-ViT, CF-ViT and LF-ViT, and the plain ViT it is measured against.
 
 Sources: SAC-ViT, arXiv 2503.00060; CF-ViT, arXiv 2203.03821; LF-ViT, AAAI 2024. One class serves the three: they differ only in
-`selection` and `attention` of the config.
+`selection` and `attention` of the config. The other switches are what the papers leave open: docs/model.md.
 
 More than 250 lines: both networks, and the steps that both stages share, are read beside each other.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..bundle.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from .config import FIRST_ATTENTION_BLOCK, ModelConfig
-from .layers import LAYER_NORM_EPS, Block, Mlp, PatchEmbed, initialise
+from .layers import LAYER_NORM_EPS, Block, Mlp, PatchEmbed, cluster_mask, initialise
 
 
 @dataclass
@@ -26,7 +26,7 @@ class EEOutput:
     logits: Tensor  # (B, C); of a dense task (B, 2G, 2G, C)
     target_index: Tensor  # (B, M) int64, most attended first
     target_context: Tensor  # (B, M, D) normed output tokens of the target blocks; SAC applies reuse_block
-    non_target: Tensor  # (B, U, D) input embeddings of the other blocks
+    non_target: Tensor  # (B, U, D) input embeddings of the other blocks, or their normed output tokens: `reuse`
     class_attention: Tensor  # (B, G, G)
     non_target_index: Tensor  # (B, U) int64; only a dense task needs it
 
@@ -81,14 +81,34 @@ class TwoStageViT(VisionTransformer):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(config, mean, std)
-        tables = (torch.zeros(1, 1 + scale * config.blocks, config.width) for scale in (1, 4))
-        self.pos_embed_list = nn.ParameterList(nn.Parameter(table) for table in tables)
+        coarse, fine = (nn.Parameter(torch.zeros(1, 1 + scale * config.blocks, config.width)) for scale in (1, 4))
+        if config.positions == "one":
+            self.pos_embed = fine
+            tables = [fine]
+        else:
+            self.pos_embed_list = nn.ParameterList([coarse, fine])
+            tables = [coarse, fine]
         self.reuse_block = nn.Sequential(
             nn.LayerNorm(config.width, eps=LAYER_NORM_EPS), Mlp(config.width, config.hidden)
         )
         self.apply(initialise)
-        for parameter in (self.cls_token, *self.pos_embed_list):
+        for parameter in (self.cls_token, *tables):
             nn.init.trunc_normal_(parameter, std=0.02)
+
+    @property
+    def fine_positions(self) -> Tensor:
+        """(1, 1 + 4*G*G, D), the class token's first."""
+        table: Tensor = self.pos_embed if self.config.positions == "one" else self.pos_embed_list[1]
+        return table
+
+    @property
+    def coarse_positions(self) -> Tensor:
+        """(1, 1 + G*G, D). Of one table: the mean of the four fine tokens that a block owns, and the same class row."""
+        if self.config.positions == "one":
+            cells = by_block(self.pos_embed[:, 1:], self.config.grid)  # (1, G*G, 4, D)
+            return torch.cat([self.pos_embed[:, :1], cells.mean(2)], 1)
+        table: Tensor = self.pos_embed_list[0]
+        return table
 
     def ee(self, image: Tensor) -> EEOutput:
         """The coarse pass. image: (B, S, S, 3) uint8."""
@@ -100,7 +120,7 @@ class TwoStageViT(VisionTransformer):
             logits=logits,
             target_index=targets,
             target_context=take(x[:, 1:], targets),
-            non_target=take(embedding, others),
+            non_target=take(x[:, 1:] if config.reuse == "outputs" else embedding, others),
             class_attention=attention.view(-1, config.grid, config.grid),
             non_target_index=others,
         )
@@ -122,7 +142,7 @@ class TwoStageViT(VisionTransformer):
     def coarse_pass(self, image: Tensor, want_attention: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Normed tokens (B, 1+G*G, D), input embeddings (B, G*G, D) and global class attention (B, G*G) if wanted."""
         coarse = downsample(self.normalise(image), self.config)  # (B, 3, S/2, S/2)
-        position = self.pos_embed_list[0]
+        position = self.coarse_positions
         embedding = self.patch_embed(coarse) + position[:, 1:]
         class_token = (self.cls_token + position[:, :1]).expand(len(image), -1, -1)
         x = torch.cat([class_token, embedding], 1)
@@ -147,7 +167,7 @@ class TwoStageViT(VisionTransformer):
         non_target_index: only a dense task needs it, to put its answers back in the order of the image.
         """
         config = self.config
-        fine = self.patch_embed(self.normalise(image)) + self.pos_embed_list[1][:, 1:]  # (B, 4*G*G, D)
+        fine = self.patch_embed(self.normalise(image)) + self.fine_positions[:, 1:]  # (B, 4*G*G, D)
         fine = by_block(fine, config.grid)  # (B, G*G, 4, D)
         targets = take(fine.flatten(2), target_index).view(-1, config.targets, 4, config.width)
         targets = (targets + self.reuse_block(target_context).unsqueeze(2)).flatten(1, 2)  # (B, 4*M, D)
@@ -159,7 +179,7 @@ class TwoStageViT(VisionTransformer):
 
         context: (B, G*G, D), the EE stage's normed output tokens.
         """
-        fine = self.patch_embed(self.normalise(image)) + self.pos_embed_list[1][:, 1:]
+        fine = self.patch_embed(self.normalise(image)) + self.fine_positions[:, 1:]
         tokens = (by_block(fine, self.config.grid) + self.reuse_block(context).unsqueeze(2)).flatten(1, 2)
         every = torch.arange(self.config.blocks, device=image.device).expand(len(image), -1)
         return self.fine_answer(self.fine_pass(tokens, tokens[:, :0], False), every, every[:, :0])
@@ -171,9 +191,11 @@ class TwoStageViT(VisionTransformer):
 
     def fine_pass(self, targets: Tensor, non_target: Tensor, clustered: bool) -> Tensor:
         """Blocks and norm over [class token, target tokens (B, T, D), non-target tokens (B, U, D)]."""
-        class_token = (self.cls_token + self.pos_embed_list[1][:, :1]).expand(len(targets), -1, -1)
+        class_token = (self.cls_token + self.fine_positions[:, :1]).expand(len(targets), -1, -1)
         x = torch.cat([class_token, targets, non_target], 1)
-        mask = cluster_mask(targets.shape[1], non_target.shape[1]).to(x.device) if clustered else None
+        mask = None
+        if clustered:
+            mask = cluster_mask(targets.shape[1], non_target.shape[1], self.config.class_cluster).to(x.device)
         for block in self.blocks:
             x, _ = block(x, mask)
         normed: Tensor = self.norm(x)
@@ -242,12 +264,6 @@ def window_members(grid: int, window: int) -> Tensor:
         for column in range(places):
             members[row, column, row : row + window, column : column + window] = True
     return members.view(places * places, grid * grid)
-
-
-def cluster_mask(targets: int, non_targets: int) -> Tensor:
-    """(N, N) bool for [class, targets, non-targets]: a patch sees its cluster and the class token, which sees all."""
-    cluster = torch.tensor([0] + [1] * targets + [2] * non_targets)
-    return (cluster[:, None] == cluster[None]) | (cluster[:, None] == 0) | (cluster[None] == 0)
 
 
 def by_block(fine: Tensor, grid: int) -> Tensor:

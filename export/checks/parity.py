@@ -103,10 +103,11 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
     index = torch.from_numpy(outputs["target_index"]).long()
     with torch.no_grad():
         tokens, embedding, _ = checkpoint.model.coarse_pass(torch.from_numpy(images), True)
+    reused = tokens[:, 1:] if checkpoint.config.reuse == "outputs" else embedding
     context = take(tokens[:, 1:], index).numpy()
     checks.append(_difference("EE target_context, torch against ONNX Runtime", outputs["target_context"], context))
     is_target = torch.zeros(embedding.shape[:2], dtype=torch.bool).scatter(1, index, True)
-    others = embedding[~is_target].view(len(images), -1, embedding.shape[-1]).numpy()
+    others = reused[~is_target].view(len(images), -1, reused.shape[-1]).numpy()
     # Their order is no promise: each must stand somewhere on the other side.
     apart = np.abs(outputs["non_target"][:, :, None] - others[:, None]).max(-1)  # (B, U, U)
     worst = max(float(apart.min(1).max()), float(apart.min(2).max()))

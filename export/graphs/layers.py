@@ -71,6 +71,20 @@ def attention_heads(
     return Heads(query, key, value, own)
 
 
+Mix = Callable[[str, Heads], str]  # a block's name and its heads -> the mixed values (B, H, N, D/H)
+
+
+def attend(
+    g: GraphBuilder, name: str, query: str, key: str, value: str, mask: str | None = None, part: str = ""
+) -> str:
+    """softmax(query key + mask) value. mask: an additive constant, the same for all heads. part: ends the names."""
+    scores = g.op(f"{name}.scores{part}", "MatMul", query, key)
+    if mask is not None:
+        scores = g.op(f"{name}.masked{part}", "Add", scores, mask)
+    softmax = g.op(f"{name}.softmax{part}", "Softmax", scores, axis=-1)
+    return g.op(f"{name}.mixed{part}", "MatMul", softmax, value)
+
+
 def block(
     g: GraphBuilder,
     index: int,
@@ -79,19 +93,15 @@ def block(
     weights: Weights,
     config: ModelConfig,
     tokens: int,
-    mask: str | None = None,
+    mix: Mix | None = None,
     only: Callable[[str], str] | None = None,
 ) -> str:
     """The rest of pre-norm block `index` over x (B, N, D): the new x, or the rows of it that `only` takes out of a (B, N, D).
 
-    mask: name of a (1, 1, N, N) additive constant, the same for all heads.
+    mix: how tokens attend; None is all tokens to all.
     """
     name = f"blocks.{index}"
-    scores = g.op(f"{name}.attn.scores", "MatMul", heads.query, heads.key)
-    if mask is not None:
-        scores = g.op(f"{name}.attn.masked", "Add", scores, mask)
-    softmax = g.op(f"{name}.attn.softmax", "Softmax", scores, axis=-1)
-    mixed = g.op(f"{name}.attn.mixed", "MatMul", softmax, heads.value)
+    mixed = mix(f"{name}.attn", heads) if mix else attend(g, f"{name}.attn", heads.query, heads.key, heads.value)
     ordered = g.op(f"{name}.attn.ordered", "Transpose", mixed, perm=[0, 2, 1, 3])
     joined = g.reshape(f"{name}.attn.joined", ordered, -1, tokens, config.width)
     if only is not None:

@@ -10,8 +10,7 @@ from ...bundle.precision import Form
 from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import Array, GraphBuilder
 from .layers import Heads
-
-MASKED = -1e4  # exp(-1e4) is 0 in FP32 and FP16, and FP16 can hold it
+from .projections import Weights
 
 
 def class_attention(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig, form: Form) -> str:
@@ -66,8 +65,8 @@ def class_scores(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig) -
     return g.op("class_score", "MatMul", probe, g.op("class_input.turned", "Transpose", x, perm=[0, 1, 3, 2]))
 
 
-def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, str]:
-    """Block indices, most attended first, as int32: targets (B, M) and the others (B, U)."""
+def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, str, str]:
+    """Block indices, most attended first, as int32: all (B, G*G), its targets (B, M) and the others (B, U)."""
     score = attention
     if config.window is not None:
         inside = window_members(config.grid, config.window)  # (windows, G*G)
@@ -83,7 +82,7 @@ def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, s
     order = g.cast("select.order.int32", order, "int32")
     sizes = g.integers(config.targets, config.non_targets)
     targets, others = g.ops(["select.targets", "select.others"], "Split", order, sizes, axis=1)
-    return targets, others
+    return order, targets, others
 
 
 def gather_tokens(g: GraphBuilder, name: str, tokens: str, index: str, width: int) -> str:
@@ -116,8 +115,10 @@ def regroup(fine: Array, config: ModelConfig) -> Array:
     return cells.reshape(config.blocks, 4, -1)
 
 
-def cluster_mask(config: ModelConfig) -> Array:
-    """(1, 1, N, N) additive: 0 where a token may look, MASKED between the clusters. The class token sees all."""
-    cluster = np.array([1] * (4 * config.targets) + [0] + [2] * config.non_targets)
-    apart = (cluster[:, None] != cluster[None]) & (cluster[:, None] != 0) & (cluster[None] != 0)
-    return np.where(apart, MASKED, 0).astype(np.float32)[None, None]
+def position_tables(weights: Weights, config: ModelConfig) -> tuple[Array, Array]:
+    """The coarse (1, 1 + G*G, D) and the fine table (1, 1 + 4*G*G, D). Of one table, the coarse one is made here."""
+    if config.positions == "two":
+        return weights["pos_embed_list.0"], weights["pos_embed_list.1"]
+    fine = weights["pos_embed"]
+    coarse = regroup(fine[0, 1:], config).mean(1, dtype=np.float64).astype(np.float32)
+    return np.concatenate([fine[:, :1], coarse[None]], 1), fine

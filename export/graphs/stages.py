@@ -9,14 +9,15 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from ...bundle.precision import Form
+from ...bundle.precision import Form, Products
 from ...bundle.preprocess import Preprocessing
 from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import GraphBuilder
-from .layers import attention_heads, block, classify, layer_norm, mlp
+from .clusters import cluster_attention
+from .layers import Mix, attention_heads, block, classify, layer_norm, mlp
 from .patches import centre, embed_grid, halve, patch_projection
 from .projections import Weights
-from .selection import class_attention, cluster_mask, gather_tokens, regroup, select, strip_table
+from .selection import class_attention, gather_tokens, position_tables, regroup, select, strip_table
 
 
 def build_ee(
@@ -28,7 +29,7 @@ def build_ee(
     b = batch or "B"
     image = g.input("image", "uint8", [b, size, size, 3])
     coarse = centre(g, "halve", halve(g, g.cast("halve.pixels", image, "float32"), config))  # (B, S/2, S/2, 3)
-    embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, weights["pos_embed_list.0"])
+    embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, position_tables(weights, config)[0])
 
     last = config.depth - 1
     heads = []
@@ -37,11 +38,13 @@ def build_ee(
         if index < last:
             x = block(g, index, x, heads[index], weights, config, tokens)
     attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], config, form)  # (B, G*G)
-    targets, others = select(g, attention, config)
+    order, targets, others = select(g, attention, config)
 
-    # Only the class token and the targets of the last block are read.
+    # Of the last block, the class token and the tokens that are handed over are read.
     one = g.constant("class_token.count", np.array(1, np.int32))
-    read = g.op("read_token", "Pad", g.op("target_token", "Add", targets, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
+    reuses_outputs = config.reuse == "outputs"
+    handed = order if reuses_outputs else targets
+    read = g.op("read_token", "Pad", g.op("target_token", "Add", handed, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
 
     def only(rows: str) -> str:
         return gather_tokens(g, f"{rows}.read", rows, read, config.width)
@@ -49,7 +52,11 @@ def build_ee(
     x = block(g, last, x, heads[last], weights, config, tokens, only=only)
     normed, logits = classify(g, x, weights, config, form)
     context = g.slice("target_context", normed, 1, 1 + config.targets, 1)
-    non_target = gather_tokens(g, "non_target", embedding, g.op("non_target_token", "Add", others, one), config.width)
+    if reuses_outputs:
+        non_target = g.slice("non_target", normed, 1 + config.targets, tokens, 1)
+    else:
+        index_of_others = g.op("non_target_token", "Add", others, one)
+        non_target = gather_tokens(g, "non_target", embedding, index_of_others, config.width)
     probability = g.op("probability", "Softmax", logits, axis=-1)
     g.op("confidence", "ReduceMax", probability, axes=[-1], keepdims=0)
     g.reshape("class_attention", attention, -1, grid, grid)
@@ -65,11 +72,16 @@ def build_ee(
 
 
 def build_sac(
-    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None, form: Form = "cpu"
+    config: ModelConfig,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    batch: int | None,
+    form: Form = "cpu",
+    products: Products = "masked",
 ) -> onnx.ModelProto:
     """image, row, target_index, target_context, non_target -> logits.
 
-    Tokens stand in the order targets (4 M), class token, non-targets (U).
+    Tokens stand in the order targets (4 M), class token, non-targets (U). products: see `clusters`.
     """
     g = GraphBuilder()
     size, patch, width, count = config.image_size, config.patch_size, config.width, config.targets
@@ -93,7 +105,7 @@ def build_sac(
     weight, bias = patch_projection(weights, preprocessing)
     embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
 
-    fine = weights["pos_embed_list.1"]
+    _, fine = position_tables(weights, config)
     positions = g.constant("position.table", regroup(fine[0, 1:] + bias, config))  # (G*G, 4, D)
     position = g.op("position", "Gather", positions, index, axis=0)  # (K, M, 4, D)
     normed = layer_norm(g, "reuse_block.0", context, weights)
@@ -108,8 +120,8 @@ def build_sac(
     tail = g.op("others", "Add", padded, g.constant("class_token.row", class_row))
     x = g.op("embedding", "Concat", targets, tail, axis=1)  # (K, 4 M + 1 + U, D)
 
-    mask = g.constant("cluster_mask", cluster_mask(config)) if config.attention == "clustered" else None
-    x = blocks_for_class(g, x, weights, config, config.sac_tokens, mask, 4 * count, form)
+    mix = cluster_attention(g, config, products)
+    x = blocks_for_class(g, x, weights, config, config.sac_tokens, mix, 4 * count, form)
     _, logits = classify(g, x, weights, config, form)
     rename(g, {logits: "logits"})
     g.output("logits", "float32", [k, config.classes])
@@ -138,21 +150,21 @@ def blocks_for_class(
     weights: Weights,
     config: ModelConfig,
     tokens: int,
-    mask: str | None,
+    mix: Mix | None,
     place: int,
     form: Form,
 ) -> str:
     """All blocks over x (B, N, D), whose class token stands at `place`: that token alone (B, 1, D)."""
     for index in range(config.depth - 1):
         heads = attention_heads(g, index, x, weights, config, tokens, form)
-        x = block(g, index, x, heads, weights, config, tokens, mask)
+        x = block(g, index, x, heads, weights, config, tokens, mix)
     last = config.depth - 1
     heads = attention_heads(g, last, x, weights, config, tokens, form)
 
     def only(rows: str) -> str:
         return g.slice(f"{rows}.read", rows, place, place + 1, 1)
 
-    return block(g, last, x, heads, weights, config, tokens, mask, only)
+    return block(g, last, x, heads, weights, config, tokens, mix, only)
 
 
 def rename(g: GraphBuilder, names: dict[str, str]) -> None:

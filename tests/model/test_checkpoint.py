@@ -39,7 +39,14 @@ def test_a_saved_model_comes_back_bit_by_bit(tmp_path: Path, new_model: Any, sam
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"attention": "global", "alpha": 0.3}, {"selection": "window", "window": 1}, {"downsample": "area"}],
+    [
+        {},
+        {"attention": "global", "alpha": 0.3},
+        {"selection": "window", "window": 1},
+        {"downsample": "area"},
+        {"positions": "one"},
+        {"reuse": "outputs", "class_cluster": "both"},
+    ],
 )
 def test_a_saved_model_comes_back_with_its_switches(
     tmp_path: Path, new_model: Any, config: ModelConfig, switches: dict[str, Any]
@@ -255,6 +262,26 @@ def test_a_plain_start_gives_both_tables(write: Any, plain: Any, new_model: Any)
     start_from(model, write(plain))
     assert torch.equal(model.pos_embed_list[1], plain["pos_embed"])
     assert torch.equal(model.pos_embed_list[0], resampled(plain["pos_embed"], 5))
+
+
+def test_a_plain_start_gives_one_table_as_it_is(write: Any, plain: Any, new_model: Any, config: ModelConfig) -> None:
+    model = new_model(seed=1, config=replace(config, positions="one"))
+    start_from(model, write(plain))
+    assert torch.equal(model.pos_embed, plain["pos_embed"])
+
+
+def test_one_table_starts_from_the_finer_of_two(write: Any, new_model: Any, config: ModelConfig) -> None:
+    model, source = new_model(config=replace(config, positions="one")), new_model(seed=1)
+    start = start_from(model, write(source.state_dict()))
+    assert torch.equal(model.pos_embed, source.pos_embed_list[1])
+    assert (start.initialised, start.unused) == ([], ["pos_embed_list.0"])
+
+
+def test_two_tables_start_from_one(write: Any, new_model: Any, config: ModelConfig) -> None:
+    model, source = new_model(), new_model(seed=1, config=replace(config, positions="one"))
+    assert start_from(model, write(source.state_dict())).initialised == []
+    assert torch.equal(model.pos_embed_list[1], source.pos_embed)
+    assert torch.equal(model.pos_embed_list[0], resampled(source.pos_embed, 5))
 
 
 def test_a_two_stage_start_of_a_plain_network_names_what_it_does_not_use(write: Any, new_model: Any) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from sacvit.bundle.errors import CheckpointError, ConfigError, SacvitError
-from sacvit.model.checkpoint import load_checkpoint
+from sacvit.model.checkpoint import load_checkpoint, load_plain
+from sacvit.model.config import ModelConfig
+from sacvit.model.network import PlainViT
 
 Content = dict[str, Any]
 
@@ -28,6 +31,29 @@ def test_an_option_of_none_leaves_what_the_file_says(content: Content, write: An
 def test_topk_as_an_option_drops_the_file_s_window(content: Content, write: Any) -> None:
     content["config"] |= {"selection": "window", "window": 1}
     assert load_checkpoint(write(content), selection="topk").config.window is None
+
+
+def test_global_attention_as_an_option_drops_the_file_s_class_cluster(content: Content, write: Any) -> None:
+    content["config"]["class_cluster"] = "both"
+    assert load_checkpoint(write(content), attention="global").config.class_cluster == "global"
+
+
+def test_a_file_without_the_newer_switches_has_the_meaning_that_it_had(content: Content, write: Any) -> None:
+    for name in ("positions", "reuse", "class_cluster"):
+        del content["config"][name]
+    config = load_checkpoint(write(content)).config
+    assert (config.positions, config.reuse, config.class_cluster) == ("two", "embeddings", "global")
+
+
+def test_one_table_is_recognised_without_a_config(new_model: Any, write: Any, config: ModelConfig) -> None:
+    tensors = new_model(config=replace(config, positions="one")).state_dict()
+    assert load_checkpoint(write(tensors), heads=2).config.positions == "one"
+
+
+def test_a_plain_network_s_table_says_nothing_about_two_stages(new_model: Any, config: ModelConfig, write: Any) -> None:
+    model = new_model(PlainViT)
+    path = write({"model": model.state_dict(), "config": config.to_dict()})
+    assert load_plain(path)[0].config == config
 
 
 def test_a_config_of_switches_alone_is_read(content: Content, write: Any) -> None:
@@ -52,8 +78,10 @@ def test_heads_that_do_not_divide_the_width_are_refused(content: Content, write:
         ({"classes": "3"}, CheckpointError, "'config' says classes '3', but the tensors have 3"),
         ({"heads": "2"}, CheckpointError, "heads must be a positive whole number, found '2'"),
         ({"alpha": None}, CheckpointError, "alpha must lie in (0, 1], found None"),
-        ({"selection": ["topk"]}, CheckpointError, "selection must be one of topk, window; found ['topk']"),
+        ({"selection": ["topk"]}, CheckpointError, "selection must be one of topk, window, uncertain; found ['topk']"),
         ({"window": 1}, CheckpointError, "--window goes with --selection window"),
+        ({"positions": "one"}, CheckpointError, "'config' says positions 'one', but the tensors have 'two'"),
+        ({"reuse": "keys"}, CheckpointError, "reuse must be one of embeddings, outputs; found 'keys'"),
         ({5: 1}, CheckpointError, "'config' has an unknown entry 5"),
         ({"width": torch.zeros(2)}, CheckpointError, "'config' says width"),
     ],

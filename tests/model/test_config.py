@@ -21,6 +21,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     """Any config that can be meant."""
     patch, grid, heads = draw(st.sampled_from([4, 8, 14, 16])), draw(st.integers(2, 12)), draw(st.integers(1, 8))
     window = draw(st.none() | st.integers(1, grid))
+    attention = draw(st.sampled_from(["clustered", "global"]))
     return ModelConfig(
         image_size=2 * patch * grid,
         patch_size=patch,
@@ -32,8 +33,11 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         selection="topk" if window is None else "window",
         alpha=draw(st.floats(0.01, 0.75)),  # of a 2 x 2 grid: three targets, one is left
         window=window,
-        attention=draw(st.sampled_from(["clustered", "global"])),
+        attention=attention,
         downsample=draw(st.sampled_from(["bilinear", "area"])),
+        positions=draw(st.sampled_from(["two", "one"])),
+        reuse=draw(st.sampled_from(["embeddings", "outputs"])),
+        class_cluster=draw(st.sampled_from(["global", "target", "both"] if attention == "clustered" else ["global"])),
     )
 
 
@@ -102,6 +106,13 @@ def test_a_size_that_is_no_positive_whole_number_is_refused_by_name(name: str, v
         ({"selection": "best"}, "selection must be one of topk, window, uncertain; found 'best'"),
         ({"attention": "local"}, "attention must be one of clustered, global; found 'local'"),
         ({"downsample": "cubic"}, "downsample must be one of bilinear, area; found 'cubic'"),
+        ({"positions": "three"}, "positions must be one of two, one; found 'three'"),
+        ({"reuse": "keys"}, "reuse must be one of embeddings, outputs; found 'keys'"),
+        ({"class_cluster": "none"}, "class_cluster must be one of global, target, both; found 'none'"),
+        (
+            {"class_cluster": "both", "attention": "global"},
+            "--class-cluster both goes with --attention clustered; with global attention there are no clusters",
+        ),
         ({"alpha": 0}, r"alpha must lie in \(0, 1\], found 0"),
         ({"alpha": 1.01}, r"alpha must lie in \(0, 1\], found 1.01"),
         ({"alpha": float("nan")}, r"alpha must lie in \(0, 1\], found nan"),

@@ -18,6 +18,8 @@ CONFIGS = [
     preset("demo", attention="global", alpha=0.3, downsample="area"),
     preset("demo", selection="window", window=3, alpha=0.88, classes=77),
     preset("demo", width=32, heads=2, depth=4, hidden=40, patch_size=4, image_size=40),
+    preset("demo", class_cluster="target", reuse="outputs"),
+    preset("demo", class_cluster="both"),
 ]
 
 
@@ -108,7 +110,12 @@ def test_the_sac_stage_counts_its_layers_with_the_reuse_mlp_and_the_attended_pai
     )  # the torch module embeds every fine patch; the graph only those of the targets
     spared = 4 * config.non_targets * 3 * config.patch_size**2 * config.width
     fine, others = 4 * config.targets, config.non_targets
-    pairs = (fine + others + 1) ** 2 - (2 * fine * others if config.attention == "clustered" else 0)
+    hidden = {  # pairs of tokens that do not see each other; with "both" the class token sees itself twice
+        "global": 2 * fine * others,
+        "target": 2 * (fine + 1) * others,
+        "both": 2 * fine * others - 1,
+    }[config.class_cluster]
+    pairs = (fine + others + 1) ** 2 - (hidden if config.attention == "clustered" else 0)
     assert count_cost(config).sac.macs == layers - spared + config.depth * 2 * pairs * config.width
 
 

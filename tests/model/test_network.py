@@ -13,13 +13,12 @@ from torch import Tensor
 
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
-from sacvit.model.layers import Mlp, SelfAttention
+from sacvit.model.layers import Mlp, SelfAttention, cluster_mask
 from sacvit.model.network import (
     EEOutput,
     PlainViT,
     TwoStageViT,
     by_block,
-    cluster_mask,
     downsample,
     select_targets,
     take,
@@ -170,8 +169,25 @@ def test_take_gathers_tokens_by_index() -> None:
     assert take(tokens, torch.tensor([[2, 0]])).tolist() == [[[5, 6], [1, 2]]]
 
 
-def test_a_patch_sees_its_cluster_and_the_class_token_which_sees_all() -> None:
-    assert cluster_mask(2, 1).int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+@pytest.mark.parametrize(
+    ("class_cluster", "seen"),
+    [
+        ("global", [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 1]]),
+        ("target", [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 1]]),
+        ("both", [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1]]),
+    ],
+)
+def test_a_patch_sees_its_cluster_and_the_class_token_what_the_switch_says(class_cluster: Any, seen: Any) -> None:
+    assert cluster_mask(2, 1, class_cluster).int().tolist() == seen
+
+
+def test_a_class_token_in_both_clusters_gets_the_mean_of_two_attentions() -> None:
+    layer, x = SelfAttention(8, 2), torch.randn(1, 4, 8)
+    found = layer(x, cluster_mask(2, 1, "both"), False)[0][:, 0]
+    query, key, value = layer.qkv(x).view(4, 3, 2, 4).permute(1, 2, 0, 3)
+    scores = query[:, :1] @ key.transpose(1, 2) / 2  # (H, 1, 4); 2 = sqrt(4)
+    each = [scores[..., some].softmax(-1) @ value[:, some] for some in ([0, 1, 2], [0, 3])]
+    torch.testing.assert_close(found, layer.proj(((each[0] + each[1]) / 2).transpose(0, 1).reshape(1, 8)))
 
 
 def test_area_downsampling_is_the_mean_of_four_pixels() -> None:
@@ -287,6 +303,38 @@ def test_non_target_tokens_are_input_embeddings_with_their_position() -> None:
     others = sorted(set(range(16)) - set(ee.target_index[0].tolist()))
     found = {tuple(token) for token in ee.non_target[0].tolist()}
     assert found == {tuple(token) for token in embedding[0, others].tolist()}
+
+
+def test_non_target_tokens_are_normed_outputs_where_the_switch_says_so() -> None:
+    model, seen = small_model(reuse="outputs"), []
+    model.norm.register_forward_hook(lambda module, args, out: seen.append(out))
+    ee = model.ee(some_images())
+    others = sorted(set(range(16)) - set(ee.target_index[0].tolist()))
+    found = {tuple(token) for token in ee.non_target[0].tolist()}
+    assert found == {tuple(token) for token in seen[0][0, 1:][others].tolist()}
+
+
+@pytest.mark.parametrize(("class_cluster", "reaches"), [("global", True), ("target", False), ("both", True)])
+def test_non_targets_reach_the_answer_unless_the_class_token_is_in_the_target_cluster(
+    class_cluster: str, reaches: bool
+) -> None:
+    model, images = small_model(class_cluster=class_cluster), some_images()
+    ee = model.ee(images)
+    moved = model.sac(images, ee.target_index, ee.target_context, torch.randn_like(ee.non_target))
+    assert torch.equal(moved, run_sac(model, images, ee)) != reaches
+
+
+def test_the_coarse_positions_of_one_table_are_the_means_of_a_block_s_four() -> None:
+    model = small_model(positions="one")
+    table = model.pos_embed[0]
+    assert torch.equal(model.coarse_positions[0, 0], table[0])
+    fine = table[1:].view(8, 8, 32)
+    torch.testing.assert_close(model.coarse_positions[0, 1 + 4 + 2], fine[2:4, 4:6].mean((0, 1)))  # block (1, 2)
+
+
+def test_one_table_has_no_further_parameters() -> None:
+    names = {name for name, _ in small_model(positions="one").named_parameters() if "pos_embed" in name}
+    assert names == {"pos_embed"}
 
 
 def test_images_of_a_batch_do_not_influence_each_other() -> None:

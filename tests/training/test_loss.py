@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from sacvit.model.config import preset
+from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT, TwoStageViT
 from sacvit.training import loss as loss_module
 from sacvit.training.loss import decay_groups, two_stage_loss
@@ -16,14 +17,18 @@ from sacvit.training.loss import decay_groups, two_stage_loss
 CONFIG = preset("demo", image_size=32, patch_size=8, width=16, depth=4, heads=2, hidden=16, classes=3)
 
 
-@pytest.fixture
-def model() -> TwoStageViT:
+def new_model(config: ModelConfig) -> TwoStageViT:
     torch.manual_seed(0)
-    model = TwoStageViT(CONFIG)
+    model = TwoStageViT(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     return model
+
+
+@pytest.fixture
+def model() -> TwoStageViT:
+    return new_model(CONFIG)
 
 
 @pytest.fixture
@@ -58,12 +63,18 @@ def test_the_teacher_is_detached(
 
 
 @pytest.mark.parametrize("clustered", [True, False])
-def test_every_parameter_learns(model: TwoStageViT, images: Any, clustered: bool) -> None:
+@pytest.mark.parametrize("changes", [{}, {"positions": "one"}, {"reuse": "outputs", "class_cluster": "both"}], ids=str)
+def test_every_parameter_learns(images: Any, clustered: bool, changes: dict[str, str]) -> None:
+    model = new_model(replace(CONFIG, **changes))
     two_stage_loss(model, images, LABELS, clustered).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-@pytest.mark.parametrize("kind", [TwoStageViT, PlainViT])
+def one_table(config: ModelConfig) -> TwoStageViT:
+    return TwoStageViT(replace(config, positions="one"))
+
+
+@pytest.mark.parametrize("kind", [TwoStageViT, PlainViT, one_table])
 def test_only_matrices_decay(kind: Any) -> None:
     model = kind(CONFIG)
     decayed = {id(p) for p in decay_groups(model, 0.05)[0]["params"]}

@@ -12,7 +12,7 @@ from sacvit.calibration.onnx_session import Pair, Session
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.checks.parity import check_images
 from sacvit.export.graphs.patches import line_pairs, patch_projection
-from sacvit.export.graphs.selection import cluster_mask, strip_table, window_members
+from sacvit.export.graphs.selection import strip_table, window_members
 from sacvit.export.graphs.stages import build_plain
 from sacvit.export.write_bundle import build_graphs, build_pair
 from sacvit.model.checkpoint import load_checkpoint
@@ -66,6 +66,8 @@ def test_a_fixed_batch_gives_what_a_symbolic_one_gives(golden):
         {"image_size": 144, "patch_size": 8, "alpha": 0.5},  # 9 x 9 blocks, the geometry of S = 288
         {"heads": 4, "depth": 7},
         {"alpha": 15 / 16},  # one non-target token, the fewest that a buffer can hold
+        {"positions": "one"},
+        {"reuse": "outputs"},
     ],
     ids=str,
 )
@@ -142,7 +144,7 @@ def test_equal_attention_is_ordered_by_index():
 
     g = GraphBuilder()
     config = ModelConfig(image_size=64, patch_size=8)
-    targets, others = select(g, g.input("attention", "float32", ["B", 16]), config)
+    _, targets, others = select(g, g.input("attention", "float32", ["B", 16]), config)
     g.output(targets, "int32", ["B", 8])
     g.output(others, "int32", ["B", 8])
     found = Session(g.model("select")).run({"attention": np.full((2, 16), 0.5, np.float32)})
@@ -186,15 +188,6 @@ def test_strips_of_a_block_are_its_pixels():
     assert (patches[1] == image[16:24, 24:32]).all()
     assert (patches[2] == image[24:32, 16:24]).all()
     assert (patches[3] == image[24:32, 24:32]).all()
-
-
-def test_cluster_mask_parts_the_clusters_and_spares_the_class_token():
-    config = ModelConfig(image_size=64, patch_size=8)  # 8 targets, 8 non-targets
-    mask = cluster_mask(config)[0, 0]
-    assert mask.shape == (41, 41)
-    assert (mask[32] == 0).all() and (mask[:, 32] == 0).all()
-    assert (mask[:32, :32] == 0).all() and (mask[33:, 33:] == 0).all()
-    assert (mask[:32, 33:] < -1e3).all() and (mask[33:, :32] < -1e3).all()
 
 
 def test_windows_are_squares_in_row_major_order():

@@ -21,6 +21,7 @@ from sacvit.calibration.decisions import Comparison
 from sacvit.calibration.stored_weights import quantized_constants
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.precision import variants
+from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.write_bundle import export
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.chain.result import Result
@@ -171,6 +172,16 @@ def test_stages_of_any_two_precisions_run_together(folder, calibration_images, e
     pipeline = Pipeline.load(*pair_in(folder, ee, sac))
     assert pipeline.threshold == record_of(path_of(folder, "EE", ee)).threshold
     assert accuracy(pipeline(calibration_images.images), calibration_images.labels) >= 0.9
+
+
+def test_a_network_with_the_other_switches_passes_the_guards_in_every_precision(
+    make_checkpoint, calibration_images, tmp_path
+):
+    path = make_checkpoint(positions="one", reuse="outputs", class_cluster="both")
+    np.savez(tmp_path / "images.npz", images=calibration_images.images)
+    options = PrecisionOptions(int8=True, fp16=True, calib=tmp_path / "images.npz", limits={"exit_agreement": 0.9})
+    bundle = export(path, tmp_path / "build", products="separate", precision=options)
+    assert set(bundle.variants) == {"fp16", "int8", "int8fp16"}
 
 
 def test_fp16_alone_needs_no_images_and_says_what_that_is_worth(make_bundle, said):

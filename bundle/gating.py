@@ -21,7 +21,8 @@ def may_exit(confidence: Floats, threshold: float | Floats) -> npt.NDArray[np.bo
 
 
 def confidence_of(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
-    """(B,) in [0, 1]: the largest softmax probability of logits (B, C) / temperature."""
+    """(B,) in [0, 1]: the largest softmax probability of logits (B, C) / temperature; of cells (B, 2G, 2G, C) the smallest."""
     scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(axis=-1, keepdims=True)
-    return np.asarray(1 / np.exp(scaled).sum(axis=-1), np.float32)
+    largest = 1 / np.exp(scaled).sum(axis=-1)
+    return np.asarray(largest.reshape(len(logits), -1).min(1), np.float32)

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 class Goldens:
     """n images (n, S, S, 3) uint8 with the FP32 pair's answers. SAC answered all of them, whatever EE's confidence.
 
-    ee_logits, sac_logits: (n, C); confidence: (n,); target_index: (n, M) int32.
+    ee_logits, sac_logits: (n, C), of a dense task (n, 2G, 2G, C); confidence: (n,); target_index: (n, M) int32.
     """
 
     images: ImageU8
@@ -46,7 +46,7 @@ def read_goldens(folder: Path) -> Goldens:
         raise EngineError(f"{path} is missing: nothing can be checked without it. Export again: sacvit-export")
     if (folder / MANIFEST_NAME).is_file() and read_manifest(folder).goldens_sha256 != sha256_of(path):
         raise EngineError(f"{path} is not the file that {MANIFEST_NAME} beside it describes. {EXPORT_AGAIN}")
-    kinds = {"images": (np.uint8, 4), "target_index": (np.int32, 2), "confidence": (np.float32, 1)}
+    kinds = {"images": (np.uint8, (4,)), "target_index": (np.int32, (2,)), "confidence": (np.float32, (1,))}
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -56,8 +56,8 @@ def read_goldens(folder: Path) -> Goldens:
             goldens = Goldens(**{field.name: content[field.name] for field in fields(Goldens)})
         count = len(goldens.images)
         for name, array in vars(goldens).items():
-            kind, ndim = kinds.get(name, (np.float32, 2))
-            if array.dtype != kind or array.ndim != ndim or len(array) != count or not count:
+            kind, dims = kinds.get(name, (np.float32, (2, 4)))
+            if array.dtype != kind or array.ndim not in dims or len(array) != count or not count:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}")
     except (*UNREADABLE, KeyError) as reason:
         raise EngineError(f"{path} is damaged: {reason}. Export again: sacvit-export") from None

@@ -17,6 +17,7 @@ FORMAT: Literal[3] = 3  # of the record, and of the manifest
 PREFIX = "sacvit."
 DEFAULT_THRESHOLD = 0.7  # where none was fitted; it is reported as unfitted
 HAND_OFF = ("target_index", "target_context", "non_target")  # EE outputs that are SAC inputs, in place
+DENSE_HAND_OFF = (*HAND_OFF, "non_target_index")  # of a dense task, whose SAC restores the order of the blocks
 
 StageName = Literal["EE", "SAC", "plain"]
 STAGES: tuple[Literal["EE", "SAC"], ...] = ("EE", "SAC")
@@ -43,6 +44,11 @@ class StageRecord:
 
     def __post_init__(self) -> None:
         row_of(self.precision)
+
+    @property
+    def task(self) -> str:
+        """classify, or dense: one answer per cell of the fine grid."""
+        return str(self.config.get("task", "classify"))
 
     @property
     def borrows_weights(self) -> bool:

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 
 from ..bundle.preprocess import ImageU8
-from ..bundle.stage_record import HAND_OFF
+from ..bundle.stage_record import DENSE_HAND_OFF
 from ..machine.cpu import cpu_settings
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -53,12 +53,12 @@ class Pair:
 
     def sac_inputs(self, images: ImageU8, handed: Arrays) -> Arrays:
         """SAC's inputs for images with EE's outputs `handed`: every image goes on."""
-        inputs: Arrays = {name: self.filled(handed[name]) for name in HAND_OFF}
+        inputs: Arrays = {name: self.filled(handed[name]) for name in DENSE_HAND_OFF if name in handed}
         inputs["image"] = self.filled(images)
         return inputs | {"row": np.arange(len(inputs["image"]), dtype=np.int32)}
 
     def run_sac(self, images: ImageU8, handed: Arrays) -> npt.NDArray[np.float32]:
-        """SAC's logits (n, C) for all images, whatever their confidence."""
+        """SAC's logits for all images, whatever their confidence."""
         assert self.sac is not None
         logits: npt.NDArray[np.float32] = self.sac.run(self.sac_inputs(images, handed))["logits"]
         return logits[: len(images)]

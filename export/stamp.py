@@ -8,7 +8,14 @@ from dataclasses import replace
 import onnx
 
 from ..bundle.manifest import Tensor, Threshold
-from ..bundle.stage_record import DEFAULT_THRESHOLD, HAND_OFF, STAGES, StageName, StageRecord
+from ..bundle.stage_record import (
+    DEFAULT_THRESHOLD,
+    DENSE_HAND_OFF,
+    HAND_OFF,
+    STAGES,
+    StageName,
+    StageRecord,
+)
 from ..model.checkpoint import Checkpoint
 from ..model.config import ModelConfig
 from .precision.options import Variants
@@ -41,6 +48,7 @@ def stamp(
             partner_sha256=hashes[partner],
             threshold=threshold.value,
             threshold_source=threshold.source,
+            hand_off=tuple(tensor.name for tensor in hand_off(checkpoint.config)),
         )
         onnx.helper.set_model_props(ee if stage == "EE" else sac, record.to_metadata())
         for variant in variants.made if variants else ():
@@ -58,13 +66,15 @@ def stamp(
 
 
 def hand_off(config: ModelConfig) -> list[Tensor]:
-    """The tensors that EE hands to SAC, in the order of HAND_OFF."""
+    """The tensors that EE hands to SAC, in order."""
     shapes = {
         "target_index": ("int32", [config.targets]),
         "target_context": ("float32", [config.targets, config.width]),
         "non_target": ("float32", [config.non_targets, config.width]),
+        "non_target_index": ("int32", [config.non_targets]),
     }
-    return [Tensor(name, *shapes[name]) for name in HAND_OFF]
+    names = DENSE_HAND_OFF if config.task == "dense" else HAND_OFF
+    return [Tensor(name, *shapes[name]) for name in names]
 
 
 def choose_threshold(given: float | None, checkpoint: Checkpoint) -> Threshold:

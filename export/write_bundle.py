@@ -29,7 +29,7 @@ from .checks.goldens import SYNTHETIC_COUNT, make_goldens
 from .checks.lint import require_clean
 from .checks.parity import Check, check_images, check_pair, require_held
 from .checks.tensorrt_support import Verdict, accept, acceptance_lines
-from .graphs.stages import build_ee, build_sac
+from .graphs.writers import WRITERS
 from .precision.image_sets import open_both
 from .precision.options import Graphs, Report, Variants, default_cache
 from .precision.request import PrecisionOptions
@@ -240,7 +240,8 @@ def build_graphs(
     """The FP32 pair of a checkpoint in each of these forms, without metadata."""
     weights = {name: tensor.numpy() for name, tensor in checkpoint.model.state_dict().items()}
     parts = (checkpoint.config, weights, checkpoint.preprocessing, batch)
-    return {form: {"EE": build_ee(*parts, form), "SAC": build_sac(*parts, form, products)} for form in forms}
+    writers = WRITERS[checkpoint.config.task]
+    return {form: {"EE": writers.ee(*parts, form), "SAC": writers.sac(*parts, form, products)} for form in forms}
 
 
 def build_pair(checkpoint: Checkpoint, batch: int | None) -> tuple[onnx.ModelProto, onnx.ModelProto]:

@@ -19,9 +19,10 @@ from ..calibration.qdq_placement import weighted_layers
 from ..calibration.quantizers import BY_LARGEST, QUANTIZERS
 from ..calibration.stored_weights import store_quantized
 from ..model.checkpoint import Checkpoint
+from ..model.dense import NETWORKS
 from ..model.network import PlainViT
 from .checks.lint import require_clean
-from .graphs.stages import build_plain
+from .graphs.writers import WRITERS
 from .precision.retype import retype
 
 
@@ -40,7 +41,8 @@ def plain_graphs(
 ) -> dict[Form, onnx.ModelProto]:
     """The FP32 graph in each of these forms, with its record. checkpoint: the SHA-256 of where the weights come from, or ""."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    graphs = {form: build_plain(model.config, weights, preprocessing, batch, form) for form in forms}
+    write = WRITERS[model.config.task].plain
+    graphs = {form: write(model.config, weights, preprocessing, batch, form) for form in forms}
     require_clean("plain.onnx", graphs["cpu"])
     own = hashlib.sha256(graphs["cpu"].SerializeToString(deterministic=True)).hexdigest()
     record = StageRecord(
@@ -96,7 +98,9 @@ def write_plain_variants(variants: dict[Precision, onnx.ModelProto], folder: Pat
 
 def plain_of(checkpoint: Checkpoint) -> PlainViT:
     """A plain ViT with the two-stage network's weights: time and power are those of a trained one, its answers mean nothing."""
-    model = PlainViT(checkpoint.config, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
+    model = NETWORKS[checkpoint.config.task].plain(
+        checkpoint.config, checkpoint.preprocessing.mean, checkpoint.preprocessing.std
+    )
     weights = checkpoint.model.state_dict()
     weights["pos_embed"] = checkpoint.model.fine_positions.detach()
     model.load_state_dict({name: weights[name] for name in model.state_dict()})

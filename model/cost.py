@@ -8,6 +8,7 @@ the pairs that may see each other. The graph computes all pairs under a mask; fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .config import FIRST_ATTENTION_BLOCK, ModelConfig
 
@@ -46,7 +47,7 @@ def count_cost(config: ModelConfig) -> ModelCost:
     width, hidden, targets, others = config.width, config.hidden, config.targets, config.non_targets
     patch_values = 3 * config.patch_size**2
     reuse_weights = 2 * width * hidden
-    head_macs = width * config.classes
+    heads = count_heads(config)
 
     def body_macs(tokens: int, pairs: int) -> int:
         """Blocks over `tokens` tokens of which `pairs` (query, key) pairs are attended."""
@@ -70,23 +71,49 @@ def count_cost(config: ModelConfig) -> ModelCost:
         + config.blocks * patch_values * width
         + body_macs(config.ee_tokens, config.ee_tokens**2)
         + class_attention_macs
-        + head_macs
+        + heads.ee_macs
     )
     patch_macs = 4 * targets * patch_values * width
-    sac_macs = patch_macs + targets * reuse_weights + body_macs(config.sac_tokens, sac_pairs) + head_macs
+    sac_macs = patch_macs + targets * reuse_weights + body_macs(config.sac_tokens, sac_pairs) + heads.sac_macs
     tokens = 4 * config.blocks + 1
-    plain_macs = (tokens - 1) * patch_values * width + body_macs(tokens, tokens**2) + head_macs
+    plain_macs = (tokens - 1) * patch_values * width + body_macs(tokens, tokens**2) + heads.plain_macs
 
     block_weights = 4 * width * width + 2 * width * hidden + 9 * width + hidden  # + biases and the two norms
-    shared = patch_values * width + 2 * width + config.depth * block_weights + 2 * width + head_macs + config.classes
-    ee_weights = shared + config.ee_tokens * width
+    shared = patch_values * width + 2 * width + config.depth * block_weights + 2 * width
+    ee_weights = shared + heads.ee_weights + config.ee_tokens * width
     fine_weights = shared + tokens * width
-    sac_weights = fine_weights + reuse_weights + 3 * width + hidden
+    sac_weights = fine_weights + heads.sac_weights + reuse_weights + 3 * width + hidden
+    plain_weights = fine_weights + heads.plain_weights
     image = 3 * side * side  # uint8
-    hand_off = 4 * (targets + targets * width + others * width)
-    answers = 4 * (config.classes + 1 + config.blocks)
+    hand_off = 4 * (targets + targets * width + others * width + heads.handed_indices)
+    logits = 4 * heads.answers * config.classes
+    answers = logits + 4 * (1 + config.blocks)
     return ModelCost(
         ee=StageCost(ee_macs, 4 * ee_weights, image, hand_off + answers),
-        sac=StageCost(sac_macs, 4 * sac_weights, image + hand_off + 4, 4 * config.classes),
-        plain=StageCost(plain_macs, 4 * fine_weights, image, 4 * config.classes),
+        sac=StageCost(sac_macs, 4 * sac_weights, image + hand_off + 4, logits),
+        plain=StageCost(plain_macs, 4 * plain_weights, image, logits),
+    )
+
+
+class Heads(NamedTuple):
+    """What differs between the tasks. answers: per image. handed_indices: of non-target blocks."""
+
+    ee_macs: int
+    sac_macs: int
+    plain_macs: int
+    ee_weights: int
+    sac_weights: int
+    plain_weights: int
+    answers: int
+    handed_indices: int
+
+
+def count_heads(config: ModelConfig) -> Heads:
+    """A classifier has one row of `head` per class; a dense task `head` per fine token, and `coarse_head` per coarse one."""
+    one, with_bias = config.width * config.classes, (config.width + 1) * config.classes
+    if config.task == "classify":
+        return Heads(one, one, one, with_bias, with_bias, with_bias, 1, 0)
+    cells = 4 * config.blocks
+    return Heads(
+        *(cells * one, cells * one, cells * one, 4 * with_bias, 5 * with_bias, with_bias, cells, config.non_targets)
     )

@@ -192,13 +192,13 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
         from sacvit.bundle.preprocess import Preprocessing
         from sacvit.model.config import preset
-        from sacvit.model.network import TwoStageViT
+        from sacvit.model.dense import NETWORKS
         from sacvit.model.write_checkpoint import save_checkpoint
 
         torch.manual_seed(seed)
         geometry = {"image_size": 64, "patch_size": 8, "width": 32, "depth": 5, "heads": 2, "hidden": 64, "classes": 7}
         config = preset("demo", **(geometry | changes))
-        model = TwoStageViT(config)
+        model = NETWORKS[config.task].two_stage(config)
         with torch.no_grad():
             for parameter in model.parameters():  # wide, so that images differ in confidence and in targets
                 parameter.add_(torch.randn_like(parameter) * (0.12 if parameter.ndim > 1 else 0.05))

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from ...bundle.errors import GuardError
 from ...bundle.preprocess import ImageU8
-from ...bundle.stage_record import HAND_OFF
+from ...bundle.stage_record import DENSE_HAND_OFF
 from ...calibration.onnx_session import Arrays, Session
 from ...model.checkpoint import Checkpoint
 from ...model.config import ModelConfig
@@ -54,12 +54,13 @@ def check_pair(ee: onnx.ModelProto, sac: onnx.ModelProto, checkpoint: Checkpoint
     ee_session, sac_session = Session(ee), Session(sac)
     outputs = ee_session.run({"image": images})
     checks = _ee_parity(checkpoint, images, outputs)
-    inputs: Arrays = {"image": images, "row": rows, **{name: outputs[name] for name in HAND_OFF}}
+    handed = {name: outputs[name] for name in DENSE_HAND_OFF if name in outputs}
+    inputs: Arrays = {"image": images, "row": rows, **handed}
     logits = sac_session.run(inputs)["logits"]
     with torch.no_grad():
-        handed = (torch.from_numpy(outputs[name]) for name in HAND_OFF)
-        index, context, others = handed
-        expected = checkpoint.model.sac(torch.from_numpy(images), index.long(), context, others).numpy()
+        tensors = {name: torch.from_numpy(values) for name, values in handed.items()}
+        indices = {name: tensor.long() for name, tensor in tensors.items() if name.endswith("_index")}
+        expected = checkpoint.model.sac(torch.from_numpy(images), **(tensors | indices)).numpy()
     checks.append(_difference("SAC logits, torch against ONNX Runtime", logits, expected))
     checks.append(_permutation(sac_session, inputs, logits))
     if len(images) > 1:
@@ -95,8 +96,8 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
         _difference(f"EE {name}, torch against ONNX Runtime", outputs[name], getattr(expected, name).numpy())
         for name in ("logits", "confidence", "class_attention")
     ]
-    attention = expected.class_attention.flatten(1).numpy()
-    swapped, tied = count_swaps(outputs["target_index"], expected.target_index.numpy(), attention)
+    score = checkpoint.model.selection_score(expected.class_attention.flatten(1), expected.logits).numpy()
+    swapped, tied = count_swaps(outputs["target_index"], expected.target_index.numpy(), score)
     note = f"  {tied} swapped within a tie" if tied else ""
     checks.append(Check("EE target blocks that differ", float(swapped), 0, note))
     # What is handed on is compared at the graph's own targets: a tie moves no token's value.
@@ -113,16 +114,23 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
     worst = max(float(apart.min(1).max()), float(apart.min(2).max()))
     limit = TOLERANCE * max(1.0, float(np.abs(others).max()))
     checks.append(Check("EE non_target, torch against ONNX Runtime", worst, limit))
+    if "non_target_index" in outputs:  # there the order is a promise
+        rest = outputs["non_target_index"]
+        named = take(reused, torch.from_numpy(rest).long()).numpy()
+        checks.append(_difference("EE non_target at its non_target_index", outputs["non_target"], named))
+        every = np.sort(np.concatenate([outputs["target_index"], rest], 1), 1)
+        missing = int((every != np.arange(every.shape[1])).sum())
+        checks.append(Check("EE blocks that are neither target nor non-target", float(missing), 0))
     return checks
 
 
-def count_swaps(found: npt.NDArray[Any], expected: npt.NDArray[Any], attention: npt.NDArray[Any]) -> tuple[int, int]:
-    """Target blocks that differ between two selections, and those whose attention ties with what replaced them.
+def count_swaps(found: npt.NDArray[Any], expected: npt.NDArray[Any], score: npt.NDArray[Any]) -> tuple[int, int]:
+    """Target blocks that differ between two selections, and those whose score ties with what replaced them.
 
-    found, expected: (B, M) block indices. attention: (B, G*G). A tie is no fault: FP32 cannot order it.
+    found, expected: (B, M) block indices. score: (B, G*G), attention or doubt. A tie is no fault: FP32 cannot order it.
     """
     swapped = tied = 0
-    for mine, theirs, values in zip(found, expected, attention, strict=True):
+    for mine, theirs, values in zip(found, expected, score, strict=True):
         gained, lost = (sorted(set(a.tolist()) - set(b.tolist())) for a, b in ((mine, theirs), (theirs, mine)))
         if not gained:
             continue
@@ -146,7 +154,7 @@ def _padding(sac: Session, inputs: Arrays, logits: npt.NDArray[Any]) -> Check:
     count = len(logits)
     named = np.zeros(count, np.int32) + count - 1  # every place of `row` names the last image
     spoilt = inputs | {"row": named}
-    for name in ("image", *HAND_OFF):
+    for name in inputs.keys() - {"row"}:
         values = inputs[name].copy()
         values[:-1] = 0 if values.dtype.kind in "iu" else 1e6
         spoilt[name] = values

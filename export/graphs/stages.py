@@ -1,10 +1,12 @@
-"""The graphs of a two-stage network: EE, SAC, and the plain ViT that both are measured against.
+"""The graphs of a two-stage classifier: EE, SAC, and the plain ViT that both are measured against.
 
 Inputs, outputs and their meaning are the contract of docs/graphs.md. `batch` is a number, or None for symbolic B and K.
 `form`: both compute the same; "gpu" needs fewer kernels and no FP32 product, "cpu" reads fewer weights.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -14,7 +16,7 @@ from ...bundle.preprocess import Preprocessing
 from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import GraphBuilder
 from .clusters import cluster_attention
-from .layers import Mix, attention_heads, block, classify, layer_norm, mlp
+from .layers import Heads, Mix, attention_heads, block, classify, layer_norm, mlp
 from .patches import centre, embed_grid, halve, patch_projection
 from .projections import Weights
 from .selection import class_attention, gather_tokens, position_tables, regroup, select, strip_table
@@ -25,19 +27,9 @@ def build_ee(
 ) -> onnx.ModelProto:
     """image -> logits, confidence, target_index, target_context, non_target, class_attention."""
     g = GraphBuilder()
-    size, grid, patch, tokens = config.image_size, config.grid, config.patch_size, config.ee_tokens
+    grid, tokens, last = config.grid, config.ee_tokens, config.depth - 1
     b = batch or "B"
-    image = g.input("image", "uint8", [b, size, size, 3])
-    coarse = centre(g, "halve", halve(g, g.cast("halve.pixels", image, "float32"), config))  # (B, S/2, S/2, 3)
-    embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, position_tables(weights, config)[0])
-
-    last = config.depth - 1
-    heads = []
-    for index in range(config.depth):
-        heads.append(attention_heads(g, index, x, weights, config, tokens, form))
-        if index < last:
-            x = block(g, index, x, heads[index], weights, config, tokens)
-    attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], config, form)  # (B, G*G)
+    embedding, x, heads, attention = coarse_pass(g, config, weights, preprocessing, batch, form)
     order, targets, others = select(g, attention, config)
 
     # Of the last block, the class token and the tokens that are handed over are read.
@@ -49,7 +41,7 @@ def build_ee(
     def only(rows: str) -> str:
         return gather_tokens(g, f"{rows}.read", rows, read, config.width)
 
-    x = block(g, last, x, heads[last], weights, config, tokens, only=only)
+    x = block(g, last, x, heads, weights, config, tokens, only=only)
     normed, logits = classify(g, x, weights, config, form)
     context = g.slice("target_context", normed, 1, 1 + config.targets, 1)
     if reuses_outputs:
@@ -71,6 +63,40 @@ def build_ee(
     return g.model("EE")
 
 
+class Coarse(NamedTuple):
+    """EE up to its last block. embedding, x: (B, 1 + G*G, D), what the first and the last block read; heads: of the last
+    block; attention: global class attention (B, G*G)."""
+
+    embedding: str
+    x: str
+    heads: Heads
+    attention: str
+
+
+def coarse_pass(
+    g: GraphBuilder,
+    config: ModelConfig,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    batch: int | None,
+    form: Form,
+) -> Coarse:
+    """From the input `image` to the last block, which each task reads in its own way."""
+    size, grid, patch, tokens = config.image_size, config.grid, config.patch_size, config.ee_tokens
+    image = g.input("image", "uint8", [batch or "B", size, size, 3])
+    coarse = centre(g, "halve", halve(g, g.cast("halve.pixels", image, "float32"), config))  # (B, S/2, S/2, 3)
+    embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, position_tables(weights, config)[0])
+
+    last = config.depth - 1
+    heads = []
+    for index in range(config.depth):
+        heads.append(attention_heads(g, index, x, weights, config, tokens, form))
+        if index < last:
+            x = block(g, index, x, heads[index], weights, config, tokens)
+    attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], config, form)  # (B, G*G)
+    return Coarse(embedding, x, heads[last], attention)
+
+
 def build_sac(
     config: ModelConfig,
     weights: Weights,
@@ -79,11 +105,24 @@ def build_sac(
     form: Form = "cpu",
     products: Products = "masked",
 ) -> onnx.ModelProto:
-    """image, row, target_index, target_context, non_target -> logits.
-
-    Tokens stand in the order targets (4 M), class token, non-targets (U). products: see `clusters`.
-    """
+    """image, row, target_index, target_context, non_target -> logits. products: see `clusters`."""
     g = GraphBuilder()
+    x, _ = fine_tokens(g, config, weights, preprocessing, batch)
+    mix = cluster_attention(g, config, products)
+    x = read_blocks(g, x, weights, config, config.sac_tokens, mix, 4 * config.targets, form)
+    _, logits = classify(g, x, weights, config, form)
+    rename(g, {logits: "logits"})
+    g.output("logits", "float32", [batch or "K", config.classes])
+    return g.model("SAC")
+
+
+def fine_tokens(
+    g: GraphBuilder, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None
+) -> tuple[str, str]:
+    """From SAC's inputs to what its first block reads, (K, 4 M + 1 + U, D), and the survivors' target indices (K, M).
+
+    Tokens stand in the order targets (4 M), class token, non-targets (U).
+    """
     size, patch, width, count = config.image_size, config.patch_size, config.width, config.targets
     b, k = batch or "B", batch or "K"
     image = g.input("image", "uint8", [b, size, size, 3])
@@ -118,14 +157,7 @@ def build_sac(
     class_row[:, 0] = weights["cls_token"][0] + fine[:, 0]
     padded = g.op("others.padded", "Pad", others, g.integers(0, 1, 0, 0, 0, 0))
     tail = g.op("others", "Add", padded, g.constant("class_token.row", class_row))
-    x = g.op("embedding", "Concat", targets, tail, axis=1)  # (K, 4 M + 1 + U, D)
-
-    mix = cluster_attention(g, config, products)
-    x = blocks_for_class(g, x, weights, config, config.sac_tokens, mix, 4 * count, form)
-    _, logits = classify(g, x, weights, config, form)
-    rename(g, {logits: "logits"})
-    g.output("logits", "float32", [k, config.classes])
-    return g.model("SAC")
+    return g.op("embedding", "Concat", targets, tail, axis=1), index
 
 
 def build_plain(
@@ -133,28 +165,35 @@ def build_plain(
 ) -> onnx.ModelProto:
     """image -> logits of the single-stage ViT, through the same layers: the baseline of benchmarks."""
     g = GraphBuilder()
-    size, patch, fine = config.image_size, config.patch_size, 2 * config.grid
-    b = batch or "B"
-    pixels = centre(g, "pixels", g.cast("pixels", g.input("image", "uint8", [b, size, size, 3]), "float32"))
-    x = embed_grid(g, pixels, fine, patch, weights, preprocessing, weights["pos_embed"])
-    x = blocks_for_class(g, x, weights, config, fine * fine + 1, None, 0, form)
+    x = plain_tokens(g, config, weights, preprocessing, batch)
+    x = read_blocks(g, x, weights, config, config.cells**2 + 1, None, 0, form)
     _, logits = classify(g, x, weights, config, form)
     rename(g, {logits: "logits"})
-    g.output("logits", "float32", [b, config.classes])
+    g.output("logits", "float32", [batch or "B", config.classes])
     return g.model("plain")
 
 
-def blocks_for_class(
+def plain_tokens(
+    g: GraphBuilder, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None
+) -> str:
+    """From the input `image` to [class token, all fine patches] (B, 1 + 4*G*G, D)."""
+    size = config.image_size
+    image = g.input("image", "uint8", [batch or "B", size, size, 3])
+    pixels = centre(g, "pixels", g.cast("pixels", image, "float32"))
+    return embed_grid(g, pixels, config.cells, config.patch_size, weights, preprocessing, weights["pos_embed"])
+
+
+def read_blocks(
     g: GraphBuilder,
     x: str,
     weights: Weights,
     config: ModelConfig,
     tokens: int,
     mix: Mix | None,
-    place: int,
+    place: int | None,
     form: Form,
 ) -> str:
-    """All blocks over x (B, N, D), whose class token stands at `place`: that token alone (B, 1, D)."""
+    """All blocks over x (B, N, D): the class token alone (B, 1, D), which stands at `place`; without one, all tokens."""
     for index in range(config.depth - 1):
         heads = attention_heads(g, index, x, weights, config, tokens, form)
         x = block(g, index, x, heads, weights, config, tokens, mix)
@@ -162,9 +201,10 @@ def blocks_for_class(
     heads = attention_heads(g, last, x, weights, config, tokens, form)
 
     def only(rows: str) -> str:
+        assert place is not None
         return g.slice(f"{rows}.read", rows, place, place + 1, 1)
 
-    return block(g, last, x, heads, weights, config, tokens, mix, only)
+    return block(g, last, x, heads, weights, config, tokens, mix, None if place is None else only)
 
 
 def rename(g: GraphBuilder, names: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,18 @@ SYNTHETIC_COUNT = 64  # where FP16 is asked for without images
 def open_both(
     checkpoint: Checkpoint, labels: list[str] | None, options: PrecisionOptions, report: Report
 ) -> tuple[ImageSet, ImageSet]:
-    """The images to calibrate on and those to judge on, which may be the same."""
+    """The images to calibrate on and those to judge on, which may be the same.
+
+    Those of a dense task have no labels: a variant is judged by FP32's answers alone. Raises UsageError for options that need
+    labels then.
+    """
     config = checkpoint.config
+    for flag, is_given in (("--eval", options.evaluation is not None), ("--min-top1", options.min_top1 is not None)):
+        if config.task == "dense" and is_given:
+            raise UsageError(
+                f"{flag} needs a label per image, and {checkpoint.path} is of --task dense. Leave it out: the share of cells"
+                f" with FP32's class is a guard"
+            )
     for path, flag in ((options.calib, "--calib"), (options.evaluation, "--eval")):
         if path is not None:
             layout_of(path, flag)  # both, before every image of one of them is read
@@ -52,6 +63,8 @@ def open_both(
             )
         else:
             images = opened(given, options.calib_count, "--calib")
+            if config.task == "dense":
+                images = replace(images, labels=None, why_unlabelled="a dense task takes no label per image")
         report(
             f"calibration: {images.count} of {images.available} images of {images.source}, sha256 {images.sha256[:12]}"
         )

@@ -121,7 +121,7 @@ def require_boundary(
             f"{path} is no {record.stage} stage: it has inputs {sorted(inputs)} and outputs"
             f" {sorted(outputs)}. Export it again"
         )
-    labels, classes = record.labels, outputs["logits"].shape[0]
+    labels, classes = record.labels, outputs["logits"].shape[-1]
     if labels is not None and len(labels) != classes:
         raise EngineError(f"{path} names {len(labels)} labels for {classes} classes. Export it again")
 

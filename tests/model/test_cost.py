@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from sacvit.bundle.stage_record import DENSE_HAND_OFF, HAND_OFF
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import DERIVED_EXIT_RATE, count_cost
+from sacvit.model.dense import NETWORKS
 from sacvit.model.network import PlainViT, TwoStageViT
 
 CONFIGS = [
@@ -20,7 +22,16 @@ CONFIGS = [
     preset("demo", width=32, heads=2, depth=4, hidden=40, patch_size=4, image_size=40),
     preset("demo", class_cluster="target", reuse="outputs"),
     preset("demo", class_cluster="both"),
+    preset("demo", task="dense", alpha=0.3),
 ]
+
+
+def two_stage(config: ModelConfig) -> TwoStageViT:
+    return NETWORKS[config.task].two_stage(config)
+
+
+def plain(config: ModelConfig) -> PlainViT:
+    return NETWORKS[config.task].plain(config)
 
 
 def layer_macs(model: nn.Module, run: Any) -> int:
@@ -45,6 +56,10 @@ def layer_macs(model: nn.Module, run: Any) -> int:
 def parameter_bytes(model: nn.Module, *unused: str) -> int:
     """FP32 bytes of the parameters whose names do not begin with `unused`."""
     return 4 * sum(value.numel() for name, value in model.named_parameters() if not name.startswith(unused or ("-",)))
+
+
+def handed_names(config: ModelConfig) -> tuple[str, ...]:
+    return DENSE_HAND_OFF if config.task == "dense" else HAND_OFF
 
 
 def blank(config: ModelConfig) -> torch.Tensor:
@@ -91,7 +106,7 @@ def test_when_no_image_exits_the_chain_costs_both_stages() -> None:
 def test_the_ee_stage_counts_its_layers_its_attention_and_two_macs_for_each_interpolated_value(
     config: ModelConfig,
 ) -> None:
-    model = TwoStageViT(config)
+    model = two_stage(config)
     layers = layer_macs(model, lambda: model.ee(blank(config)))
     attention = config.depth * 2 * config.ee_tokens**2 * config.width
     class_row = (config.depth - 3) * config.ee_tokens * config.width
@@ -102,11 +117,11 @@ def test_the_ee_stage_counts_its_layers_its_attention_and_two_macs_for_each_inte
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_sac_stage_counts_its_layers_with_the_reuse_mlp_and_the_attended_pairs(config: ModelConfig) -> None:
-    model = TwoStageViT(config)
+    model = two_stage(config)
     with torch.no_grad():
         ee = model.ee(blank(config))
     layers = layer_macs(
-        model, lambda: model.sac(blank(config), ee.target_index, ee.target_context, ee.non_target)
+        model, lambda: model.sac(blank(config), *ee.handed)
     )  # the torch module embeds every fine patch; the graph only those of the targets
     spared = 4 * config.non_targets * 3 * config.patch_size**2 * config.width
     fine, others = 4 * config.targets, config.non_targets
@@ -121,7 +136,7 @@ def test_the_sac_stage_counts_its_layers_with_the_reuse_mlp_and_the_attended_pai
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_plain_vit_counts_its_layers_and_its_attention(config: ModelConfig) -> None:
-    model = PlainViT(config)
+    model = plain(config)
     layers = layer_macs(model, lambda: model(blank(config)))
     attention = config.depth * 2 * (4 * config.blocks + 1) ** 2 * config.width
     assert count_cost(config).plain.macs == layers + attention
@@ -129,31 +144,32 @@ def test_the_plain_vit_counts_its_layers_and_its_attention(config: ModelConfig) 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_plain_vit_s_weight_bytes_are_its_parameters(config: ModelConfig) -> None:
-    assert count_cost(config).plain.weight_bytes == parameter_bytes(PlainViT(config))
+    assert count_cost(config).plain.weight_bytes == parameter_bytes(plain(config))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_ee_stage_s_weight_bytes_leave_out_the_fine_table_and_the_reuse_mlp(config: ModelConfig) -> None:
-    wanted = parameter_bytes(TwoStageViT(config), "pos_embed_list.1", "reuse_block")
+    unused = ("pos_embed_list.1", "reuse_block", *["head."] * (config.task == "dense"))
+    wanted = parameter_bytes(two_stage(config), *unused)
     assert count_cost(config).ee.weight_bytes == wanted
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_sac_stage_s_weight_bytes_leave_out_the_coarse_table(config: ModelConfig) -> None:
-    assert count_cost(config).sac.weight_bytes == parameter_bytes(TwoStageViT(config), "pos_embed_list.0")
+    assert count_cost(config).sac.weight_bytes == parameter_bytes(two_stage(config), "pos_embed_list.0")
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_ee_stage_s_output_bytes_are_those_of_its_graph(config: ModelConfig) -> None:
     with torch.no_grad():
-        ee = TwoStageViT(config).ee(blank(config))
-    names = ("logits", "confidence", "target_index", "target_context", "non_target", "class_attention")
+        ee = two_stage(config).ee(blank(config))
+    names = ("logits", "confidence", "class_attention", *handed_names(config))
     assert count_cost(config).ee.output_bytes == 4 * sum(getattr(ee, name).numel() for name in names)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_sac_stage_reads_the_image_its_row_and_what_ee_hands_off(config: ModelConfig) -> None:
     with torch.no_grad():
-        ee = TwoStageViT(config).ee(blank(config))
-    hand_off = 4 * sum(getattr(ee, name).numel() for name in ("target_index", "target_context", "non_target"))
+        ee = two_stage(config).ee(blank(config))
+    hand_off = 4 * sum(getattr(ee, name).numel() for name in handed_names(config))
     assert count_cost(config).sac.input_bytes == blank(config).numel() + 4 + hand_off

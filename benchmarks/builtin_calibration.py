@@ -36,10 +36,10 @@ from sacvit.calibration.guards import judge
 from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.qdq_placement import PIXEL_LAYER, weighted_layers
 from sacvit.calibration.threshold import match_exit_rate
+from sacvit.export.pair_graphs import build_graphs
 from sacvit.export.precision.cascade import Cascade
 from sacvit.export.precision.options import Graphs
 from sacvit.export.precision.request import PrecisionOptions
-from sacvit.export.write_bundle import build_graphs
 from sacvit.images.builtin import builtin_photographs
 from sacvit.images.calibration_set import ImageSet, open_images
 from sacvit.machine.packages import versions

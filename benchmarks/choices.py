@@ -22,7 +22,7 @@ from sacvit.calibration.methods import Method
 from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.qdq_placement import LEVELS, as_step, insert_qdq, weighted_layers
 from sacvit.calibration.threshold import match_exit_rate
-from sacvit.export.write_bundle import build_pair
+from sacvit.export.pair_graphs import build_pair
 from sacvit.images.calibration_set import open_images
 from sacvit.machine.packages import versions
 from sacvit.model.checkpoint import load_checkpoint

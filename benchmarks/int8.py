@@ -25,10 +25,10 @@ from chain import threshold_for
 
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.checks.parity import check_images
+from sacvit.export.pair_graphs import build_graphs
 from sacvit.export.precision.cascade import Cascade
 from sacvit.export.precision.image_sets import open_both
 from sacvit.export.precision.request import PrecisionOptions
-from sacvit.export.write_bundle import build_graphs
 from sacvit.machine.cpu import processor_flags
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine

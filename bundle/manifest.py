@@ -39,13 +39,14 @@ class Threshold(msgspec.Struct, frozen=True):
     fp32: Share | None = None
 
 
-class File(msgspec.Struct, frozen=True):
-    """An ONNX file of the bundle."""
+class File(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An ONNX file of the bundle. alpha: of a SAC with another share of target blocks than the bundle's own."""
 
     stage: StageName
     precision: Precision
     bytes: Size
     sha256: str
+    alpha: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -67,11 +68,26 @@ class Variant(msgspec.Struct, frozen=True):
     weights: dict[str, dict[str, Size]] = {}
 
 
+class FurtherSac(msgspec.Struct, frozen=True):
+    """The FP32 graph of a SAC with another share of target blocks, and how many it takes of those that EE hands over."""
+
+    graph: str
+    targets: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class SacUse(msgspec.Struct, frozen=True):
+    """Which SAC answers images whose confidence lies below `below`: that of alpha, or the bundle's own (None)."""
+
+    alpha: Annotated[float, msgspec.Meta(gt=0, le=1)] | None
+    below: Share
+
+
 class Tuned(msgspec.Struct, frozen=True):
     """The gate that sacvit-tune stored for a precision. It takes precedence over the export's threshold.
 
     EE's logits are divided by the temperature before the softmax, and eta is compared with what comes out. point: the rule
-    that eta was chosen by. points: eta of every rule that was fitted with it. The other fields are for people.
+    that eta was chosen by. points: eta of every rule that was fitted with it. sacs: which SACs answer the images that go on,
+    with rising `below`, the last for all that are left; empty for the bundle's own. The other fields are for people.
     """
 
     threshold: Share
@@ -81,6 +97,7 @@ class Tuned(msgspec.Struct, frozen=True):
     data: dict[str, Any] = {}
     report: dict[str, Any] = {}
     promise: dict[str, Any] | None = None
+    sacs: Annotated[list[SacUse], msgspec.Meta(max_length=8)] = []
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -97,6 +114,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     graphs: dict[StageName, str]
     hand_off: list[Tensor]
     goldens_sha256: str
+    targets: Annotated[int, msgspec.Meta(ge=1)] | None = None  # of the bundle's own SAC, where EE hands over more
+    further_sacs: dict[str, FurtherSac] = {}  # by alpha
     variants: dict[Precision, Variant] = {}
     tuned: dict[Precision, Tuned] = {}
     checks: list[dict[str, Any]] = []
@@ -118,28 +137,39 @@ class Manifest(msgspec.Struct, kw_only=True):
         Raises EngineError for a file that the manifest does not name as a stage of the chain.
         """
         file = self.files.get(name)
-        if (
-            file is None
-            or file.stage not in self.graphs
-            or (file.precision != "fp32" and file.precision not in self.variants)
-        ):
+        graph = None if file is None else self._graph_of(file)
+        if file is None or graph is None or (file.precision != "fp32" and file.precision not in self.variants):
             raise EngineError(f"{MANIFEST_NAME} does not describe {name}: it is of an older sacvit. {EXPORT_AGAIN}")
         threshold = self.threshold if file.precision == "fp32" else self.variants[file.precision].threshold
         is_unfitted = threshold.source == "unchanged"
         return StageRecord(
             stage=file.stage,
-            config=self.model,
+            config=self.model if file.alpha is None else {**self.model, "alpha": file.alpha},
             preprocessing=self.preprocessing,
             labels=self.labels,
             checkpoint_sha256=self.checkpoint.sha256,
-            graph_sha256=self.graphs[file.stage],
+            graph_sha256=graph,
             partner_sha256=self.graphs["SAC" if file.stage == "EE" else "EE"],
             threshold=threshold.value,
             threshold_source=self.threshold.source if is_unfitted else threshold.source,
             precision=file.precision,
             threshold_fp32=threshold.fp32,
             hand_off=tuple(tensor.name for tensor in self.hand_off),
+            further_partners=tuple(one.graph for one in self.further_sacs.values()) if file.stage == "EE" else (),
+            targets=self._targets_of(file),
         )
+
+    def _graph_of(self, file: File) -> str | None:
+        """The hash of the FP32 graph that a file was made from; None where the manifest has none."""
+        if file.alpha is None:
+            return self.graphs.get(file.stage)
+        further = self.further_sacs.get(f"{file.alpha:g}")
+        return None if further is None else further.graph
+
+    def _targets_of(self, file: File) -> int | None:
+        if file.stage != "SAC":
+            return None
+        return self.targets if file.alpha is None else self.further_sacs[f"{file.alpha:g}"].targets
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -130,6 +130,12 @@ def coarsest(names: Collection[Precision]) -> Row:
     return [row for row in PRECISIONS if row.name in names][-1]
 
 
-def file_name(stage: str, precision: Precision) -> str:
-    """ee.onnx, sac.int8.onnx and so on."""
-    return f"{stage.lower()}{row_of(precision).suffix}.onnx"
+def file_name(stage: str, precision: Precision, alpha: float | None = None) -> str:
+    """ee.onnx, sac.int8.onnx and so on. alpha: of a further SAC, as in sac-alpha0.25.int8.onnx."""
+    name = f"{stage.lower()}{row_of(precision).suffix}.onnx"
+    return name if alpha is None else further_name(name, alpha)
+
+
+def further_name(name: str, alpha: float) -> str:
+    """The name of the SAC with another alpha beside a SAC file of this name, in any precision and of any backend."""
+    return name.replace("sac", f"sac-alpha{alpha:g}", 1)

@@ -19,6 +19,8 @@ DEFAULT_THRESHOLD = 0.7  # where none was fitted; it is reported as unfitted
 HAND_OFF = ("target_index", "target_context", "non_target")  # EE outputs that are SAC inputs, in place
 DENSE_HAND_OFF = (*HAND_OFF, "non_target_index")  # of a dense task, whose SAC restores the order of the blocks
 
+YOUNGER = ("further_partners", "targets")  # entries that came after this FORMAT
+
 StageName = Literal["EE", "SAC", "plain"]
 STAGES: tuple[Literal["EE", "SAC"], ...] = ("EE", "SAC")
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -41,6 +43,10 @@ class StageRecord:
     precision: Precision = "fp32"
     threshold_fp32: Share | None = None  # of a variant: what the FP32 pair's threshold is
     hand_off: tuple[str, ...] = HAND_OFF
+    further_partners: tuple[str, ...] = ()  # of EE: graph_sha256 of the SACs with other shares of target blocks
+    targets: int | None = (
+        None  # of a SAC that takes the first so many of the target blocks that EE hands over; None: all
+    )
 
     def __post_init__(self) -> None:
         row_of(self.precision)
@@ -84,6 +90,7 @@ class StageRecord:
             entries = {
                 entry.name: text if entry.name in texts else msgspec.json.decode(text)
                 for entry in fields(cls)
+                if entry.name not in YOUNGER or PREFIX + entry.name in metadata
                 for text in [metadata[PREFIX + entry.name]]
             }
             return converted(entries, cls)
@@ -104,7 +111,8 @@ def require_pair(ee_path: Path, ee: StageRecord, sac_path: Path, sac: StageRecor
             f" {sac.checkpoint_sha256[:12]}): their buffers mean different things."
             f" Export both again: sacvit-export --ckpt model.pth"
         )
-    if ee.partner_sha256 != sac.graph_sha256 or sac.partner_sha256 != ee.graph_sha256:
+    partners = {ee.partner_sha256, *ee.further_partners}
+    if sac.graph_sha256 not in partners or sac.partner_sha256 != ee.graph_sha256:
         raise EngineError(
             f"{ee_path} and {sac_path} come from the same checkpoint but from two exports with different options."
             f" Use the two files of one folder, or export again: sacvit-export --ckpt model.pth"

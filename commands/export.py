@@ -16,7 +16,7 @@ from ..export.precision.request import PrecisionOptions
 from ..machine.rtx_targets import read_targets
 from ..model.config import SWITCHES
 from .frame import new_parser, run_command
-from .options import add_options, read_options
+from .options import add_options, read_options, read_shares
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="Build every file for these GPUs with TensorRT for RTX, which needs no GPU, and count its kernels: sm86,sm89.",
     )
     parser.add_argument(
+        "--sac-alpha",
+        type=read_shares,
+        default=(),
+        metavar="ALPHA[,ALPHA...]",
+        help="Also write a SAC graph for each of these shares of target blocks; sacvit-tune --alpha compares them.",
+    )
+    parser.add_argument(
         "--no-build", action="store_true", help="Do not build TensorRT plans, even where TensorRT is installed."
     )
     add_options(parser, PrecisionOptions)
@@ -126,6 +133,7 @@ def export_command(options: argparse.Namespace) -> int:
         plain=options.plain,
         compile_for=options.compile,
         products=options.products,
+        sac_alpha=options.sac_alpha,
         report=logger.info,
         weights=options.weights,
         **{name: getattr(options, name) for name in SWITCHES},

@@ -42,6 +42,11 @@ def serve(options: argparse.Namespace) -> int:
     with locked_folder(options.out):
         require_free(options.out)  # before engines are loaded
         pipeline = Pipeline.load(ee, sac, threshold, "auto" if needs_gpu else "cpu")
+        if pipeline.tuned is not None and pipeline.tuned.sacs:
+            raise UsageError(
+                f"the gate that sacvit-tune stored for {ee.name} sends images to SACs of several alphas, and Triton gets one."
+                f" Tune these engines without --alpha, or give the SAC file of one alpha by its name"
+            )
         for folder in write_repository(pipeline, options.out, how):
             print(folder)
     logger.info("Serve it: tritonserver --model-repository %s (docs/serving.md)", options.out)

@@ -51,6 +51,7 @@ def export(
     plain: bool = False,
     compile_for: tuple[str, ...] = (),
     products: Products = "masked",
+    sac_alpha: tuple[float, ...] = (),
     weights: Weights | None = None,
     heads: int | None = None,
     selection: Selection | None = None,
@@ -72,6 +73,7 @@ def export(
     plain: Also write plain.onnx, which sacvit-profile measures against.
     compile_for: Also build every file with TensorRT for RTX for these GPUs ("sm89"), and count its kernels.
     products: "masked" or "separate": clustered attention as one product under a mask, or as one per cluster.
+    sac_alpha: Also write a SAC graph for each of these shares of target blocks.
     weights: "raw" or "ema", of a checkpoint that has both.
     report: Receives each line about the progress.
     """

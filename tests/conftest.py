@@ -250,7 +250,7 @@ class Calibration:
 @pytest.fixture(scope="session")
 def calibration_images(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     from sacvit.calibration.onnx_session import Pair
-    from sacvit.export.write_bundle import build_pair
+    from sacvit.export.pair_graphs import build_pair
     from sacvit.model.checkpoint import load_checkpoint
 
     threshold = 0.302

@@ -52,6 +52,7 @@ def require_room(options: argparse.Namespace, most: int, who: str) -> None:
 
 def report_start(pipeline: Pipeline, given: float | None) -> None:
     """Logs the backend and the threshold before the first result, and warns of a threshold that was not fitted."""
+    from ...runtime.chain.describe import describe_sacs
 
     ee, sac = pipeline.ee.record, pipeline.sac.record
     kind = ee.precision if ee.precision == sac.precision else f"EE {ee.precision}, SAC {sac.precision}"
@@ -63,6 +64,7 @@ def report_start(pipeline: Pipeline, given: float | None) -> None:
             if given is None
             else f", temperature {tuned.temperature:g}"
         )
+        shown += f", {describe_sacs(tuned)}" if tuned.sacs else ""
     logger.info("threshold %g%s, %s, %s", pipeline.threshold, shown, kind, pipeline.ee.backend)
     if given is None and tuned is None and pipeline.ee.record.threshold_source == "default":
         logger.warning("the threshold %g is a default, not fitted to this model: set --threshold", pipeline.threshold)

@@ -61,7 +61,7 @@ def check_pair(ee: onnx.ModelProto, sac: onnx.ModelProto, checkpoint: Checkpoint
         tensors = {name: torch.from_numpy(values) for name, values in handed.items()}
         indices = {name: tensor.long() for name, tensor in tensors.items() if name.endswith("_index")}
         expected = checkpoint.model.sac(torch.from_numpy(images), **(tensors | indices)).numpy()
-    checks.append(_difference("SAC logits, torch against ONNX Runtime", logits, expected))
+    checks.append(difference("SAC logits, torch against ONNX Runtime", logits, expected))
     checks.append(_permutation(sac_session, inputs, logits))
     if len(images) > 1:
         checks.append(_padding(sac_session, inputs, logits))
@@ -93,7 +93,7 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
     with torch.no_grad():
         expected = checkpoint.model.ee(torch.from_numpy(images))
     checks = [
-        _difference(f"EE {name}, torch against ONNX Runtime", outputs[name], getattr(expected, name).numpy())
+        difference(f"EE {name}, torch against ONNX Runtime", outputs[name], getattr(expected, name).numpy())
         for name in ("logits", "confidence", "class_attention")
     ]
     score = checkpoint.model.selection_score(expected.class_attention.flatten(1), expected.logits).numpy()
@@ -106,7 +106,7 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
         tokens, embedding, _ = checkpoint.model.coarse_pass(torch.from_numpy(images), True)
     reused = tokens[:, 1:] if checkpoint.config.reuse == "outputs" else embedding
     context = take(tokens[:, 1:], index).numpy()
-    checks.append(_difference("EE target_context, torch against ONNX Runtime", outputs["target_context"], context))
+    checks.append(difference("EE target_context, torch against ONNX Runtime", outputs["target_context"], context))
     is_target = torch.zeros(embedding.shape[:2], dtype=torch.bool).scatter(1, index, True)
     others = reused[~is_target].view(len(images), -1, reused.shape[-1]).numpy()
     # Their order is no promise: each must stand somewhere on the other side.
@@ -117,7 +117,7 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
     if "non_target_index" in outputs:  # there the order is a promise
         rest = outputs["non_target_index"]
         named = take(reused, torch.from_numpy(rest).long()).numpy()
-        checks.append(_difference("EE non_target at its non_target_index", outputs["non_target"], named))
+        checks.append(difference("EE non_target at its non_target_index", outputs["non_target"], named))
         every = np.sort(np.concatenate([outputs["target_index"], rest], 1), 1)
         missing = int((every != np.arange(every.shape[1])).sum())
         checks.append(Check("EE blocks that are neither target nor non-target", float(missing), 0))
@@ -146,7 +146,7 @@ def _permutation(sac: Session, inputs: Arrays, logits: npt.NDArray[Any]) -> Chec
     """Shuffling the targets together with their context must not move the logits: the position travels along."""
     order = np.random.default_rng(0).permutation(inputs["target_index"].shape[1])
     shuffled = inputs | {name: inputs[name][:, order] for name in ("target_index", "target_context")}
-    return _difference("SAC logits, targets shuffled", sac.run(shuffled)["logits"], logits)
+    return difference("SAC logits, targets shuffled", sac.run(shuffled)["logits"], logits)
 
 
 def _padding(sac: Session, inputs: Arrays, logits: npt.NDArray[Any]) -> Check:
@@ -159,7 +159,7 @@ def _padding(sac: Session, inputs: Arrays, logits: npt.NDArray[Any]) -> Check:
         values[:-1] = 0 if values.dtype.kind in "iu" else 1e6
         spoilt[name] = values
     found = sac.run(spoilt)["logits"]
-    return _difference("SAC logits, garbage in unnamed rows", found, np.repeat(logits[-1:], count, 0), EXACT)
+    return difference("SAC logits, garbage in unnamed rows", found, np.repeat(logits[-1:], count, 0), EXACT)
 
 
 def _clustering(sac: onnx.ModelProto, inputs: Arrays, config: ModelConfig) -> Check:
@@ -180,7 +180,7 @@ def _clustering(sac: onnx.ModelProto, inputs: Arrays, config: ModelConfig) -> Ch
     return Check("SAC targets untouched by non-targets in block 0", float(moved == 0), 0, "  attention is global")
 
 
-def _difference(name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], tolerance: float = TOLERANCE) -> Check:
+def difference(name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], tolerance: float = TOLERANCE) -> Check:
     """The largest absolute difference; the limit grows with the magnitude above 1. NaN fails."""
     difference = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max()
     magnitude = max(1.0, float(np.abs(expected).max()))

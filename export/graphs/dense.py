@@ -19,7 +19,7 @@ from .builder import GraphBuilder
 from .clusters import cluster_attention
 from .layers import block, layer_norm
 from .projections import Weights
-from .selection import gather_tokens, select
+from .selection import HandOff, gather_tokens, select
 from .stages import coarse_pass, fine_tokens, plain_tokens, read_blocks, rename
 
 
@@ -35,7 +35,7 @@ def build_dense_ee(
     patches = g.slice("cells.coarse.tokens", normed, 1, config.ee_tokens, 1)
     answers = answer(g, "cells.coarse", patches, weights, "coarse_head")  # (B, G*G, 4 C)
     doubt = judge(g, answers, config)
-    _, targets, others = select(g, doubt if config.selection == "uncertain" else attention, config)
+    _, targets, others = select(g, doubt if config.selection == "uncertain" else attention, config, HandOff.of(config))
     one = g.constant("class_token.count", np.array(1, np.int32))
     context = gather_tokens(g, "target_context", normed, g.op("target_token", "Add", targets, one), width)
     reused = normed if config.reuse == "outputs" else embedding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,22 @@ from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
 from .builder import Array, GraphBuilder
 from .layers import Heads
 from .projections import Weights
+
+
+class HandOff(NamedTuple):
+    """How many blocks EE hands over as targets, and how many as non-targets.
+
+    Where several SACs with different shares of targets read them, a block may be among both: each SAC takes the first of the
+    targets and the last of the non-targets.
+    """
+
+    targets: int
+    non_targets: int
+
+    @classmethod
+    def of(cls, *configs: ModelConfig) -> HandOff:
+        """What SACs of all these configs read."""
+        return cls(max(one.targets for one in configs), max(one.non_targets for one in configs))
 
 
 def class_attention(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig, form: Form) -> str:
@@ -65,8 +82,9 @@ def class_scores(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig) -
     return g.op("class_score", "MatMul", probe, g.op("class_input.turned", "Transpose", x, perm=[0, 1, 3, 2]))
 
 
-def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, str, str]:
-    """Block indices, most attended first, as int32: all (B, G*G), its targets (B, M) and the others (B, U)."""
+def select(g: GraphBuilder, attention: str, config: ModelConfig, handed: HandOff) -> tuple[str, str, str]:
+    """Block indices, most attended first, as int32: all (B, G*G), its targets (B, M) and the others (B, U), as many as are
+    handed over."""
     score = attention
     if config.window is not None:
         inside = window_members(config.grid, config.window)  # (windows, G*G)
@@ -80,8 +98,10 @@ def select(g: GraphBuilder, attention: str, config: ModelConfig) -> tuple[str, s
         ["select.sorted", "select.order"], "TopK", score, g.integers(config.blocks), axis=1, largest=1, sorted=1
     )
     order = g.cast("select.order.int32", order, "int32")
-    sizes = g.integers(config.targets, config.non_targets)
-    targets, others = g.ops(["select.targets", "select.others"], "Split", order, sizes, axis=1)
+    if sum(handed) > config.blocks:
+        targets = g.slice("select.targets", order, 0, handed.targets, 1)
+        return order, targets, g.slice("select.others", order, config.blocks - handed.non_targets, config.blocks, 1)
+    targets, others = g.ops(["select.targets", "select.others"], "Split", order, g.integers(*handed), axis=1)
     return order, targets, others
 
 

@@ -19,33 +19,42 @@ from .clusters import cluster_attention
 from .layers import Heads, Mix, attention_heads, block, classify, layer_norm, mlp
 from .patches import centre, embed_grid, halve, patch_projection
 from .projections import Weights
-from .selection import class_attention, gather_tokens, position_tables, regroup, select, strip_table
+from .selection import HandOff, class_attention, gather_tokens, position_tables, regroup, select, strip_table
 
 
 def build_ee(
-    config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None, form: Form = "cpu"
+    config: ModelConfig,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    batch: int | None,
+    form: Form = "cpu",
+    handed: HandOff | None = None,
 ) -> onnx.ModelProto:
-    """image -> logits, confidence, target_index, target_context, non_target, class_attention."""
+    """image -> logits, confidence, target_index, target_context, non_target, class_attention.
+
+    handed: what is handed over where it is more than one SAC of this config reads.
+    """
+    handed = handed or HandOff.of(config)
     g = GraphBuilder()
     grid, tokens, last = config.grid, config.ee_tokens, config.depth - 1
     b = batch or "B"
     embedding, x, heads, attention = coarse_pass(g, config, weights, preprocessing, batch, form)
-    order, targets, others = select(g, attention, config)
+    order, targets, others = select(g, attention, config, handed)
 
     # Of the last block, the class token and the tokens that are handed over are read.
     one = g.constant("class_token.count", np.array(1, np.int32))
     reuses_outputs = config.reuse == "outputs"
-    handed = order if reuses_outputs else targets
-    read = g.op("read_token", "Pad", g.op("target_token", "Add", handed, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
+    blocks = order if reuses_outputs else targets
+    read = g.op("read_token", "Pad", g.op("target_token", "Add", blocks, one), g.integers(0, 1, 0, 0))  # (B, 1 + M)
 
     def only(rows: str) -> str:
         return gather_tokens(g, f"{rows}.read", rows, read, config.width)
 
     x = block(g, last, x, heads, weights, config, tokens, only=only)
     normed, logits = classify(g, x, weights, config, form)
-    context = g.slice("target_context", normed, 1, 1 + config.targets, 1)
+    context = g.slice("target_context", normed, 1, 1 + handed.targets, 1)
     if reuses_outputs:
-        non_target = g.slice("non_target", normed, 1 + config.targets, tokens, 1)
+        non_target = g.slice("non_target", normed, tokens - handed.non_targets, tokens, 1)
     else:
         index_of_others = g.op("non_target_token", "Add", others, one)
         non_target = gather_tokens(g, "non_target", embedding, index_of_others, config.width)
@@ -56,9 +65,9 @@ def build_ee(
     rename(g, {logits: "logits", targets: "target_index"})
     g.output("logits", "float32", [b, config.classes])
     g.output("confidence", "float32", [b])
-    g.output("target_index", "int32", [b, config.targets])
-    g.output(context, "float32", [b, config.targets, config.width])
-    g.output(non_target, "float32", [b, config.non_targets, config.width])
+    g.output("target_index", "int32", [b, handed.targets])
+    g.output(context, "float32", [b, handed.targets, config.width])
+    g.output(non_target, "float32", [b, handed.non_targets, config.width])
     g.output("class_attention", "float32", [b, grid, grid])
     return g.model("EE")
 
@@ -104,10 +113,14 @@ def build_sac(
     batch: int | None,
     form: Form = "cpu",
     products: Products = "masked",
+    handed: HandOff | None = None,
 ) -> onnx.ModelProto:
-    """image, row, target_index, target_context, non_target -> logits. products: see `clusters`."""
+    """image, row, target_index, target_context, non_target -> logits.
+
+    products: see `clusters`. handed: what EE hands over, where it is more than this SAC reads.
+    """
     g = GraphBuilder()
-    x, _ = fine_tokens(g, config, weights, preprocessing, batch)
+    x, _ = fine_tokens(g, config, weights, preprocessing, batch, handed)
     mix = cluster_attention(g, config, products)
     x = read_blocks(g, x, weights, config, config.sac_tokens, mix, 4 * config.targets, form)
     _, logits = classify(g, x, weights, config, form)
@@ -117,21 +130,34 @@ def build_sac(
 
 
 def fine_tokens(
-    g: GraphBuilder, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None
+    g: GraphBuilder,
+    config: ModelConfig,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    batch: int | None,
+    handed: HandOff | None = None,
 ) -> tuple[str, str]:
     """From SAC's inputs to what its first block reads, (K, 4 M + 1 + U, D), and the survivors' target indices (K, M).
 
     Tokens stand in the order targets (4 M), class token, non-targets (U).
     """
+    handed = handed or HandOff.of(config)
     size, patch, width, count = config.image_size, config.patch_size, config.width, config.targets
     b, k = batch or "B", batch or "K"
     image = g.input("image", "uint8", [b, size, size, 3])
     row = g.input("row", "int32", [k])
-    index = g.op("row.target_index", "Gather", g.input("target_index", "int32", [b, count]), row, axis=0)  # (K, M)
-    context = g.input("target_context", "float32", [b, count, width])
-    others = g.input("non_target", "float32", [b, config.non_targets, width])
-    context = g.op("row.target_context", "Gather", context, row, axis=0)
-    others = g.op("row.non_target", "Gather", others, row, axis=0)
+    given = {
+        "target_index": g.input("target_index", "int32", [b, handed.targets]),
+        "target_context": g.input("target_context", "float32", [b, handed.targets, width]),
+        "non_target": g.input("non_target", "float32", [b, handed.non_targets, width]),
+    }
+    rows = {name: g.op(f"row.{name}", "Gather", value, row, axis=0) for name, value in given.items()}
+    index, context, others = rows["target_index"], rows["target_context"], rows["non_target"]
+    if handed.targets > count:
+        index = g.slice("own.target_index", index, 0, count, 1)  # (K, M)
+        context = g.slice("own.target_context", context, 0, count, 1)
+    if handed.non_targets > config.non_targets:
+        others = g.slice("own.non_target", others, handed.non_targets - config.non_targets, handed.non_targets, 1)
 
     # The image as rows of P pixels: one Gather cuts all fine patches of all targets out of the survivors' images.
     strips = g.reshape("strips", g.cast("pixels", image, "float32"), -1, 3 * patch)

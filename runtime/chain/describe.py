@@ -10,6 +10,13 @@ from .gate import Gate
 SHOWN_LABELS = 3
 
 
+def describe_sacs(tuned: Tuned) -> str:
+    """Which SAC answers which images: `alpha 0.75 below 0.4, the own one above`."""
+    names = ["the bundle's own SAC" if one.alpha is None else f"alpha {one.alpha:g}" for one in tuned.sacs]
+    ends = [*(f" below {one.below:g}" for one in tuned.sacs[:-1]), " above" if len(names) > 1 else " on every image"]
+    return ", ".join(name + end for name, end in zip(names, ends, strict=True))
+
+
 def describe_pipeline(ee: Stage, sac: Stage, gate: Gate, tuned: Tuned | None) -> str:
     """Its engines, precision, backend, threshold and classes."""
     precision = " and ".join(dict.fromkeys([ee.record.precision, sac.record.precision]))
@@ -17,6 +24,8 @@ def describe_pipeline(ee: Stage, sac: Stage, gate: Gate, tuned: Tuned | None) ->
     threshold = f"threshold {gate.threshold:g}"
     if tuned is not None:
         threshold += f" (tuned: {tuned.point})"
+        if tuned.sacs:
+            threshold += f", {describe_sacs(tuned)}"
     if gate.temperature not in (None, 1):
         threshold += f", temperature {gate.temperature:g}"
     classes = f"{ee.outputs['logits'].shape[0]} classes"

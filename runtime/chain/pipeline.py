@@ -9,7 +9,7 @@ More than 250 lines: one class with all methods that users call: load, call, slo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from os import PathLike
@@ -31,6 +31,7 @@ from .device_arrays import DeviceBatch, DeviceImage, unwrap
 from .gate import Gate
 from .intake import Image, Intake
 from .result import RANKED, Result, rank
+from .sacs import load_sacs
 from .track import Track, places_for
 
 MOST_TRACKS = 4  # sizes whose buffers are kept; sources and servers use one or two
@@ -40,7 +41,14 @@ CHUNK = 64  # images that a pass takes at most when the engines do not say
 class Pipeline:
     """Two loaded stages, their gate and their buffers. Not for use by two threads at once."""
 
-    def __init__(self, ee: Stage, sac: Stage, threshold: float, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        ee: Stage,
+        sac: Stage,
+        threshold: float,
+        temperature: float = 1.0,
+        targets_at: Callable[[float], int] | None = None,
+    ) -> None:
         if ee.device.name != sac.device.name:
             raise EngineError(
                 f"{ee.path} runs on {ee.backend}, {sac.path} on {sac.backend}: what EE hands over must lie where SAC"
@@ -59,6 +67,9 @@ class Pipeline:
         self.tuned: Tuned | None = None
         self._tracks: dict[int, Track] = {}
         self._reserved = 0
+        own = sac.record.targets or ee.outputs["target_index"].shape[0]
+        # Of what EE hands over, how many blocks SAC takes for an image of this confidence.
+        self._targets_at = targets_at or (lambda confidence: own)
         # One lane for both stages: they never run at once for a batch, so they share their scratch memory.
         self._lanes = ee.device.lanes([max(ee.scratch_bytes, sac.scratch_bytes)])
 
@@ -75,7 +86,7 @@ class Pipeline:
 
         Of a folder, what sacvit-build chose on this machine is taken, else its FP32 .onnx files; `repr` shows which. What
         sacvit-tune stored in the manifest takes precedence over what sacvit-build fitted, and that over the export's threshold;
-        its temperature is used with a given threshold too.
+        its temperature, and the SACs that it chose by their share of target blocks, are used with a given threshold too.
 
         provider: what runs .onnx files: ONNX Runtime or OpenVINO; "auto" takes what was chosen, else CUDA where it works.
         threads: of a CPU; 0 takes one per physical core that this process may use.
@@ -92,7 +103,14 @@ class Pipeline:
         exported = ee_stage.record.threshold if fitted is None else fitted
         stored = exported if tuned is None else tuned.threshold
         temperature = 1.0 if tuned is None else tuned.temperature
-        pipeline = cls(ee_stage, sac_stage, stored if threshold is None else threshold, temperature)
+        sacs = load_sacs(found.sac, ee_stage, sac_stage, tuned, EngineOptions(found.provider, threads))
+        pipeline = cls(
+            ee_stage,
+            sac_stage if sacs is None else sacs,
+            stored if threshold is None else threshold,
+            temperature,
+            None if sacs is None else sacs.targets_at,
+        )
         pipeline.tuned = tuned
         return pipeline
 
@@ -269,7 +287,7 @@ class Pipeline:
             probability=probability,
             stage="EE" if place is None else "SAC",
             confidence=confidence,
-            target_blocks=tuple(track.target_index[image].tolist()),
+            target_blocks=tuple(track.target_index[image][: self._targets_at(confidence)].tolist()),
             ee_ms=track.ee_ms,
             sac_ms=None if place is None else track.sac_ms,
         )

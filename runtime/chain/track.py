@@ -34,7 +34,7 @@ class Track:
             **device.allocate({name: spec for name, spec in specs.items() if name not in SEEN}, "internal"),
         }
         self.sac: dict[str, Buffer] = {
-            **{name: self.ee[name] for name in ("image", *ee.record.hand_off)},
+            **{name: self.ee[name] for name in ("image", "confidence", *ee.record.hand_off)},
             **device.allocate({"row": TensorSpec(np.int32, (capacity,))}, "upload"),
             **device.allocate({"logits": TensorSpec(np.float32, (capacity, *sac.outputs["logits"].shape))}, "download"),
         }

@@ -20,8 +20,8 @@ from sacvit.calibration.onnx_session import Pair
 from sacvit.calibration.qdq_placement import as_step
 from sacvit.calibration.quantizers import QUANTIZERS
 from sacvit.calibration.sensitivity import Effect
+from sacvit.export.pair_graphs import build_pair
 from sacvit.export.precision import cascade, variants
-from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 Change = Callable[[onnx.ModelProto], onnx.ModelProto]

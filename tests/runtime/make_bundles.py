@@ -2,7 +2,8 @@
 
     python tests/runtime/make_bundles.py
 
-`bundle` and `fixed` (batch 4) come from one checkpoint, `stranger` from another, `cousin` from the first with other options.
+`bundle` and `fixed` (batch 4) come from one checkpoint, `stranger` from another, `cousin` from the first with other
+options, `alphas` with two further SACs.
 `typed` is `bundle` again, with every precision; its goldens are of the images that it was calibrated on. `plain` has a plain
 ViT and other classes; half of its own images exit at its threshold.
 """
@@ -70,6 +71,7 @@ def main() -> None:
         export(first, HERE / "bundle")
         export(first, HERE / "fixed", batch=4)
         export(first, HERE / "cousin", alpha=0.4)
+        export(first, HERE / "alphas", sac_alpha=(0.25, 0.75))
         export(second, HERE / "stranger")
         export_typed(first, Path(name))
         export_with_plain(third)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacvit.bundle.errors import GuardError
 from sacvit.export.checks.lint import lint_graph, require_clean
-from sacvit.export.write_bundle import build_pair
+from sacvit.export.pair_graphs import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from sacvit.bundle.errors import GuardError
 from sacvit.export.checks.parity import check_pair, count_swaps, require_held
-from sacvit.export.write_bundle import build_pair
+from sacvit.export.pair_graphs import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 

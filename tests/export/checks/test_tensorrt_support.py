@@ -14,8 +14,8 @@ from onnx import TensorProto, numpy_helper
 from sacvit.bundle.precision import PRECISIONS
 from sacvit.calibration.stored_weights import store_quantized
 from sacvit.export.checks.tensorrt_support import Verdict, accept, acceptance_lines
+from sacvit.export.pair_graphs import build_pair
 from sacvit.export.plans.ladder import TABLE, load_table
-from sacvit.export.write_bundle import build_pair
 from sacvit.model.checkpoint import load_checkpoint
 
 VERSIONS = ["8.6", "10.3", "10.16", "11.4"]

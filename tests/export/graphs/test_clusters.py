@@ -9,7 +9,7 @@ from sacvit.calibration.onnx_session import Pair, Session
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.checks.parity import check_images, check_pair
 from sacvit.export.graphs.clusters import cluster_mask
-from sacvit.export.write_bundle import build_graphs
+from sacvit.export.pair_graphs import build_graphs
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig
 

@@ -15,7 +15,7 @@ from sacvit.calibration.onnx_session import Pair, Session
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.checks.parity import check_pair
 from sacvit.export.graphs import dense
-from sacvit.export.write_bundle import build_graphs, build_pair
+from sacvit.export.pair_graphs import build_graphs, build_pair
 from sacvit.export.write_plain import plain_graphs, plain_of
 from sacvit.model.checkpoint import Checkpoint, load_checkpoint
 

@@ -14,7 +14,7 @@ from sacvit.export.checks.parity import check_images
 from sacvit.export.graphs.patches import line_pairs, patch_projection
 from sacvit.export.graphs.selection import strip_table, window_members
 from sacvit.export.graphs.stages import build_plain
-from sacvit.export.write_bundle import build_graphs, build_pair
+from sacvit.export.pair_graphs import build_graphs, build_pair
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.network import PlainViT, TwoStageViT
@@ -140,11 +140,11 @@ def test_main_attention_has_one_reader(tiny_checkpoint):
 
 def test_equal_attention_is_ordered_by_index():
     from sacvit.export.graphs.builder import GraphBuilder
-    from sacvit.export.graphs.selection import select
+    from sacvit.export.graphs.selection import HandOff, select
 
     g = GraphBuilder()
     config = ModelConfig(image_size=64, patch_size=8)
-    _, targets, others = select(g, g.input("attention", "float32", ["B", 16]), config)
+    _, targets, others = select(g, g.input("attention", "float32", ["B", 16]), config, HandOff.of(config))
     g.output(targets, "int32", ["B", 8])
     g.output(others, "int32", ["B", 8])
     found = Session(g.model("select")).run({"attention": np.full((2, 16), 0.5, np.float32)})

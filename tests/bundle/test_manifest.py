@@ -18,7 +18,7 @@ from sacvit.bundle.errors import EngineError
 from sacvit.bundle.manifest import MANIFEST_NAME, read_manifest, require_exported
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.bundle.records import encode_record
-from sacvit.bundle.stage_record import FORMAT, PREFIX, StageRecord, require_pair
+from sacvit.bundle.stage_record import FORMAT, PREFIX, YOUNGER, StageRecord, require_pair
 
 ENGINE, PARTNER = Path("build/ee.onnx"), Path("build/sac.onnx")
 
@@ -102,7 +102,21 @@ def test_a_record_of_another_format_is_refused_with_both_numbers() -> None:
     assert wanted in refusal(a_record().to_metadata() | {PREFIX + "format": "1"})
 
 
-@pytest.mark.parametrize("key", sorted(a_record().to_metadata().keys() - {PREFIX + "format"}))
+def test_a_record_of_before_an_entry_came_is_read() -> None:
+    old = {name: text for name, text in a_record().to_metadata().items() if name.removeprefix(PREFIX) not in YOUNGER}
+    assert StageRecord.from_metadata(ENGINE, old) == a_record()
+
+
+def test_an_ee_has_several_sacs_as_partners() -> None:
+    ee, sac = a_pair()
+    with pytest.raises(EngineError, match="two exports"):
+        require_pair(ENGINE, ee, ENGINE, replace(sac, graph_sha256="7" * 64))
+    require_pair(ENGINE, replace(ee, further_partners=("7" * 64,)), ENGINE, replace(sac, graph_sha256="7" * 64))
+
+
+@pytest.mark.parametrize(
+    "key", sorted(a_record().to_metadata().keys() - {PREFIX + name for name in ("format", *YOUNGER)})
+)
 def test_a_record_without_an_entry_is_refused_by_its_name(key: str) -> None:
     metadata = a_record().to_metadata()
     del metadata[key]

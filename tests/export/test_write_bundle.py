@@ -10,6 +10,7 @@ import pytest
 from sacvit.bundle.errors import ConfigError, GuardError, SacvitError
 from sacvit.bundle.folders import WORK_PREFIX
 from sacvit.bundle.stage_record import DEFAULT_THRESHOLD, StageRecord, require_pair
+from sacvit.export import bundle_files as files_module
 from sacvit.export import write_bundle as export_module
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.write_bundle import export
@@ -114,14 +115,14 @@ def interrupt(monkeypatch):
     def describe(*_):
         raise KeyboardInterrupt  # between the graphs and the manifest
 
-    monkeypatch.setattr(export_module, "write_manifest", describe)
+    monkeypatch.setattr(files_module, "write_manifest", describe)
 
 
 def fill_disk(monkeypatch):
     def describe(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_module, "write_manifest", describe)
+    monkeypatch.setattr(files_module, "write_manifest", describe)
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ def test_parity_finds_a_coarse_token_that_is_not_at_its_index(
 ) -> None:
     whole = dense.select
 
-    def select(g: Any, score: str, config: Any) -> tuple[str, str, str]:
-        order, targets, others = whole(g, score, config)
+    def select(g: Any, score: str, config: Any, handed: Any) -> tuple[str, str, str]:
+        order, targets, others = whole(g, score, config, handed)
         return order, targets, g.op("turned", "Sub", g.constant("last", np.array(config.blocks - 1, np.int32)), others)
 
     monkeypatch.setattr(dense, "select", select)

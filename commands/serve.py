@@ -31,11 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
 def serve(options: argparse.Namespace) -> int:
     from ..bundle.folders import locked_folder
     from ..runtime.chain.pipeline import Pipeline
-    from ..runtime.engines.backends import backend_of
+    from ..runtime.engines.backends import backend_of, require_classifier
     from ..serving.repository import require_free, write_repository
 
     how, threshold = read_options(ServeOptions, options), read_options(ThresholdOption, options).threshold
     ee, sac = options.engine
+    require_classifier(ee, "sacvit-serve")
     needs_gpu = backend_of(ee).needs_gpu
     if needs_gpu and how.device == "cpu":
         raise UsageError(f"--device cpu: {ee.suffix} engines run on a GPU; give the .onnx files")

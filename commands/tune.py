@@ -94,7 +94,9 @@ def require_inputs(request: TuneRequest) -> None:
     from ..images.data_set import layout_of
     from ..profiles.results.result_files import read_profile
     from ..profiles.timing.plain import require_plain
+    from ..runtime.engines.backends import require_classifier
 
+    require_classifier(request.engine[0], "sacvit-tune")
     for path, option in ((request.data, "--data"), (request.report_data, "--report-data")):
         if path is not None:
             layout_of(path, option)
@@ -102,6 +104,7 @@ def require_inputs(request: TuneRequest) -> None:
         read_class_names(request.labels, "--labels")
     if request.plain is not None:
         require_plain(request.plain)
+        require_classifier(request.plain, "sacvit-tune --plain")
     if request.profile is not None:
         read_profile(request.profile)
 

@@ -90,8 +90,6 @@ def export(
     if compile_for:
         require_compiler()
     checkpoint = load_checkpoint(ckpt, **switches)
-    if checkpoint.config.task == "dense":
-        raise ConfigError(f"{ckpt} is of --task dense, which this version trains, but does not export yet")
     # Two stages, in FP32 and smaller types.
     with locked_folder(Path(out), room_bytes=ROOM_FACTOR * checkpoint.bytes + LEAST_ROOM_BYTES) as home:
         config = checkpoint.config

@@ -222,6 +222,18 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return export(tiny_checkpoint, tmp_path_factory.mktemp("bundle") / "build", threshold=0.4).folder
 
 
+@pytest.fixture(scope="session")
+def dense_bundle(make_checkpoint: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small random dense network with its plain ViT: 8 x 8 cells, 3 classes, threshold 0.5."""
+    checkpoint = make_checkpoint(task="dense", classes=3)
+    from sacvit.export.write_bundle import export
+
+    labels = checkpoint.with_name("labels.txt")
+    labels.write_text("ground\nbolt\nnut\n")
+    folder = tmp_path_factory.mktemp("dense") / "build"
+    return export(checkpoint, folder, labels=labels, threshold=0.5, plain=True).folder
+
+
 def colour_fields(count: int) -> np.ndarray:
     """(count, 64, 64, 3) uint8: smooth colour fields with noise."""
     import cv2

@@ -123,9 +123,11 @@ def open_subject(request: ProfileRequest) -> Subject:
 
 
 def require_comparable(pipeline: Pipeline, plain: Plain) -> None:
-    """Raises UsageError for a plain ViT of another precision, image size or backend: the comparison would mix two effects."""
+    """Raises UsageError for a plain ViT of another task, precision, image size or backend: the comparison would mix two
+    effects."""
     chain, other = pipeline.ee, plain.stage
     for what, ours, theirs in (
+        ("task", chain.record.task, other.record.task),
         ("precision", chain.record.precision, other.record.precision),
         ("image size", chain.record.preprocessing.image_size, other.record.preprocessing.image_size),
         ("backend", chain.backend, other.backend),

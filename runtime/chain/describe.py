@@ -28,7 +28,8 @@ def describe_pipeline(ee: Stage, sac: Stage, gate: Gate, tuned: Tuned | None) ->
             threshold += f", {describe_sacs(tuned)}"
     if gate.temperature not in (None, 1):
         threshold += f", temperature {gate.temperature:g}"
-    classes = f"{ee.outputs['logits'].shape[0]} classes"
+    *cells, count = ee.outputs["logits"].shape
+    classes = f"{count} classes" + (f" for {cells[0]} x {cells[1]} cells" if cells else "")
     if labels := ee.record.labels:
         more = ", ..." if len(labels) > SHOWN_LABELS else ""
         classes += f" ({', '.join(labels[:SHOWN_LABELS])}{more})"

@@ -26,6 +26,7 @@ from ..engines.choice import fitted_threshold
 from ..engines.options import EngineOptions, Provider
 from ..engines.pairs import find_pair, load_pair
 from ..engines.stage import Stage
+from .cells import read_cells
 from .describe import describe_pipeline
 from .device_arrays import DeviceBatch, DeviceImage, unwrap
 from .gate import Gate
@@ -264,7 +265,7 @@ class Pipeline:
         for image in images:
             place = place_of.get(image)
             if place is not None and image in self.gate.shadows:
-                agrees = int(track.sac_logits[place].argmax()) == int(track.logits[image].argmax())
+                agrees = bool((track.sac_logits[place].argmax(-1) == track.logits[image].argmax(-1)).all())
                 results.append(replace(self._result(track, image, None), agreed=agrees))
             else:
                 result = self._result(track, image, place)
@@ -273,10 +274,13 @@ class Pipeline:
 
     def _result(self, track: Track, image: int, place: int | None) -> Result:
         logits = track.logits[image] if place is None else track.sac_logits[place]
-        index = int(logits.argmax())
+        cells = read_cells(logits, self.labels) if logits.ndim > 1 else None
+        index = int(logits.argmax()) if cells is None else cells.most_frequent
         confidence = float(track.confidence[image])
         if place is None:
             probability = confidence
+        elif cells is not None:
+            probability = float(cells.confidence.min())
         else:
             probability = float(1 / np.exp(logits - logits[index], dtype=np.float64).sum())
             if probability != probability:
@@ -290,6 +294,7 @@ class Pipeline:
             target_blocks=tuple(track.target_index[image][: self._targets_at(confidence)].tolist()),
             ee_ms=track.ee_ms,
             sac_ms=None if place is None else track.sac_ms,
+            cells=cells,
         )
 
     def track(self, count: int) -> Track:

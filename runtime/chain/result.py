@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from .cells import Cells
 
 RANKED = 5  # classes that `pipeline(images)` ranks unless it is asked for another number
 Logits = npt.NDArray[np.float32]
@@ -60,7 +61,9 @@ class Result:
     degraded: EE answered without being sure, because SAC would have missed a deadline. agreed: of an exit that SAC answered
     too: whether both gave the same class. ee_ms and sac_ms are the wall time of the passes that the image took part in, shared
     by its whole batch; sac_ms is None for an image that exited. ranking: what `top` ranks, in results of `pipeline(images)`.
-    logits: (C,) of the stage that answered, in results of `pipeline(images, logits=True)`.
+    logits: (C,) of the stage that answered, in results of `pipeline(images, logits=True)`. cells: the answer of a dense task.
+    There, index and label are those of most cells, confidence and probability those of the least sure cell, by EE and by the
+    stage that answered; logits are (2G, 2G, C), and classes are not ranked.
     """
 
     index: int  # of the class
@@ -75,6 +78,12 @@ class Result:
     agreed: bool | None = None
     ranking: Ranking | None = field(default=None, compare=False)
     logits: Logits | None = field(default=None, compare=False)
+    cells: Cells | None = field(default=None, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The answer in a few words: the label; of a dense task, which classes the cells have."""
+        return self.label if self.cells is None else self.cells.text()
 
     @property
     def exits_early(self) -> bool:
@@ -95,6 +104,8 @@ class Result:
 
     def __repr__(self) -> str:
         shares = f"{self.label!r} {100 * self.probability:.1f} %"
+        if self.cells is not None:
+            shares = f"{self.text!r} in {len(self.cells.classes)} x {len(self.cells.classes)} cells"
         if self.sac_ms is None or self.stage == "EE":
             return f"Result({shares}, exit after EE{' at a deadline' * self.degraded}, {self.ee_ms:.2f} ms)"
         return (
@@ -110,4 +121,5 @@ def rank(
     temperature: what these logits are divided by before the softmax. The logits are copied: the next pass overwrites them.
     """
     own = logits.copy()
-    return replace(result, ranking=Ranking(own, temperature, labels, count), logits=own if keep else None)
+    ranking = Ranking(own, temperature, labels, count) if result.cells is None else None
+    return replace(result, ranking=ranking, logits=own if keep else None)

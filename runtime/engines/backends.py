@@ -133,3 +133,12 @@ def load_stage(path: Path, options: EngineOptions | None = None) -> Stage:
 def read_record(path: Path) -> StageRecord:
     """What an engine file says of itself. Raises EngineError."""
     return backend_of(path).read_record(path)
+
+
+def require_classifier(path: Path, purpose: str) -> None:
+    """Raises UsageError for an engine that answers per cell. purpose: what needs one class per image."""
+    if read_record(path).task != "classify":
+        raise UsageError(
+            f"{path} is of --task dense: it answers per cell, and {purpose} needs one class per image. sacvit-run draws and"
+            f" writes answers per cell, and sacvit-profile measures their time"
+        )

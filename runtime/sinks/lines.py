@@ -29,7 +29,7 @@ class Table:
             put(COLUMNS)
             self._headed = True
         result = answer.result
-        label = terminal_safe(result.label)[:24]
+        label = terminal_safe(result.text)[:24]
         stage = f"{result.stage:3}"
         if self.coloured:
             stage = f"\x1b[{32 if result.exits_early else 33}m{stage}\x1b[0m"
@@ -47,7 +47,8 @@ class JsonLines:
     """One object per frame. Durations are milliseconds; `sac_ms` is null for an exit.
 
     `monotonic_s` is when the frame was taken, by time.monotonic(), and `time` the same in UTC: the system's clock may jump,
-    the other does not. power: gives the entry `power` of the next line.
+    the other does not. power: gives the entry `power` of the next line. Of a dense task, `cells` has the class of each cell,
+    row by row in runs: class, count, class, count and so on.
     """
 
     def __init__(self, power: Callable[[], Mapping[str, Any] | None] = lambda: None) -> None:
@@ -77,6 +78,8 @@ class JsonLines:
             "monotonic_s": round(answer.frame.taken_s, 6),
             "time": utc_text(unix_time_of(answer.frame.taken_s)),
         }
+        if result.cells is not None:
+            entries["cells"] = {"side": len(result.cells.classes), "runs": result.cells.runs()}
         power = self._power()
         if power is not self._written:
             self._written, self._text = power, json.dumps(power)

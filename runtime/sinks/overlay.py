@@ -9,6 +9,7 @@ import numpy as np
 
 from ...bundle.preprocess import ImageU8
 from ..chain.result import Result
+from .tint import tint_cells
 
 SMALLEST_SIDE = 480  # pixels: smaller frames are enlarged, so that text and blocks stay readable
 LARGEST_SIDE = 4096  # pixels: narrow frames are not enlarged beyond what a video can hold
@@ -62,21 +63,24 @@ def draw_region(canvas: ImageU8, scale: float, region: Box, grid: int, result: R
     """
     top, left, height, width = (round(value * scale) for value in region)
     box = (top, left, min(height, canvas.shape[0] - top), min(width, canvas.shape[1] - left))
+    if result.cells is not None:
+        tint_cells(canvas[box[0] : box[0] + box[2], box[1] : box[1] + box[3]], result.cells)
     if not result.exits_early:
-        draw_targets(canvas, box, grid, result.target_blocks)
+        # A dense answer has cells outside the targets too, so that nothing is dimmed.
+        draw_targets(canvas, box, grid, result.target_blocks, dims=result.cells is None)
     colour = stage_colour(result)
     cv2.rectangle(canvas, (box[1], box[0]), (box[1] + box[3] - 1, box[0] + box[2] - 1), colour, 2, cv2.LINE_AA)
 
 
-def draw_targets(canvas: ImageU8, box: Box, grid: int, targets: tuple[int, ...]) -> None:
-    """Dims all other blocks and outlines the target blocks, in place."""
+def draw_targets(canvas: ImageU8, box: Box, grid: int, targets: tuple[int, ...], dims: bool = True) -> None:
+    """Outlines the target blocks and, with `dims`, dims all others, in place."""
     top, left, height, width = box
     rows, columns = (np.linspace(0, side, grid + 1).round().astype(int) for side in (height, width))
     is_target = np.isin(np.arange(grid * grid), targets).reshape(grid, grid)
     view = canvas[top : top + height, left : left + width]
     mask = np.repeat(np.repeat(is_target, np.diff(rows), 0), np.diff(columns), 1)
-    # In place. NumPy takes 86 ms for a frame of 1080p, all of this 8 ms: the recorder has 33.
-    cv2.copyTo(cv2.convertScaleAbs(view, alpha=DIMMED), (~mask).astype(np.uint8), view)
+    if dims:  # in place: NumPy takes 86 ms for a frame of 1080p, all of this 8 ms, and the recorder has 33
+        cv2.copyTo(cv2.convertScaleAbs(view, alpha=DIMMED), (~mask).astype(np.uint8), view)
     framed = np.pad(is_target, 1)
     for row in range(grid):
         for column in range(grid):
@@ -107,7 +111,7 @@ def draw_answer(canvas: ImageU8, result: Result, threshold: float) -> None:
     percent = f"{result.probability:.0%}"
     (percent_width, _), _ = cv2.getTextSize(percent, FONT, 0.85 * unit, stroke(unit))
     room = width - (x - pad) - percent_width - round(24 * unit)
-    label = shorten(printable(result.label), room, 0.85 * unit, stroke(unit))
+    label = shorten(printable(result.text), room, 0.85 * unit, stroke(unit))
     write(canvas, label, (x, pad + round(32 * unit)), 0.85 * unit, INK, stroke(unit))
     write(
         canvas,

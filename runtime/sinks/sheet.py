@@ -26,6 +26,7 @@ from .overlay import (  # fmt: skip
     write,
 )
 from .sink import Answer
+from .tint import tint_cells
 
 COLUMNS, ROWS = 6, 3  # of each kind
 SIDE, CAPTION, GAP, HEADING = 168, 44, 12, 48  # pixels
@@ -93,8 +94,12 @@ class Sheet:
             left = GAP + place % COLUMNS * (SIDE + GAP)
             cell = band[top : top + SIDE, left : left + SIDE]
             cell[:] = sample.picture
+            cells = sample.result.cells
+            if cells is not None:
+                tint_cells(cell, cells)
             if kind == "SAC":
-                draw_targets(band, (top, left, SIDE, SIDE), self.grid, sample.result.target_blocks)
+                box = (top, left, SIDE, SIDE)
+                draw_targets(band, box, self.grid, sample.result.target_blocks, dims=cells is None)
             self._caption(band, sample, top + SIDE, left)
         return band
 
@@ -102,7 +107,7 @@ class Sheet:
         result = sample.result
         percent = f"{result.probability:.0%}"
         (percent_width, _), _ = cv2.getTextSize(percent, FONT, 0.5, 1)
-        label = shorten(printable(result.label), SIDE - percent_width - 8, 0.5, 1)
+        label = shorten(printable(result.text), SIDE - percent_width - 8, 0.5, 1)
         write(band, label, (left, top + 17), 0.5, stage_colour(result), 1)
         write(band, percent, (left + SIDE - percent_width, top + 17), 0.5, INK, 1)
         name = f"EE {result.confidence:.2f}  {printable(sample.name)}"

@@ -81,6 +81,7 @@ LONG = (
     *("test_readme.py", "export/checks/test_compiler.py", "bindings/test_dry_run.py", "test_notebook.py"),
     *("serving/test_server.py", "export/choice/test_choose.py", "export/plans/test_build.py", "test_own_classes.py"),
     *("export/plans/test_attention.py", "serving/test_benchmark.py", "examples/test_digits.py", "test_field.py"),
+    "examples/test_failing.py",
     # of make test
     *("profiles/tuning/test_tune.py", "training/test_train.py", "export/precision/test_cascade.py"),
     *("training/test_workers.py", "commands/test_run.py", "commands/test_export.py"),

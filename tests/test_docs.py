@@ -55,6 +55,46 @@ def test_gains_on_a_cpu_are_the_measured_ones():
         assert f"{result['speedup']['median']:.2f}" in PAGE
 
 
+def test_the_tables_of_where_clustering_fails_are_the_measured_ones():
+    numbers = json.loads((ROOT / "docs" / "digits" / "failing.json").read_text())
+    page = (ROOT / "docs" / "where-clustering-fails.md").read_text()
+
+    def shown(one: dict[str, float], sign: str = "") -> str:
+        return "{:{s}.1f} ({:{s}.1f} to {:{s}.1f})".format(*(100 * one[k] for k in ("value", "low", "high")), s=sign)
+
+    rows = [
+        [f"{100 * one['least']:g} to {100 * one['most']:g} %", one["scenes"]]
+        + [shown(one[name]) for name in ("ee_top1", "sac_top1", "oracle_top1")]
+        + [shown(one["oracle_gain"], "+")]
+        for one in numbers["by_share"]
+    ]
+    stages = ("EE", "SAC, random", "SAC, attention", "SAC, leave-one-out", "SAC, oracle")
+    parts = ("this rule only", "attention only", "neither")
+    for kind, one in numbers["kinds"].items():
+        against = [one["against_attention"][rule] for rule in ("leave-one-out", "entropy")]
+        found = [
+            text
+            for rule in against
+            for text in (shown(rule["of_missed_area_found"]), shown(rule["of_missed_area_found_over_chance"], "+"))
+        ]
+        rows += [
+            [
+                kind,
+                one["scenes"],
+                *(shown(one["top1"][stage]) for stage in stages),
+                shown(one["lost"]["selection"], "+"),
+            ],
+            [kind, one["scenes"]]
+            + [shown(one["inside"][rule]) for rule in ("attention", "leave-one-out", "entropy", "random")]
+            + [shown(one["over_attention"][rule], "+") for rule in ("leave-one-out", "entropy", "both")],
+            [kind, f"{against[0]['scenes_with_missed_area']} of {one['scenes']}"]
+            + [shown(against[0]["area"][part]) for part in parts]
+            + found,
+        ]
+    missing = [row for row in rows if f"| {' | '.join(map(str, row))} |" not in page]
+    assert len(rows) == 22 and not missing
+
+
 def test_every_page_is_in_the_navigation():
     named = set(re.findall(r": ([a-z0-9-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     assert named == {path.name for path in (ROOT / "docs").glob("*.md")}

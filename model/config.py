@@ -87,8 +87,8 @@ class ModelConfig:
         default="global",
         metadata={
             "help": "What SAC's class token attends to, with --attention clustered. global: all tokens in one softmax;"
-            " target: the target cluster, so that non-targets do not reach the answer; both: each cluster in a softmax of"
-            " its own, and the mean of the two."
+            " target: the target cluster, so that non-targets do not reach it; both: each cluster in a softmax of its own,"
+            " and the mean of the two."
         },
     )
 

@@ -81,6 +81,19 @@ def test_fp32_bodies_are_built(digits, newest):
     assert [one.refusal for one in found] == ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("switches", "attentions"),
+    [({"class_cluster": "both", "reuse": "outputs"}, DEPTH), ({"products": "separate"}, 3 * DEPTH)],
+    ids=["masked", "separate"],
+)
+def test_other_forms_of_clustered_attention_are_built_and_fused(newest, tmp_path, switches, attentions):
+    options = PrecisionOptions(fp16=True, calib_count=24, calib_cache=tmp_path / "cache", limits=ANY_LOGIT)
+    folder = export(DIGITS, tmp_path / "build", precision=options, **switches).folder
+    ee, sac = (compile_one(folder / f"{stage}.fp16.onnx", "sm89") for stage in ("ee", "sac"))
+    assert (ee.refusal, sac.refusal) == ("", "")
+    assert (ee.fused_attentions, sac.fused_attentions) == (DEPTH, attentions)
+
+
 def test_a_turing_gpu_gets_fp16_and_refuses_fp32_with_the_compilers_reason(digits, newest):
     found = [compile_one(digits / name, "sm75") for name in ("ee.fp16.onnx", "sac.fp16.onnx", "sac.onnx")]
     assert [bool(one.refusal) for one in found] == [False, False, True]

@@ -84,6 +84,7 @@ def test_every_switch_agrees_with_torch(make_checkpoint, changes):
         sac = checkpoint.model.sac(torch.from_numpy(images), index.long(), context, others)
     assert np.abs(outputs["logits"] - ee.logits.numpy()).max() < LIMIT
     assert np.abs(logits - sac.numpy()).max() < LIMIT
+    assert np.abs(outputs["non_target"] - ee.non_target.numpy()).max() < LIMIT
     assert [set(row) for row in outputs["target_index"].tolist()] == [set(row) for row in ee.target_index.tolist()]
 
 

@@ -70,6 +70,10 @@ def tune(
     fitted, reported = split(sets)
     for line in gap_lines(sets, fitted, reported, classes, names):
         report(line)
+    if sets[0].boxes is not None and sets[-1].boxes is None:
+        report(
+            f"{sets[-1].source} has no boxes, and objects are reported on --report-data: add the columns x, y, w and h to it"
+        )
     plain_vit = (
         None if request.plain is None else require_classes(Plain(request.plain, batch, request.provider), classes)
     )

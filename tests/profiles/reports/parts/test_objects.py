@@ -55,7 +55,9 @@ def test_the_page_draws_the_share_and_the_accuracy_beside_it(tuned):
 
 @pytest.mark.usefixtures("figures_as_labels")
 @pytest.mark.parametrize(
-    "objects", [None, OBJECTS | {"share": None, "by_confidence": []}], ids=["no boxes", "none in view"]
+    "objects",
+    [None, OBJECTS | {"share": None}, OBJECTS | {"by_confidence": []}],
+    ids=["no boxes", "none in view", "no bins"],
 )
 def test_without_objects_the_page_has_no_such_part(tuned, objects):
     assert "Objects and target blocks" not in page_of(tuned if objects is None else with_objects(tuned, objects))

@@ -45,7 +45,7 @@ def test_the_share_is_of_the_area_of_all_boxes():
 
 def test_the_best_choice_and_a_random_one_stand_beside_it():
     """Two blocks hold at most half of an object of four."""
-    found = described([[(0, 0, 20, 20)]], [[0, 15]], [0.5], [True], [True])["share"]
+    found = described([[(20, 20, 20, 20)]], [[0, 15]], [0.5], [True], [True])["share"]
     assert (found["found"]["value"], found["best"], found["chance"]) == (0.25, 0.5, 0.125)
 
 
@@ -138,6 +138,15 @@ def test_boxes_that_are_added_later_need_no_new_answers(command, tuned, tmp_path
     answered = "sacvit.profiles.tuning.stored_answers._answer"
     monkeypatch.setattr(answered, lambda *_: pytest.fail("an image was answered again"))
     assert main(command) == 0 and "objects" in read_tune(tmp_path / "out")
+
+
+def test_boxes_on_the_fitted_images_alone_are_said_to_be_unused(command, tuned, tmp_path, capsys):
+    for index in range(60):
+        shutil.copy(tuned / f"{index:02}.png", tmp_path / f"{index:02}.png")
+    (tmp_path / "bare.csv").write_text("".join(f"{index:02}.png,{NAMES[index % 5]}\n" for index in range(60)))
+    assert main([*command, "--report-data", str(tmp_path / "bare.csv")]) == 0
+    words = "bare.csv has no boxes, and objects are reported on --report-data: add the columns x, y, w and h"
+    assert words in capsys.readouterr().err and "objects" not in read_tune(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

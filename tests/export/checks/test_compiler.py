@@ -165,3 +165,13 @@ def test_the_table_shows_refusals_below_it():
     found = [Compiled("ee.onnx", "sm75", "1.7", refusal="too old"), Compiled("sac.onnx", "sm89", "1.7", {"gemm": 2})]
     lines = compiled_lines(found)
     assert "refused [1]" in lines[1] and lines[-1] == "  [1] too old"
+
+
+@pytest.mark.parametrize("target", ["sm75", "sm86"])
+def test_dense_graphs_are_built_with_every_attention_fused(newest, tmp_path, target):
+    options = PrecisionOptions(fp16=True, int8=True, calib_cache=tmp_path / "cache", limits=ANY_LOGIT)
+    folder = export(DIGITS.with_name("dense.pth"), tmp_path / "build", plain=True, precision=options).folder
+    names = ("ee.fp16", "sac.fp16", "plain.fp16", "ee.int8fp16", "sac.int8fp16")
+    found = {name: compile_one(folder / f"{name}.onnx", target) for name in names}
+    assert {name: one.refusal for name, one in found.items()} == dict.fromkeys(names, "")
+    assert {one.fused_attentions for one in found.values()} == {5}

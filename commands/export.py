@@ -15,8 +15,9 @@ from ..export.plans.request import BuildRequest
 from ..export.precision.request import PrecisionOptions
 from ..machine.rtx_targets import read_targets
 from ..model.config import SWITCHES
+from ..runtime.bounds import read_shares
 from .frame import new_parser, run_command
-from .options import add_options, read_options, read_shares
+from .options import add_options, read_options
 
 logger = logging.getLogger(__name__)
 

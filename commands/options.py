@@ -48,14 +48,6 @@ def read_options(kind: type[T], options: argparse.Namespace, **further: Any) -> 
     return kind(**{entry.name: getattr(options, entry.name) for entry in _options_of(kind)}, **further)
 
 
-def read_shares(text: str) -> tuple[float, ...]:
-    """Shares in (0, 1], as in 0.25,0.5. Raises ValueError, which argparse reports as a wrong value."""
-    found = tuple(float(one) for one in text.split(","))
-    if not all(0 < one <= 1 for one in found):
-        raise ValueError(text)
-    return found
-
-
 def group_of(parser: argparse.ArgumentParser, title: str | None) -> argparse._ActionsContainer:
     """The part of --help with that title, which several dataclasses may share."""
     if title is None:

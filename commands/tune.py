@@ -127,24 +127,29 @@ def store_gate(pipeline: Pipeline, found: Tuning, options: argparse.Namespace) -
     from ..bundle.manifest import MANIFEST_NAME
     from ..bundle.stored_gate import write_tuned
     from ..profiles.reports.tune_text import promise_line
+    from ..runtime.chain.describe import describe_sacs
 
     if found.chosen is None:
         logger.info("nothing was stored: choose with --point, --min-top1, --max-ms or --exit-rate")
         return
     point = found.result["points"][found.chosen.point]
-    if point["promise"] is not None and not point["promise"]["is_kept"]:
-        logger.warning(promise_line(found.chosen.point, point["promise"]))
+    report, promise = found.chosen.report or point["report"], point["promise"]
+    if found.chosen.report:  # of --alpha, which may have chosen another SAC
+        promise = found.chosen.promise
+    if promise is not None and not promise["is_kept"]:
+        logger.warning(promise_line(found.chosen.point, promise))
     with told_when_full(options.engine[0].parent / MANIFEST_NAME, options.out):
         entry = replace(
             found.chosen,
             points={name: one["eta"] for name, one in found.result["points"].items()},
             data=found.result["data"],
-            report=point["report"],
-            promise=point["promise"],
+            report=report,
+            promise=promise,
         )
         path = write_tuned(options.engine[0], pipeline.ee.record, entry)
     gate = found.chosen
-    logger.info("stored in %s: threshold %g, temperature %g", path, gate.threshold, gate.temperature)
+    sacs = f", {describe_sacs(gate)}" if gate.sacs else ""
+    logger.info("stored in %s: threshold %g, temperature %g%s", path, gate.threshold, gate.temperature, sacs)
 
 
 def write_page(out: Path) -> str:

@@ -22,6 +22,14 @@ BOUNDS: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (  # NaN v
 )
 
 
+def read_shares(text: str) -> tuple[float, ...]:
+    """Different shares in (0, 1], as in 0.25,0.5. Raises ValueError, which argparse reports as a wrong value."""
+    found = tuple(float(one) for one in text.split(","))
+    if not all(0 < one <= 1 for one in found) or len(set(found)) < len(found):
+        raise ValueError(text)
+    return found
+
+
 def flag_of(entry: Field[Any]) -> str:
     """--calib-count for the field calib_count."""
     return str(entry.metadata.get("flag", "--" + entry.name.replace("_", "-")))

@@ -17,6 +17,7 @@ from .about import about_engines, about_model, day_of
 from .drawable import Line
 from .figures import Bar, Point, bars, lines, trade_off
 from .page import write_page
+from .parts.alphas import alpha_part
 from .parts.objects import object_part
 from .svg import PHONE
 from .tune_text import UNTRAINED, images_per_s, main_point, promise_line, timing_line
@@ -53,6 +54,7 @@ def write_tune_page(path: Path, out: Path) -> None:
         else f"The plain ViT takes {plain['mean_ms']:.3f} ms: {UNTRAINED}."
         if plain["top1"] is None
         else f"The plain ViT is right on {100 * plain['top1']:.2f} % in {plain['mean_ms']:.3f} ms.",
+        "alphas": alpha_part(result.get("alphas"), result["batch"]),
         "objects": object_part(result.get("objects")),
         "gate": _gate(result, name),
         "timing": _timing(result),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..results.tune_shape import GATE, Objects, Point, Promise, Timing, Tune
+from ..results.tune_shape import GATE, Alphas, Differences, Objects, Point, Promise, Timing, Tune
 from .verdict import tune_verdict
 
 UNTRAINED = (
@@ -54,9 +54,41 @@ def summary_lines(result: Tune) -> list[str]:
     lines.append(timing_line(result["timing"]))
     gate = result["points"][main]["report"]["gate"]
     lines.append(f"the gate at {main}: " + ", ".join(f"{name} {100 * gate[name]:.1f} %" for name in GATE))
+    if "alphas" in result:
+        lines += alpha_lines(result["alphas"])
     if "objects" in result:
         lines.append(object_line(result["objects"]))
     return [*lines, tune_verdict(result, main)[1]]
+
+
+def alpha_lines(alphas: Alphas) -> list[str]:
+    """The best alpha and eta of each rule, and whether two SACs by EE's confidence are better than one."""
+    lines = []
+    for name, one in alphas["points"].items():
+        at, apart = one["report"], one["against_own"]
+        same = "the bundle's own" if one["alpha"] == alphas["own"] else f"instead of {alphas['own']:g}"
+        lines.append(
+            f"{name} over alpha and eta: alpha {one['alpha']:g} ({same}) at {one['eta']:g}, {100 * at['top1']:.2f} % in"
+            f" {at['mean_ms']:.3f} ms; against the own alpha at its best eta {_apart(apart)}"
+        )
+    for name, two in alphas["by_confidence"].items():
+        if two["hard"] == two["easy"]:
+            lines.append(f"{name} with two SACs by confidence: one alpha, {two['hard']:g}, is the best of both")
+            continue
+        verdict = "better than one alpha" if two["beats"] else "no better than one alpha beyond chance"
+        lines.append(
+            f"{name} with two SACs by confidence: alpha {two['hard']:g} below {two['below']:.3f}, {two['easy']:g} above, exits"
+            f" at {two['eta']:g}: {verdict} ({two['one']['alpha']:g} at {two['one']['eta']:g}): {_apart(two['against_one'])}"
+        )
+    return lines
+
+
+def _apart(apart: Differences) -> str:
+    time, top1 = ([100 * value for value in apart[name]] for name in ("time", "top1"))
+    return (
+        f"{time[0]:+.1f} % of the time (95 %: {time[1]:+.1f} to {time[2]:+.1f}) and {top1[0]:+.2f} points of top-1"
+        f" ({top1[1]:+.2f} to {top1[2]:+.2f})"
+    )
 
 
 def object_line(objects: Objects) -> str:

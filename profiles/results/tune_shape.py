@@ -171,11 +171,87 @@ class Objects(TypedDict):
     missed: list[Missed]
 
 
-class WithObjects(TypedDict, total=False):
+Difference = tuple[Number, Number, Number]  # value, and the ends of its paired 95 % interval
+
+
+class Differences(TypedDict):
+    """top1 in [-1, 1]; time: as a share of the other's."""
+
+    top1: Difference
+    time: Difference
+
+
+class AlphaShare(TypedDict):
+    """A SAC of its own alpha on every image, and its curve over eta."""
+
+    alpha: Share
+    sac_ms: Positive
+    top1: Share
+    low: Share
+    high: Share
+    curve: list[Drawn]
+
+
+class AlphaPoint(TypedDict):
+    """The best alpha and eta of a rule, and how they differ from the best eta of the bundle's own alpha."""
+
+    alpha: Share
+    eta: Number
+    report: AtEta
+    intervals: Intervals
+    promise: Promise | None
+    own_eta: Number
+    against_own: Differences
+
+
+class AlphaReport(TypedDict):
+    top1: Share
+    low: Share
+    high: Share
+    mean_ms: Positive
+    exit_rate: Share
+
+
+class One(TypedDict):
+    alpha: Share
+    eta: Number
+
+
+class ByConfidence(TypedDict):
+    """SAC `hard` for images below the confidence `below`, `easy` for the others that go on, against the best single SAC."""
+
+    hard: Share
+    easy: Share
+    below: Number
+    eta: Number
+    one: One
+    report: AlphaReport
+    against_one: Differences
+    beats: bool
+
+
+class FrontPoint(AlphaReport):
+    alpha: Share
+    eta: Number
+
+
+class Alphas(TypedDict):
+    """Several SACs with different shares of target blocks. Times are medians of passes by turns."""
+
+    own: Share
+    ee_ms: Positive
+    shares: Annotated[list[AlphaShare], Meta(min_length=1, max_length=MOST_POINTS)]
+    points: dict[str, AlphaPoint]
+    by_confidence: dict[str, ByConfidence]
+    front: list[FrontPoint]
+
+
+class WithFurther(TypedDict, total=False):
     objects: Objects  # only where the data has boxes
+    alphas: Alphas  # only with --alpha
 
 
-class Tune(WithObjects):
+class Tune(WithFurther):
     format: Count
     date: str
     host: str

@@ -41,8 +41,8 @@ class Judged:
 class Curve:
     """The curve by number of images that exit, rising. Where confidences are equal, some numbers are missing.
 
-    exits: (K,) counts; lost, won: (K,) exits that only SAC has right, and only EE; top1, top5: (K,) in [0, 1]; mean_ms: (K,).
-    Sorted confidences are kept for `eta`.
+    exits: (K,) counts; lost, won: (K,) images that only the reference has right, and only the chain; top1, top5: (K,) in
+    [0, 1]; mean_ms: (K,). The reference is SAC on every image. Sorted confidences are kept for `eta`.
     """
 
     exits: npt.NDArray[np.intp]
@@ -52,7 +52,8 @@ class Curve:
     top5: Floats
     mean_ms: Floats
     ordered: npt.NDArray[np.float32]
-    sac_top1: float  # of SAC on every image
+    sac_top1: float  # of the reference
+    tests: int = 1  # curves that a rule chooses among: a promise is one about all of them
 
     @property
     def count(self) -> int:
@@ -70,8 +71,12 @@ class Curve:
         return float(np.clip(round_inside(below, above), 0, 1))
 
 
-def draw_curve(judged: Judged) -> Curve:
-    """The curve over every count of exits that some eta gives; the most confident images exit first."""
+def draw_curve(judged: Judged, reference: Bools | None = None, tests: int = 1) -> Curve:
+    """The curve over every count of exits that some eta gives; the most confident images exit first.
+
+    reference: of each image whether the SAC is right that losses count against, where it is another one than the chain's.
+    """
+    reference = judged.sac_right if reference is None else reference
     order = np.argsort(-judged.confidence, kind="stable")
     ordered, count = judged.confidence[order], judged.count
 
@@ -81,8 +86,10 @@ def draw_curve(judged: Judged) -> Curve:
         second = np.concatenate([[0.0], np.cumsum(sac[order], dtype=np.float64)])
         return np.asarray(first + second[-1] - second)
 
-    def counted(mask: Bools) -> npt.NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(mask[order], dtype=np.int64)])
+    def counted(exits: Bools, others: Bools) -> npt.NDArray[np.int64]:
+        """Of the first k images by one mask and of the others by another."""
+        first, second = (np.concatenate([[0], np.cumsum(mask[order], dtype=np.int64)]) for mask in (exits, others))
+        return np.asarray(first + second[-1] - second)
 
     possible = np.concatenate([[True], ordered[:-1] > ordered[1:], [True]])
     if count and ordered[0] >= 1:
@@ -91,9 +98,9 @@ def draw_curve(judged: Judged) -> Curve:
     top1 = chained(judged.ee_right, judged.sac_right) / count
     top5 = chained(judged.ee_top5, judged.sac_top5) / count
     mean_ms = judged.ee_ms.mean(dtype=np.float64) + chained(np.zeros(count), judged.sac_ms) / count
-    lost = counted(judged.sac_right & ~judged.ee_right)[exits]
-    won = counted(judged.ee_right & ~judged.sac_right)[exits]
-    return Curve(exits, lost, won, top1[exits], top5[exits], mean_ms[exits], ordered, float(judged.sac_right.mean()))
+    lost = counted(reference & ~judged.ee_right, reference & ~judged.sac_right)[exits]
+    won = counted(judged.ee_right & ~reference, judged.sac_right & ~reference)[exits]
+    return Curve(exits, lost, won, top1[exits], top5[exits], mean_ms[exits], ordered, float(reference.mean()), tests)
 
 
 Rule = Callable[[Curve], int | None]  # a place on the curve, or None where no eta keeps the rule
@@ -123,7 +130,7 @@ def promising(loss: float) -> Rule:
     def rule(curve: Curve) -> int | None:
         # Without exits nothing is lost: such a promise is useless.
         nobody = int(curve.exits[0] == 0)
-        kept = leading_promises(curve.lost[nobody:], curve.won[nobody:], curve.count, loss)
+        kept = leading_promises(curve.lost[nobody:], curve.won[nobody:], curve.count, loss, curve.tests)
         return nobody + kept - 1 if kept else None
 
     return rule
@@ -178,8 +185,12 @@ class Promise:
 
 
 def promise_of(curve: Curve, place: int, allowed: float) -> Promise:
-    bound = loss_bound(int(curve.lost[place]), int(curve.won[place]), curve.count) if curve.exits[place] else 0.0
-    return Promise(allowed, bound, promising(allowed)(curve) == place, curve.count, images_needed(allowed))
+    bound = (
+        loss_bound(int(curve.lost[place]), int(curve.won[place]), curve.count, curve.tests)
+        if curve.exits[place]
+        else 0.0
+    )
+    return Promise(allowed, bound, promising(allowed)(curve) == place, curve.count, images_needed(allowed, curve.tests))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ Angelopoulos et al., Learn then Test, arXiv 2110.01052).
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -37,27 +38,32 @@ def score(lost: Counts, won: Counts, images: int, loss: float) -> npt.NDArray[np
     return np.asarray((images * loss - gap) / spread, np.float64)
 
 
-def leading_promises(lost: Counts, won: Counts, images: int, loss: float) -> int:
+def z_of(tests: int) -> float:
+    """The quantile for each of so many tests, so that all of them together keep CONFIDENCE (Bonferroni)."""
+    return Z if tests == 1 else NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / tests)
+
+
+def leading_promises(lost: Counts, won: Counts, images: int, loss: float, tests: int = 1) -> int:
     """The number of places, up to the first that fails, that keep a loss of at most `loss` in [0, 1) on new images, with
-    CONFIDENCE."""
+    CONFIDENCE. tests: how many such sequences the choice is made among."""
     if loss <= 0 or not images:
         return 0
-    fails = score(lost, won, images, loss) < Z
+    fails = score(lost, won, images, loss) < z_of(tests)
     return int(np.argmax(fails)) if fails.any() else len(fails)
 
 
-def loss_bound(lost: int, won: int, images: int) -> float:
-    """The loss in [-1, 1] that new images exceed in at most 1 - CONFIDENCE of all cases: where the score is Z."""
+def loss_bound(lost: int, won: int, images: int, tests: int = 1) -> float:
+    """The loss in [-1, 1] that new images exceed in at most 1 - CONFIDENCE of all cases: where the score is `z_of(tests)`."""
     if lost == images:
         return 1.0
     counts = np.array([lost]), np.array([won])
     low, high = (lost - won) / images, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if score(*counts, images, middle)[0] >= Z else (middle, high)
+        low, high = (low, middle) if score(*counts, images, middle)[0] >= z_of(tests) else (middle, high)
     return high
 
 
-def images_needed(loss: float) -> int:
+def images_needed(loss: float, tests: int = 1) -> int:
     """The number of images from which on a loss of at most `loss` can be promised where no image is lost."""
-    return math.ceil(Z**2 * (1 - loss) / loss)
+    return math.ceil(z_of(tests) ** 2 * (1 - loss) / loss)

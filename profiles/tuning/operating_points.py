@@ -79,8 +79,8 @@ def describe_point(
     at_report = judge_at(report, eta)
     return {
         "eta": eta,
-        "fit": _rounded(judge_at(fit, eta), costs),
-        "report": _rounded(at_report, costs),
+        "fit": rounded(judge_at(fit, eta), costs),
+        "report": rounded(at_report, costs),
         "intervals": {name: [round(end, 6) for end in ends] for name, ends in intervals(columns).items()},
         "promise": None if allowed is None else asdict(promise_of(curve, place, allowed)),
         "top1_lost": round(float(report.sac_right.mean()) - at_report.top1, 6),
@@ -93,7 +93,7 @@ def _joined(one: Judged, other: Judged) -> Judged:
     return Judged(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in one.__dataclass_fields__))
 
 
-def _rounded(at: AtEta, costs: Costs | None) -> dict[str, Any]:
+def rounded(at: AtEta, costs: Costs | None) -> dict[str, Any]:
     table = {name: value if isinstance(value, dict) else round(float(value), 6) for name, value in asdict(at).items()}
     table["gate"] = {name: round(share, 6) for name, share in at.gate.items()}
     return table | {"mj": None if costs is None else round(costs.at(at.exit_rate), 6)}
@@ -105,7 +105,7 @@ def ends_of(report: Judged, eta: float | None, costs: Costs | None) -> dict[str,
         np.full(report.count, -1, np.float32),
         *(getattr(report, name) for name in list(report.__dataclass_fields__)[1:]),
     )
-    return _rounded(judge_at(report if eta is not None else nobody, eta or 0.0), costs)
+    return rounded(judge_at(report if eta is not None else nobody, eta or 0.0), costs)
 
 
 def draw_points(judged: Judged, curve: Curve, costs: Costs | None) -> list[dict[str, float | None]]:

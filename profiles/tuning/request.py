@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ...runtime.bounds import Bounded
+from ...runtime.bounds import Bounded, read_shares
 from ...runtime.engines.options import EngineFiles, EngineOptions
 
 RULE = "the rule by which eta is chosen and stored"
@@ -39,6 +39,14 @@ class TuneRequest(Bounded, EngineOptions, EngineFiles):
     profile: Path | None = field(
         default=None,
         metadata={"help": "Take energy from sacvit-profile --out DIR of these engines.", "metavar": "DIR"},
+    )
+    alpha: tuple[float, ...] = field(
+        default=(),
+        metadata={
+            "help": "Compare the SACs of these shares of target blocks, which sacvit-export --sac-alpha wrote.",
+            "metavar": "ALPHA[,ALPHA...]",
+            "parse": read_shares,
+        },
     )
     batch: int = field(default=1, metadata={"help": "Number of images per pass; times are a pass's.", "least": 1})
     point: Literal["fast", "balanced", "accurate"] | None = field(

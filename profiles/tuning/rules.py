@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from .curve import POINTS, Curve, Rule, cheapest_with, fastest_within, with_exit_rate
+from .curve import ALLOWED_LOSS, POINTS, Curve, Rule, cheapest_with, fastest_within, with_exit_rate
 from .request import TuneRequest
+
+Goal = Literal["time", "top-1"]
 
 
 def rule_of(request: TuneRequest) -> tuple[str, Rule] | None:
@@ -19,6 +23,11 @@ def rule_of(request: TuneRequest) -> tuple[str, Rule] | None:
     if request.exit_rate is not None:
         return f"exit rate of {request.exit_rate:g}", with_exit_rate(request.exit_rate)
     return None
+
+
+def goal_of(name: str) -> Goal:
+    """What is best among the alphas that keep the rule of this name: rules of accuracy leave the time open, others top-1."""
+    return "time" if name in ALLOWED_LOSS or name.startswith("top-1") else "top-1"
 
 
 def unreachable(name: str, curve: Curve) -> str:

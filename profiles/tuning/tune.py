@@ -18,9 +18,12 @@ from ...bundle.manifest import Tuned
 from ...images.class_names import read_class_names
 from ...images.labelled import Labelled, open_labelled
 from ...runtime.chain.pipeline import Pipeline
+from ...runtime.engines.options import EngineOptions
 from ...runtime.percentiles import summarise
 from ..results.result_files import TUNE_FORMAT
 from ..timing.plain import Plain
+from .alphas.compare import compare_alphas
+from .alphas.measure import collect_each, load_pipelines, measure_times, own_alpha
 from .answer_files import Answers, Machine
 from .curve import ALLOWED_LOSS, POINTS, Judged, Rule, draw_curve
 from .mistakes import MOST_LISTED, Mistakes, find_mistakes, list_mistakes
@@ -28,7 +31,7 @@ from .objects.coverage import measure_objects
 from .operating_points import describe_point, draw_points, ends_of, read_costs
 from .plain_point import measure_plain, require_classes
 from .request import TuneRequest
-from .rules import rule_of, unreachable
+from .rules import goal_of, rule_of, unreachable
 from .split import FITTED, REPORTED, gap_lines, split
 from .stored_answers import collect
 from .temperature import calibration_error, fit_temperature
@@ -61,6 +64,11 @@ def tune(
     # Errors in options, labels and files are reported here, before the first pass: there may be hours of them.
     data, batch, rule = request.data, request.batch, rule_of(request)
     classes, names = class_names(pipeline, request.labels)
+    pipelines = (
+        load_pipelines(pipeline, request.engine[1], request.alpha, EngineOptions(request.provider))
+        if request.alpha
+        else {}
+    )
     costs = None if request.profile is None else read_costs(request.profile, [pipeline.ee, pipeline.sac])
     sets = [
         open_labelled(one, classes, names, option)
@@ -79,8 +87,11 @@ def tune(
     )
     places = (folder / name for name in ("answers", "answers-report"))
     answers = [collect(pipeline, images, place, batch, progress) for images, place in zip(sets, places, strict=False)]
+    others = {alpha: one for alpha, one in pipelines.items() if one is not pipeline}
+    further = collect_each(others, sets, folder, batch, progress)
     unreadable = [line for pair in zip(sets, answers, strict=True) for line in _unreadable(*pair, report)]
-    fitted, reported = fitted & answers[0].readable, reported & answers[-1].readable
+    for found in (answers, *further.values()):
+        fitted, reported = fitted & found[0].readable, reported & found[-1].readable
     for mask, half in ((fitted, FITTED), (reported, REPORTED)):
         if not mask.any():
             raise ImageError(f"{data}: of the images that are {half} not one can be read")
@@ -101,6 +112,20 @@ def tune(
     chosen = None
     if rule is not None:
         chosen = Tuned(points[rule[0]]["eta"], temperature, rule[0])
+    compared = None
+    if pipelines:
+        fits, rests = (
+            {
+                alpha: half if alpha not in further else judge(further[alpha][which], sets[which], temperature).of(mask)
+                for alpha in pipelines
+            }
+            for half, which, mask in ((fit, 0, fitted), (rest, -1, reported))
+        )
+        goals = {name: (one, goal_of(name)) for name, one in rules.items()}
+        compared = compare_alphas(own_alpha(pipeline), fits, rests, measure_times(pipelines, batch), goals)
+        if rule is not None:
+            best = compared.choices[rule[0]]
+            chosen = Tuned(best.eta, temperature, rule[0], sacs=best.sacs, report=best.report, promise=best.promise)
     # If EE is wrong with a confidence of exactly 1, no eta sends all images on: then only `accurate` is sure to exist.
     shown = points[rule[0] if rule is not None else "balanced" if "balanced" in points else "accurate"]
     mistakes = find_mistakes(sets[-1], reported, whole, shown["eta"])
@@ -135,6 +160,8 @@ def tune(
         "curves": {"fit": draw_points(fit, curve, costs), "report": draw_points(rest, draw_curve(rest), costs)},
         **list_mistakes(mistakes, answers[-1], whole, names),
     }
+    if compared is not None:
+        result["alphas"] = compared.result
     if sets[-1].boxes is not None:
         chosen_images = np.flatnonzero(reported)
         result["objects"] = measure_objects(

@@ -44,9 +44,13 @@ class Progress:
         self.reach(self.done + count, note=note)
 
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Sets the number of steps that are done. total: replaces the earlier one."""
+        """Sets the number of steps that are done. total: replaces the earlier one. Fewer than before begin another phase of the
+        work, whose rate counts from now."""
         if total is not None:
             self.total = self._bar.total = total
+        if done < self.done:
+            self._began, self.done = self._clock(), 0
+            self._bar.reset(self.total)
         self._bar.update(done - self.done)
         self.done = done
         if note and self._has_bar:

@@ -31,7 +31,7 @@ from .objects.coverage import measure_objects
 from .operating_points import describe_point, draw_points, ends_of, read_costs
 from .plain_point import measure_plain, require_classes
 from .request import TuneRequest
-from .rules import goal_of, rule_of, unreachable
+from .rules import rule_of, unreachable
 from .split import FITTED, REPORTED, gap_lines, split
 from .stored_answers import collect
 from .temperature import calibration_error, fit_temperature
@@ -87,8 +87,7 @@ def tune(
     )
     places = (folder / name for name in ("answers", "answers-report"))
     answers = [collect(pipeline, images, place, batch, progress) for images, place in zip(sets, places, strict=False)]
-    others = {alpha: one for alpha, one in pipelines.items() if one is not pipeline}
-    further = collect_each(others, sets, folder, batch, progress)
+    further = collect_each(pipelines, pipeline, sets, folder, batch, progress)
     unreadable = [line for pair in zip(sets, answers, strict=True) for line in _unreadable(*pair, report)]
     for found in (answers, *further.values()):
         fitted, reported = fitted & found[0].readable, reported & found[-1].readable
@@ -114,15 +113,12 @@ def tune(
         chosen = Tuned(points[rule[0]]["eta"], temperature, rule[0])
     compared = None
     if pipelines:
+        own, halves = own_alpha(pipeline), ((fit, 0, fitted), (rest, -1, reported))
         fits, rests = (
-            {
-                alpha: half if alpha not in further else judge(further[alpha][which], sets[which], temperature).of(mask)
-                for alpha in pipelines
-            }
-            for half, which, mask in ((fit, 0, fitted), (rest, -1, reported))
+            {own: half, **{other: judge(found[at], sets[at], temperature).of(mask) for other, found in further.items()}}
+            for half, at, mask in halves
         )
-        goals = {name: (one, goal_of(name)) for name, one in rules.items()}
-        compared = compare_alphas(own_alpha(pipeline), fits, rests, measure_times(pipelines, batch), goals)
+        compared = compare_alphas(own, fits, rests, measure_times(pipelines, batch), rules)
         if rule is not None:
             best = compared.choices[rule[0]]
             chosen = Tuned(best.eta, temperature, rule[0], sacs=best.sacs, report=best.report, promise=best.promise)

@@ -39,6 +39,16 @@ def test_a_line_without_a_total_says_how_many_are_done(caplog: pytest.LogCapture
     assert caplog.messages == ["classify: 10 frames, 0.5 per second, 50% exits"]
 
 
+def test_the_rate_of_another_phase_counts_from_its_own_start(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    progress = Progress("answer", unit="image", clock=clock)
+    for now, done in ((1000.0, 4000), (1000.0, 0), (1020.0, 400)):
+        clock.now = now
+        progress.reach(done, 4000)
+    assert caplog.messages[-1] == "answer: 400 of 4000 images, 20 per second, 03:00 left"
+
+
 def test_a_camera_shows_no_progress(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock = Clock()

@@ -15,7 +15,7 @@ from ..curve import ALLOWED_LOSS, Curve, Judged, Promise, Rule, draw_curve, judg
 from ..loss_bound import images_needed, loss_bound
 from ..operating_points import draw_points, rounded
 from ..resampling import intervals
-from ..rules import Goal
+from ..rules import Goal, goal_of
 from .by_confidence import Split, answers_of, fastest_with, most_accurate, splits_of
 from .measure import Times
 
@@ -54,19 +54,20 @@ def compare_alphas(
     fit: Mapping[float, Judged],
     rest: Mapping[float, Judged],
     times: Times,
-    rules: Mapping[str, tuple[Rule, Goal]],
+    rules: Mapping[str, Rule],
 ) -> Compared:
     """fit, rest: the images that are fitted on and those that are reported on, by alpha. own: the bundle's alpha.
 
     A loss is one against the bundle's own SAC on every image. With K alphas each is tested at 5 % / K, so that a promise holds
     for the one that is chosen.
     """
-    fit = {alpha: timed(one, times.ee_ms, times.sac_ms[alpha]) for alpha, one in fit.items()}
-    rest = {alpha: timed(one, times.ee_ms, times.sac_ms[alpha]) for alpha, one in rest.items()}
+    fit, rest = (
+        {alpha: timed(half[alpha], times.ee_ms, times.sac_ms[alpha]) for alpha in sorted(half)} for half in (fit, rest)
+    )
     curves = {alpha: draw_curve(one, fit[own].sac_right, len(fit)) for alpha, one in fit.items()}
     points, two, choices = {}, {}, {}
-    for name, (rule, goal) in rules.items():
-        best = best_of(curves, rule, goal, ALLOWED_LOSS.get(name))
+    for name, rule in rules.items():
+        best = best_of(curves, rule, goal_of(name), ALLOWED_LOSS.get(name))
         if best is None:
             continue
         alpha, place = best

@@ -70,18 +70,20 @@ def load_pipelines(
 
 def collect_each(
     pipelines: dict[float, Pipeline],
+    own: Pipeline,
     sets: Sequence[Labelled],
     folder: Path,
     batch: int,
     progress: Callable[[int, int], None],
 ) -> dict[float, list[Answers]]:
-    """The answers of every SAC but the first set's own, kept beside those of the bundle's own: see `collect`."""
+    """The answers of every SAC but the bundle's own, kept beside its: see `collect`."""
     return {
         alpha: [
             collect(pipeline, images, folder / f"{name}-alpha{alpha:g}", batch, progress)
             for images, name in zip(sets, ("answers", "answers-report"), strict=False)
         ]
         for alpha, pipeline in pipelines.items()
+        if pipeline is not own
     }
 
 

@@ -12,7 +12,6 @@ from sacvit.profiles.tuning import resampling
 from sacvit.profiles.tuning.alphas.compare import Compared, compare_alphas
 from sacvit.profiles.tuning.alphas.measure import Times
 from sacvit.profiles.tuning.curve import POINTS, Judged
-from sacvit.profiles.tuning.rules import goal_of
 
 COUNT = 4000
 CONFIDENCE = np.linspace(0.05, 0.95, COUNT).astype(np.float32)
@@ -33,7 +32,7 @@ def judged(sac: np.ndarray) -> Judged:
 
 def compared(**sacs: np.ndarray) -> Compared:
     answers = {float(name.removeprefix("a").replace("_", ".")): judged(right) for name, right in sacs.items()}
-    return compare_alphas(0.5, answers, answers, TIMES, {name: (rule, goal_of(name)) for name, rule in POINTS.items()})
+    return compare_alphas(0.5, answers, answers, TIMES, POINTS)
 
 
 def test_of_equally_good_sacs_the_faster_one_is_chosen():

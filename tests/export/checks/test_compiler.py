@@ -94,6 +94,14 @@ def test_other_forms_of_clustered_attention_are_built_and_fused(newest, tmp_path
     assert (ee.fused_attentions, sac.fused_attentions) == (DEPTH, attentions)
 
 
+def test_stages_that_share_a_hand_off_are_built_and_fused(newest, tmp_path):
+    options = PrecisionOptions(fp16=True, calib_count=24, calib_cache=tmp_path / "cache", limits=ANY_LOGIT)
+    folder = export(DIGITS, tmp_path / "build", precision=options, sac_alpha=(0.25,)).folder
+    for name in ("ee", "sac", "sac-alpha0.25"):
+        built = compile_one(folder / f"{name}.fp16.onnx", "sm89")
+        assert (built.refusal, built.fused_attentions) == ("", DEPTH)
+
+
 def test_a_turing_gpu_gets_fp16_and_refuses_fp32_with_the_compilers_reason(digits, newest):
     found = [compile_one(digits / name, "sm75") for name in ("ee.fp16.onnx", "sac.fp16.onnx", "sac.onnx")]
     assert [bool(one.refusal) for one in found] == [False, False, True]

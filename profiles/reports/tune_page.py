@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..results.result_files import read_thumbnails, read_tune
-from ..results.tune_shape import GATE, Drawn, Mistake, Tune
-from ..results.tune_shape import Point as OperatingPoint
+from ..results.tune_points import Drawn
+from ..results.tune_points import Point as OperatingPoint
+from ..results.tune_shape import GATE, Mistake, Tune
 from .about import about_engines, about_model, day_of
 from .drawable import Line
 from .figures import Bar, Point, bars, lines, trade_off

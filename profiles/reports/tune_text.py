@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..results.tune_shape import GATE, Alphas, Differences, Objects, Point, Promise, Timing, Tune
+from ..results.tune_further import Alphas, Differences, Objects
+from ..results.tune_points import Point, Promise
+from ..results.tune_shape import GATE, Timing, Tune
 from .verdict import tune_verdict
 
 UNTRAINED = (

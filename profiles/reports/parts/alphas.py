@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...results.tune_shape import Alphas
+from ...results.tune_further import Alphas
 from ..drawable import Line
 from ..figures import Point, trade_off
 from ..tune_text import alpha_lines

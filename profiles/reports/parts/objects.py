@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...results.tune_shape import Interval, ObjectBin, Objects
+from ...results.tune_further import Interval, ObjectBin, Objects
 from ..drawable import Line
 from ..figures import lines
 from ..svg import PHONE

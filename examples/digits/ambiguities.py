@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Folder for the scenes; written where it is missing.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the runs.")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--json", type=Path, help="Write the results of all runs in --out here.")
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(message)s")

@@ -132,7 +132,7 @@ def train_network(
 @torch.no_grad()
 def widen_weights(model: TwoStageViT) -> None:
     """Starts each matrix with a deviation of 1 / sqrt(inputs): DeiT's 0.02 is for wide networks, and this one would learn
-    nothing from the first 50 000 images."""
+    little from its first 40 000 images."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
             torch.nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)

@@ -46,7 +46,9 @@ def write_tune_page(path: Path, out: Path) -> None:
         "earns": earns,
         "cards_shown": _cards(result, point),
         "is_good": result["chosen"] is not None and (promise is None or promise["is_kept"]),
-        "stored": f"{'Stored' if result['chosen'] else 'Nothing was stored. Shown'}: {name}, threshold {point['eta']:g}",
+        "stored": f"Nothing was stored. Shown: {name}, threshold {point['eta']:g}"
+        if result["chosen"] is None
+        else f"Stored: {name}, threshold {result['chosen']['threshold']:g}{_stored_alpha(result, name)}",
         "notes": _notes(result, name),
         "trade_off": draw_trade_off([("", result)]),
         "points": point_table(result),
@@ -74,6 +76,16 @@ def write_tune_page(path: Path, out: Path) -> None:
         ],
     }
     write_page(out, "tune", content)
+
+
+def _stored_alpha(result: Tune, name: str) -> str:
+    """With --alpha, the gate that is stored is the best over alpha, and the rest of the page shows the bundle's own."""
+    if "alphas" not in result or name not in result["alphas"]["points"]:
+        return ""
+    two = result["alphas"]["by_confidence"].get(name)
+    if two is not None and two["beats"]:
+        return f", alpha {two['hard']:g} below a confidence of {two['below']:.3g} and {two['easy']:g} above"
+    return f", alpha {result['alphas']['points'][name]['alpha']:g}: the best over alpha and threshold, below"
 
 
 def about_tune(result: Tune) -> list[tuple[str, str]]:

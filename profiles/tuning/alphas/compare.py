@@ -154,7 +154,8 @@ def split_by_confidence(
 ) -> tuple[dict[str, Any], Choice | None] | None:
     """The best two SACs by confidence against the best one, both fitted in the same way and compared on the report split.
 
-    Also the gate, where the two are better there beyond chance and lose no more than is allowed, by a bound on that split.
+    Also the gate, where the two are better there in one of time and top-1 beyond chance and no worse in the other, and lose no
+    more than is allowed, by a bound on that split.
     """
     two, one = splits_of(fit, allow_two=True), splits_of(fit, allow_two=False)
     least = None if allowed is None else float(fit[own].sac_right.mean()) - allowed
@@ -164,7 +165,7 @@ def split_by_confidence(
     mine, base = answers_of(best, rest), answers_of(single, rest)
     apart = differences(mine, base)
     beats = not best.is_one and (
-        (apart["time"][2] < 0 <= apart["top1"][2]) or (apart["top1"][1] > 0 >= apart["time"][1])
+        (apart["time"][2] < 0 <= apart["top1"][0]) or (apart["top1"][1] > 0 >= apart["time"][0])
     )
     described: dict[str, Any] = {
         "hard": best.hard,

@@ -12,8 +12,9 @@ from .about import about_engines, day_of
 from .amounts import NOT_MEASURABLE, is_measurable
 from .figures import Bar, bars
 from .page import write_page
+from .parts.trade_off import draw_trade_off
 from .text import mode_label
-from .tune_page import draw_trade_off, point_table
+from .tune_page import point_table
 from .tune_text import main_point
 from .verdict import profile_verdict, tune_verdict
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from sacvit.bundle.errors import SacvitError
-from sacvit.profiles.reports import figures, tune_page
+from sacvit.profiles.reports import figures
 from sacvit.profiles.reports.comparison import write_tune_comparison
+from sacvit.profiles.reports.parts import trade_off
 from sacvit.profiles.reports.tune_page import write_tune_page
 from sacvit.profiles.reports.tune_text import summary_lines
 from sacvit.profiles.results.result_files import read_tune
@@ -74,7 +75,7 @@ def test_the_table_has_a_column_of_energy_where_some_was_measured(tuned, mj, is_
 
 def test_points_of_one_threshold_are_one_point_of_the_figure(tuned, monkeypatch):
     drawn = []
-    monkeypatch.setattr(tune_page, "trade_off", lambda _, curves, points, *rest: drawn.extend(points) or "")
+    monkeypatch.setattr(trade_off, "trade_off", lambda _, curves, points, *rest: drawn.extend(points) or "")
     changed(tuned, lambda content: [point.update(eta=0.5) for point in content["points"].values()])
     page_of(tuned)
     (point,) = drawn

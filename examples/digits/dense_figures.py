@@ -1,7 +1,7 @@
 """The dense example as numbers and figures: two-stage chains against a plain ViT, and which blocks are looked at again.
 
     python examples/digits/make_dense_scenes.py --out data/dense-test --train 0 --val 2000 --seed 100
-    taskset -c 0 python examples/digits/dense_figures.py --data data/dense-test/val --out docs/dense
+    taskset -c 0 python examples/digits/dense_figures.py --runs runs --data data/dense-test/val --out docs/dense
 
 The scenes must be ones that no training and no threshold saw. mIoU is over all scenes together, its intervals are by bootstrap
 over scenes. Milliseconds are of single passes at batch 1 in ONNX Runtime, all contenders by turns. A chain takes EE's and SAC's
@@ -45,9 +45,8 @@ from sacvit.training.dense.score import Cells, JudgedCells, count_cells
 mpl.use("agg")
 import matplotlib.pyplot as plt
 
-HERE = Path(__file__).parent
-CHAINS = {"uncertain": "dense.pth", "attention": "dense-attention.pth"}  # by what selects the targets
-PLAIN = "dense-plain.pth"
+CHAINS = ("uncertain", "attention")  # folders of trainings, by what selects the targets
+MODEL = "model.pth"
 NAMES = {"uncertain": "unsure blocks", "attention": "attended blocks", "dropped": "unsure blocks, others dropped"}
 TIMED_PASSES, RESAMPLES = 60, 1000
 Classes = npt.NDArray[np.int64]
@@ -140,17 +139,17 @@ def judged(chain: Chain, truth: Classes, classes: int) -> JudgedCells:
     return JudgedCells(chain.confidence, count_cells(chain.ee, truth, classes), count_cells(chain.sac, truth, classes))
 
 
-def measure(images: ImageU8, truth: Classes) -> tuple[dict[str, Any], dict[str, Chain], Classes]:
-    """All numbers, the chains, and the plain network's classes."""
-    model, preprocessing = load_plain(HERE / PLAIN)
+def measure(runs: Path, images: ImageU8, truth: Classes) -> tuple[dict[str, Any], dict[str, Chain], Classes]:
+    """All numbers, the chains, and the plain network's classes. runs: the folder of the trainings."""
+    model, preprocessing = load_plain(runs / "plain" / MODEL)
     session = Session(plain_graphs(model, preprocessing, None, "", ("cpu",))["cpu"])
     steps = range(0, len(images), 8)
     plain = np.concatenate([session.run({"image": images[at : at + 8]})["logits"].argmax(-1) for at in steps])
     one: Arrays = {"image": images[:1]}
     tasks: dict[str, Any] = {"plain": lambda: session.run(one)}
     chains: dict[str, Chain] = {}
-    for name, file in CHAINS.items():
-        chains[name], dropped, passes = run_chain(load_checkpoint(HERE / file), images)
+    for name in CHAINS:
+        chains[name], dropped, passes = run_chain(load_checkpoint(runs / name / MODEL), images)
         if name == "uncertain":
             chains["dropped"] = dropped
             tasks |= passes
@@ -269,6 +268,7 @@ def draw_sheet(chains: dict[str, Chain], plain: Classes, images: ImageU8, truth:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="the folder that holds uncertain, attention and plain")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("docs/dense"))
     options = parser.parse_args()
@@ -276,9 +276,9 @@ def main() -> None:
     images = np.load(options.data / "images.npy", mmap_mode="r")
     truth = np.load(options.data / "masks.npy").astype(np.int64)
     with plt.rc_context(MATPLOTLIB):
-        numbers, chains, plain = measure(np.ascontiguousarray(images), truth)
+        numbers, chains, plain = measure(options.runs, np.ascontiguousarray(images), truth)
         draw_tradeoff(numbers, options.out / "tradeoff.png")
-        draw_sheet(chains, plain, np.ascontiguousarray(images), truth, options.out / "sheet.png")
+        draw_sheet(chains, plain, np.ascontiguousarray(images), truth, options.out / "sheet.jpg")
     (options.out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
     for name, entries in numbers["rows"].items():
         print(name, " ".join(f"{key}={value}" for key, value in entries.items()))

@@ -36,10 +36,10 @@ def serve(options: argparse.Namespace) -> int:
 
     how, threshold = read_options(ServeOptions, options), read_options(ThresholdOption, options).threshold
     ee, sac = options.engine
-    require_classifier(ee, "sacvit-serve")
     needs_gpu = backend_of(ee).needs_gpu
     if needs_gpu and how.device == "cpu":
         raise UsageError(f"--device cpu: {ee.suffix} engines run on a GPU; give the .onnx files")
+    require_classifier(ee, "sacvit-serve")
     with locked_folder(options.out):
         require_free(options.out)  # before engines are loaded
         pipeline = Pipeline.load(ee, sac, threshold, "auto" if needs_gpu else "cpu")

@@ -78,6 +78,7 @@ def test_sacvit_export_refuses_what_needs_a_label_per_image(
     assert f"{words[0]} needs a label per image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.programs
 def test_a_dense_variant_is_guarded_without_labels(make_checkpoint, labelled: Path, tmp_path: Path) -> None:
     limits = {"logit_error": 1.0, "exit_agreement": 0.5, "far_flips": 1.0, "top1_agreement": 0.5, "target_overlap": 0.5}
     wanted = PrecisionOptions(int8=True, calib=labelled, calib_cache=tmp_path / "cache", limits=limits)
@@ -101,6 +102,7 @@ def test_sacvit_profile_measures_a_dense_pair_beside_its_plain_vit(pair: list[st
     assert json.loads(capsys.readouterr().out)["top1"] is None
 
 
+@pytest.mark.programs
 def test_sacvit_build_judges_a_dense_bundle_by_its_reference_answers(
     dense_bundle: Path, tmp_path: Path, capsys
 ) -> None:

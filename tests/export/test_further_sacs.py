@@ -89,6 +89,7 @@ def test_an_export_without_further_sacs_removes_those_of_an_earlier_one(tiny_che
     assert sorted(path.name for path in (tmp_path / "build").glob("sac*")) == ["sac.onnx", "sacvit.json"]
 
 
+@pytest.mark.programs
 def test_further_sacs_are_judged_in_every_precision(tiny_checkpoint, calibration_images, anything, tmp_path):
     options = PrecisionOptions(
         int8=True, calib=calibration_images.path, calib_cache=tmp_path / "cache", limits=anything

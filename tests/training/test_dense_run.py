@@ -70,6 +70,7 @@ def test_the_loss_is_the_mean_over_cells_of_sac_s_cross_entropy_and_ee_s_diverge
     torch.testing.assert_close(two_stage_loss(model, images, masks, True), wanted)
 
 
+@pytest.mark.programs
 def test_a_dense_network_learns_and_its_checkpoint_says_what_it_is(data: Path, tmp_path: Path) -> None:
     metrics = train(data, CONFIG, Preprocessing(32), RECIPE, RunOptions(tmp_path))
     assert metrics["val_sac_miou"] > 0.8 and metrics["val_miou"] >= metrics["val_sac_miou"] - 0.006

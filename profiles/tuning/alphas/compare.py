@@ -66,6 +66,7 @@ def compare_alphas(
     )
     curves = {alpha: draw_curve(one, fit[own].sac_right, len(fit)) for alpha, one in fit.items()}
     points, two, choices = {}, {}, {}
+    pairs, singles = splits_of(fit, allow_two=True), splits_of(fit, allow_two=False)
     for name, rule in rules.items():
         best = best_of(curves, rule, goal_of(name), ALLOWED_LOSS.get(name))
         if best is None:
@@ -77,7 +78,8 @@ def compare_alphas(
         uses = [] if alpha == own else [SacUse(alpha, 1.0)]
         choices[name] = Choice(points[name]["eta"], uses, points[name]["promise"], points[name]["report"])
         if name in ALLOWED_LOSS or name == "accurate":
-            found = split_by_confidence(fit, rest, own, ALLOWED_LOSS.get(name))
+            least = float(fit[own].sac_right.mean()) - ALLOWED_LOSS[name] if name in ALLOWED_LOSS else None
+            found = split_by_confidence(pairs, singles, least, rest, own, ALLOWED_LOSS.get(name))
             if found is not None:
                 two[name] = found[0]
                 choices[name] = found[1] or choices[name]
@@ -88,7 +90,7 @@ def compare_alphas(
             "shares": [describe_share(alpha, rest[alpha], times.sac_ms[alpha]) for alpha in rest],
             "points": points,
             "by_confidence": two,
-            "front": front_of(fit, rest),
+            "front": front_of(singles, rest),
         },
         choices,
     )
@@ -150,16 +152,20 @@ def differences(mine: Answered, base: Answered) -> dict[str, list[float]]:
 
 
 def split_by_confidence(
-    fit: Mapping[float, Judged], rest: Mapping[float, Judged], own: float, allowed: float | None
+    pairs: list[Split],
+    singles: list[Split],
+    least: float | None,
+    rest: Mapping[float, Judged],
+    own: float,
+    allowed: float | None,
 ) -> tuple[dict[str, Any], Choice | None] | None:
     """The best two SACs by confidence against the best one, both fitted in the same way and compared on the report split.
 
-    Also the gate, where the two are better there in one of time and top-1 beyond chance and no worse in the other, and lose no
-    more than is allowed, by a bound on that split.
+    pairs, singles: all splits of the fitted images with two SACs and with one. least: the top-1 to keep there; None takes the
+    highest. Also the gate, where the two are better on the report split in one of time and top-1 beyond chance and no worse in
+    the other, and lose no more than is allowed, by a bound on that split.
     """
-    two, one = splits_of(fit, allow_two=True), splits_of(fit, allow_two=False)
-    least = None if allowed is None else float(fit[own].sac_right.mean()) - allowed
-    best, single = (most_accurate(all_) if least is None else fastest_with(all_, least) for all_ in (two, one))
+    best, single = (most_accurate(all_) if least is None else fastest_with(all_, least) for all_ in (pairs, singles))
     if best is None or single is None:
         return None
     mine, base = answers_of(best, rest), answers_of(single, rest)
@@ -216,10 +222,10 @@ def describe_share(alpha: float, rest: Judged, sac_ms: float) -> dict[str, Any]:
     }
 
 
-def front_of(fit: Mapping[float, Judged], rest: Mapping[float, Judged]) -> list[dict[str, Any]]:
+def front_of(singles: list[Split], rest: Mapping[float, Judged]) -> list[dict[str, Any]]:
     """Pairs of alpha and eta that no other one beats in time and top-1 on the fit split, with their results on the other."""
     front: list[Split] = []
-    for one in sorted(splits_of(fit, allow_two=False), key=lambda one: (one.mean_ms, -one.top1)):
+    for one in sorted(singles, key=lambda one: (one.mean_ms, -one.top1)):
         if not front or one.top1 > front[-1].top1:
             front.append(one)
     chosen = np.unique(np.linspace(0, len(front) - 1, MOST_ON_FRONT).round().astype(int))

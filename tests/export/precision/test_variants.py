@@ -174,6 +174,7 @@ def test_stages_of_any_two_precisions_run_together(folder, calibration_images, e
     assert accuracy(pipeline(calibration_images.images), calibration_images.labels) >= 0.9
 
 
+@pytest.mark.programs
 def test_a_network_with_the_other_switches_passes_the_guards_in_every_precision(
     make_checkpoint, calibration_images, tmp_path
 ):

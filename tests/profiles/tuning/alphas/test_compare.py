@@ -9,6 +9,7 @@ import pytest
 
 from sacvit.bundle.manifest import SacUse
 from sacvit.profiles.tuning import resampling
+from sacvit.profiles.tuning.alphas import by_confidence
 from sacvit.profiles.tuning.alphas.compare import Compared, compare_alphas
 from sacvit.profiles.tuning.alphas.measure import Times
 from sacvit.profiles.tuning.curve import POINTS, Judged
@@ -21,8 +22,9 @@ TIMES = Times(1.0, {0.25: 2.0, 0.5: 3.0, 0.75: 4.0})
 
 
 @pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
+def little_work(monkeypatch):
     monkeypatch.setattr(resampling, "RESAMPLES", 50)
+    monkeypatch.setattr(by_confidence, "GRID", 21)
 
 
 def judged(sac: np.ndarray) -> Judged:

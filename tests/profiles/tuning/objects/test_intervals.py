@@ -22,6 +22,7 @@ def test_where_all_are_right_the_interval_still_has_a_width():
     assert high == 1.0 and low < 0.75
 
 
+@pytest.mark.programs
 def test_the_mean_of_a_sample_lies_inside_95_of_100_times():
     rng = np.random.default_rng(0)
     ends = [bootstrap_mean(rng.beta(0.4, 0.2, 150), seed) for seed in range(100)]

@@ -23,10 +23,13 @@ BOUNDS: tuple[tuple[str, Callable[[float, float], bool], str], ...] = (  # NaN v
 
 
 def read_shares(text: str) -> tuple[float, ...]:
-    """Different shares in (0, 1], as in 0.25,0.5. Raises ValueError, which argparse reports as a wrong value."""
-    found = tuple(float(one) for one in text.split(","))
-    if not all(0 < one <= 1 for one in found) or len(set(found)) < len(found):
-        raise ValueError(text)
+    """Different shares in (0, 1], as in 0.25,0.5. Raises UsageError for anything else."""
+    try:
+        found = tuple(float(one) for one in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < one <= 1 for one in found) or len(set(found)) < len(found):
+        raise UsageError(f"give different shares above 0 and at most 1, as in 0.25,0.75; found {text!r:.60}")
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sacvit.bundle.errors import UsageError
-from sacvit.runtime.bounds import Bounded
+from sacvit.runtime.bounds import Bounded, read_shares
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,10 @@ def test_what_keeps_its_bounds_is_taken(values: dict[str, float]) -> None:
 def test_what_does_not_is_refused_by_its_option(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(values)).replace('_', '-')} must be "):
         Example(**values)
+
+
+@pytest.mark.parametrize("text", ["", "0.5,", "0,0.5", "0.5,1.1", "nan", "0.5,0.50", "half"])
+def test_shares_are_different_and_in_their_range(text):
+    with pytest.raises(UsageError, match=r"as in 0\.25,0\.75"):
+        read_shares(text)
+    assert read_shares("0.25,1") == (0.25, 1.0)

@@ -41,7 +41,7 @@ def files_of(sac: Path, own: float, alphas: Sequence[float]) -> dict[float, Path
         path = sac if alpha == own else sac.with_name(further_name(sac.name, alpha))
         if not path.is_file():
             raise UsageError(
-                f"--alpha {alpha:g}: {path} is missing, and the bundle's own alpha is {own:g}. A SAC graph has one alpha: "
+                f"--alpha {alpha:g}: {path} is missing, and the bundle's own alpha is {own:g}. A SAC graph has one alpha:"
                 f" export again with --sac-alpha {','.join(f'{one:g}' for one in alphas if one != own)}"
             )
         found[alpha] = path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from own_peak import own_peak
 
 from sacvit.bundle.errors import ImageError
 from sacvit.images.data_set import DataSet, open_data_set
@@ -109,15 +109,13 @@ def test_reading_an_npz_takes_no_more_memory_for_more_images(tmp_path: Path) -> 
     path = saved_npz(tmp_path / "a.npz", True, images=many)
     image_bytes = many[0].nbytes
     del many
-    tracemalloc.start()
-    try:
+
+    def read_all() -> None:
         data = opened(path)
         for index in range(len(data)):
             data.read(index)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 40 * image_bytes  # those that are kept for other threads, zipfile's buffers, names
+
+    assert own_peak(read_all) < 40 * image_bytes  # those that are kept for other threads, zipfile's buffers, names
 
 
 def test_a_few_images_of_an_npz_do_not_need_the_rest_of_it(tmp_path: Path, squares: np.ndarray) -> None:
@@ -276,14 +274,12 @@ def test_a_shape_that_claims_terabytes_is_refused_without_making_room_for_them(
     tmp_path: Path, squares: np.ndarray, shape: tuple[int, ...]
 ) -> None:
     path = npz_that_claims(tmp_path / "a.npz", shape, squares.tobytes())
-    tracemalloc.start()
-    try:
+
+    def refuse() -> None:
         with pytest.raises(ImageError, match=r"a\.npz claims \d+ images, but holds"):
             opened(path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 1 << 20
+
+    assert own_peak(refuse) < 1 << 20
 
 
 @pytest.mark.parametrize("shape", [(-1, SIZE, SIZE, 3), (1, -SIZE, SIZE, 3), (1, -SIZE, -SIZE, 3)])

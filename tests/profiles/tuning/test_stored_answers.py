@@ -6,7 +6,6 @@ import errno
 import importlib.util
 import json
 import resource
-import tracemalloc
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from own_peak import own_peak
 
 from sacvit.bundle.errors import EngineError, ImageError, SacvitError, UsageError
 from sacvit.images.labelled import Labelled, open_labelled
@@ -584,10 +584,5 @@ def test_judging_in_small_pieces_gives_the_same(many, monkeypatch):
 
 def test_judging_never_holds_all_logits(many, monkeypatch):
     monkeypatch.setattr(answer_files, "CHUNK_BYTES", 1 << 20)
-    tracemalloc.start()
-    try:
-        judge(*many, 1.3)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak = own_peak(lambda: judge(*many, 1.3))
     assert peak < 6 << 20  # a piece of 1 MiB, EE's half of it in float64 some times over, and the one before; not 24 MB

@@ -23,7 +23,7 @@ class Overlap:
         self._pipeline = pipeline
         # Contexts that may run at once must not share scratch memory: each stage has a lane, and so memory, of its own.
         lanes = ee.device.lanes([ee.scratch_bytes, sac.scratch_bytes])
-        self._tracks = [Track(ee, sac, ee.capacity, lanes).bind_all() for _ in range(2)]
+        self._tracks = [Track(ee, sac, ee.capacity, lanes, pipeline.also_reads).bind_all() for _ in range(2)]
         self._turn = 0
         self._before: Track | None = None
 

@@ -71,6 +71,7 @@ class Pipeline:
         own = sac.record.targets or ee.outputs["target_index"].shape[0]
         # Of what EE hands over, how many blocks SAC takes for an image of this confidence.
         self._targets_at = targets_at or (lambda confidence: own)
+        self.also_reads = () if targets_at is None else ("confidence",)  # several SACs: each image's is chosen by it
         # One lane for both stages: they never run at once for a batch, so they share their scratch memory.
         self._lanes = ee.device.lanes([max(ee.scratch_bytes, sac.scratch_bytes)])
 
@@ -305,7 +306,7 @@ class Pipeline:
         size = self.ee.capacity or max(count, self._reserved)
         if not 1 <= count <= size:
             raise UsageError(f"this engine takes 1 to {size} images per pass, found {count}")
-        track = self._tracks.pop(size, None) or Track(self.ee, self.sac, size, self._lanes).bind_all()
+        track = self._tracks.pop(size, None) or Track(self.ee, self.sac, size, self._lanes, self.also_reads).bind_all()
         self._tracks[size] = track  # the last place of the dictionary: the size that was used last
         if len(self._tracks) > MOST_TRACKS:
             del self._tracks[next(iter(self._tracks))]

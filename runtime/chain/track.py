@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,10 +19,12 @@ SEEN = ("confidence", "logits", "target_index")  # the outputs of EE that the ho
 class Track:
     """The buffers of `capacity` images, allocated once. EE's outputs *are* SAC's inputs: the hand-off copies nothing.
 
+    also: outputs of EE that SAC reads beside the hand-off.
+
     `start`, `gate` and `finish` take one batch through, in this order. Until `finish` the images must not change.
     """
 
-    def __init__(self, ee: Stage, sac: Stage, capacity: int, lanes: list[Lane]) -> None:
+    def __init__(self, ee: Stage, sac: Stage, capacity: int, lanes: list[Lane], also: Sequence[str] = ()) -> None:
         self._ee, self._sac = ee, sac
         self.ee_lane, self.sac_lane = lanes[0], lanes[-1]
         self.capacity = capacity
@@ -34,7 +37,7 @@ class Track:
             **device.allocate({name: spec for name, spec in specs.items() if name not in SEEN}, "internal"),
         }
         self.sac: dict[str, Buffer] = {
-            **{name: self.ee[name] for name in ("image", "confidence", *ee.record.hand_off)},
+            **{name: self.ee[name] for name in ("image", *also, *ee.record.hand_off)},
             **device.allocate({"row": TensorSpec(np.int32, (capacity,))}, "upload"),
             **device.allocate({"logits": TensorSpec(np.float32, (capacity, *sac.outputs["logits"].shape))}, "download"),
         }

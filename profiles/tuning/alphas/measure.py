@@ -15,6 +15,7 @@ from ....runtime.chain.pipeline import Pipeline
 from ....runtime.chain.track import places_for
 from ....runtime.engines.backends import load_stage
 from ....runtime.engines.options import EngineOptions
+from ....runtime.engines.stage import Binding
 from ...timing.alternating import time_alternating
 from ..answer_files import Answers
 from ..stored_answers import collect
@@ -104,9 +105,9 @@ def measure_times(pipelines: dict[float, Pipeline], batch: int) -> Times:
     return Times(medians["EE"], {alpha: medians[f"{alpha:g}"] for alpha in pipelines})
 
 
-def _pass_of(binding: object) -> Callable[[], object]:
+def _pass_of(binding: Binding) -> Callable[[], object]:
     def run() -> None:
-        binding.start()  # type: ignore[attr-defined]
-        binding.wait()  # type: ignore[attr-defined]
+        binding.start()
+        binding.wait()
 
     return run

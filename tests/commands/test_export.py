@@ -190,6 +190,7 @@ def taken(monkeypatch) -> list:
     return found
 
 
+@pytest.mark.programs
 def test_typed_variants_are_written_and_the_int8_pair_is_offered(tiny_checkpoint, tmp_path, calibration_images, capsys):
     words = typed(calibration_images, tmp_path, "--fp16", "--threshold", "0.302")
     assert run(tiny_checkpoint, tmp_path, *words) == 0
@@ -355,6 +356,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.programs
 def test_a_disk_that_fills_up_exits_1_and_leaves_the_bundle_as_it_was(tiny_bundle, tiny_checkpoint, tmp_path, warm_bin):
     """A limit on the size of a file stands for the full disk: graphs have 200 kB, ranges 8."""
     out = tmp_path / "build"

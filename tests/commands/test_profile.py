@@ -59,6 +59,7 @@ def fails(arguments, code, *words, capsys):
 # What it measures
 
 
+@pytest.mark.programs
 def test_every_threshold_each_path_and_the_plain_vit_are_measured(result):
     (mode,) = result["modes"]
     assert list(mode["contenders"]) == ["always exit", "eta 0.2", "eta 0.4", "eta 0.6", "never exit", "plain ViT"]
@@ -173,6 +174,7 @@ def busy_loops():
         loop.wait()
 
 
+@pytest.mark.programs
 def test_a_disturbed_measurement_is_not_certified(engines, busy_loops, tmp_path, capsys):
     command = [
         *engines,

@@ -15,6 +15,8 @@ import pytest
 from mjpeg_server import MjpegServer
 from service_manager import ServiceManagerSocket, path_in
 
+pytestmark = pytest.mark.programs
+
 WATCHDOG_US = 400_000
 QUEUE = "event-queue = 'queue'\n"
 START = (

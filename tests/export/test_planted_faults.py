@@ -24,6 +24,8 @@ from sacvit.export.pair_graphs import build_pair
 from sacvit.export.precision import cascade, variants
 from sacvit.model.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.programs
+
 Change = Callable[[onnx.ModelProto], onnx.ModelProto]
 HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 OUTLIER = 256.0  # whose square is beyond FP16, and which is itself below the limit of what is kept in FP32

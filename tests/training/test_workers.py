@@ -20,6 +20,8 @@ from sacvit.training.batches import Batches
 from sacvit.training.dataset import open_split
 from sacvit.training.workers import Workers, choose_device, is_of_another, join_workers
 
+pytestmark = pytest.mark.programs
+
 OPTIONS = ["--preset", "demo", "--image-size", "32", "--epochs", "2", "--unclustered-epochs", "1", "--batch", "8"]
 # sacvit-train, which ends itself in front of step KILLED_AT as `kill -9` would.
 TRAIN = """

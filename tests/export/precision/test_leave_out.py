@@ -26,6 +26,8 @@ from sacvit.export.precision.options import Variant
 from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.precision.variants import _Maker
 
+pytestmark = pytest.mark.programs
+
 EE_LAYERS = 5 * 4 + 1  # qkv, proj, fc1, fc2; the patch embedding
 BAD = "blocks.1.mlp.fc1"  # whose range the tests below spoil
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -17,6 +17,8 @@ from sacvit.calibration.sensitivity import Effect
 from sacvit.export.precision import variants
 from sacvit.images import builtin
 
+pytestmark = pytest.mark.programs
+
 WIDE = {"exit_agreement": 0.9, "top1_agreement": 0.8, "target_overlap": 0.8}  # the tiny network is untrained
 
 FEW_BLOCKS = {"target_overlap": 0.8}  # of 8 target blocks, one more or less is much

@@ -436,6 +436,7 @@ def test_libraries_that_do_not_load_are_told_with_the_cure(plans, fake_gpu, tmp_
         load(plans)
 
 
+@pytest.mark.programs
 def test_the_command_runs_plans(plans, picture_folder):
     code = "import sys; from sacvit.commands.run import main; sys.exit(main())"
     engine = [str(plans / "ee.plan"), str(plans / "sac.plan")]

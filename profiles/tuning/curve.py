@@ -65,10 +65,14 @@ class Curve:
 
     def eta(self, place: int) -> float:
         """A short threshold in [0, 1] at which exactly `exits[place]` images leave; 1 may let some more go."""
-        count = int(self.exits[place])
-        below = float(self.ordered[count]) if count < len(self.ordered) else -1.0
-        above = float(self.ordered[count - 1]) if count else 1 + float(np.spacing(np.float32(1)))
-        return float(np.clip(round_inside(below, above), 0, 1))
+        return threshold_between(self.ordered, int(self.exits[place]))
+
+
+def threshold_between(ordered: npt.NDArray[np.float32], count: int) -> float:
+    """A short threshold in [0, 1] between the first `count` confidences, which fall, and the others."""
+    below = float(ordered[count]) if count < len(ordered) else -1.0
+    above = float(ordered[count - 1]) if count else 1 + float(np.spacing(np.float32(1)))
+    return float(np.clip(round_inside(below, above), 0, 1))
 
 
 def draw_curve(judged: Judged, reference: Bools | None = None, tests: int = 1) -> Curve:

@@ -120,7 +120,7 @@ def tune(
         )
         compared = compare_alphas(own, fits, rests, measure_times(pipelines, batch), rules)
         if rule is not None:
-            best = compared.choices[rule[0]]
+            best = compared.choice_of(rule[0])
             chosen = Tuned(best.eta, temperature, rule[0], sacs=best.sacs, report=best.report, promise=best.promise)
     # If EE is wrong with a confidence of exactly 1, no eta sends all images on: then only `accurate` is sure to exist.
     shown = points[rule[0] if rule is not None else "balanced" if "balanced" in points else "accurate"]

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....bundle.gating import may_exit
-from ....calibration.threshold import round_inside
-from ..curve import Judged
+from ..curve import Judged, threshold_between
 
 GRID = 65  # numbers of exits, and of images that the first SAC takes, that are tried
 
@@ -54,8 +53,8 @@ def splits_of(judged: Mapping[float, Judged], allow_two: bool) -> list[Split]:
                 for upto in [count] if easy == hard else places[(places > exits) & (places < count)].tolist():
                     right = ee[exits] + sac[easy][upto] - sac[easy][exits] + sac[hard][count] - sac[hard][upto]
                     spent = ee_ms + ((upto - exits) * sac_ms[easy] + (count - upto) * sac_ms[hard]) / count
-                    eta = _between(ordered, exits)
-                    below = 0.0 if easy == hard else _between(ordered, upto)
+                    eta = threshold_between(ordered, exits)
+                    below = 0.0 if easy == hard else threshold_between(ordered, upto)
                     found.append(Split(eta, below, easy, hard, float(right) / count, spent))
     return found
 
@@ -84,10 +83,3 @@ def answers_of(split: Split, judged: Mapping[float, Judged]) -> tuple[npt.NDArra
 
 def _sums(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
-
-
-def _between(ordered: npt.NDArray[np.float32], count: int) -> float:
-    """A short threshold between the first `count` confidences, which fall, and the others."""
-    below = float(ordered[count]) if count < len(ordered) else -1.0
-    above = float(ordered[count - 1]) if count else 1 + float(np.spacing(np.float32(1)))
-    return float(np.clip(round_inside(below, above), 0, 1))

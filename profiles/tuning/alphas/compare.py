@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ....bundle.errors import GuardError
 from ....bundle.gating import may_exit
 from ....bundle.manifest import SacUse
 from ..curve import ALLOWED_LOSS, Curve, Judged, Promise, Rule, draw_curve, judge_at, promise_of
 from ..loss_bound import images_needed, loss_bound
 from ..operating_points import draw_points, rounded
 from ..resampling import intervals
-from ..rules import Goal, goal_of
+from ..rules import Goal, goal_of, unreachable
 from .by_confidence import Split, answers_of, fastest_with, most_accurate, splits_of
 from .measure import Times
 
@@ -34,10 +35,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Compared:
-    """result: for tune.json; choices: by rule."""
+    """result: for tune.json; choices: by rule, without a rule that no alpha keeps; own: the curve of the own alpha."""
 
     result: dict[str, Any]
     choices: dict[str, Choice]
+    own: Curve
+
+    def choice_of(self, name: str) -> Choice:
+        """Raises GuardError for a rule that no alpha keeps: times by turns may differ from those of the answers' passes."""
+        if name not in self.choices:
+            raise GuardError(unreachable(name, self.own))
+        return self.choices[name]
 
 
 def timed(judged: Judged, ee_ms: float, sac_ms: float) -> Judged:
@@ -93,6 +101,7 @@ def compare_alphas(
             "front": front_of(singles, rest),
         },
         choices,
+        curves[own],
     )
 
 

@@ -12,8 +12,9 @@ from sacvit.bundle.errors import EngineError, UsageError
 from sacvit.bundle.manifest import read_manifest
 from sacvit.commands.tune import main
 from sacvit.profiles.tuning import resampling
+from sacvit.profiles.tuning import tune as tune_module
 from sacvit.profiles.tuning.alphas import measure
-from sacvit.profiles.tuning.alphas.measure import files_of, load_pipelines, measure_times
+from sacvit.profiles.tuning.alphas.measure import Times, files_of, load_pipelines, measure_times
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.options import EngineOptions
 
@@ -21,6 +22,18 @@ from sacvit.runtime.engines.options import EngineOptions
 @pytest.fixture
 def folder(bundles, tmp_path) -> Path:
     return shutil.copytree(bundles / "alphas", tmp_path / "alphas")
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Eight pictures of each class."""
+    rng = np.random.default_rng(5)
+    for name in ("ant", "bee", "cat", "dog", "emu"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (32, 32)).clip(0, 255)
+            cv2.imwrite(str(tmp_path / "data" / name / f"{number}.png"), picture.astype(np.uint8))
+    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -61,18 +74,24 @@ def test_every_sac_has_a_time(folder, pipeline, monkeypatch, batch):
     assert found.ee_ms > 0 and sorted(found.sac_ms) == [0.25, 0.5, 0.75]
 
 
-def test_the_command_compares_stores_and_the_runtime_runs_what_it_stored(folder, tmp_path, monkeypatch, capsys):
+def test_a_time_that_no_alpha_keeps_by_turns_is_reported_with_the_best_that_can_be_reached(
+    folder, tmp_path, monkeypatch, data, capsys
+):
+    monkeypatch.setattr(
+        tune_module, "measure_times", lambda pipelines, batch: Times(1e6, dict.fromkeys(pipelines, 1e6))
+    )
+    engines = [str(folder / "ee.onnx"), str(folder / "sac.onnx")]
+    words = ["--engine", *engines, "--data", str(data), "--out", str(tmp_path / "tuned"), "--alpha", "0.25"]
+    assert main([*words, "--max-ms", "100000"]) == 3
+    assert "1e+06 ms" in capsys.readouterr().err
+
+
+def test_the_command_compares_stores_and_the_runtime_runs_what_it_stored(folder, tmp_path, monkeypatch, data, capsys):
     monkeypatch.setattr(measure, "ROUNDS", 2)
     monkeypatch.setattr(resampling, "RESAMPLES", 10)
     monkeypatch.setattr(resampling, "SPLITS", 2)
-    rng = np.random.default_rng(5)
-    for name in ("ant", "bee", "cat", "dog", "emu"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(8):
-            picture = cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (32, 32)).clip(0, 255)
-            cv2.imwrite(str(tmp_path / "data" / name / f"{number}.png"), picture.astype(np.uint8))
     engines = [str(folder / "ee.onnx"), str(folder / "sac.onnx")]
-    arguments = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "tuned"), "--alpha", "0.25,0.75"]
+    arguments = ["--data", str(data), "--out", str(tmp_path / "tuned"), "--alpha", "0.25,0.75"]
     assert main(["--engine", *engines, *arguments, "--exit-rate", "0.5"]) == 0
     shown = capsys.readouterr().out
     assert "exit rate of 0.5 over alpha and eta: alpha " in shown
@@ -82,4 +101,4 @@ def test_the_command_compares_stores_and_the_runtime_runs_what_it_stored(folder,
     assert stored.report == found["points"]["exit rate of 0.5"]["report"]
     alpha = found["points"]["exit rate of 0.5"]["alpha"]
     blocks = {0.25: 4, 0.5: 8, 0.75: 12}[alpha]
-    assert len(Pipeline.load(folder)(rng.integers(0, 255, (32, 32, 3), np.uint8)).target_blocks) == blocks
+    assert len(Pipeline.load(folder)(np.zeros((32, 32, 3), np.uint8)).target_blocks) == blocks

@@ -18,7 +18,7 @@ from ..bundle.errors import CheckpointError, ConfigError, nearest
 from ..bundle.files import sha256_of
 from ..bundle.preprocess import Preprocessing
 from .checkpoint_layouts import StateDict
-from .config import ENTRIES, HEAD_WIDTH, SWITCHES, ModelConfig
+from .config import ENTRIES, HEAD_WIDTH, MAX_LEVELS, SWITCHES, ModelConfig
 
 logger = logging.getLogger(__name__)
 TWO_TABLES = ("pos_embed_list.0", "pos_embed_list.1")  # coarse, fine
@@ -106,8 +106,9 @@ def read_config(state: StateDict, overrides: dict[str, Any]) -> ModelConfig:
             raise CheckpointError(
                 f"{state.path}: 'config' has an unknown entry {key!r}{nearest(key, ModelConfig.__dataclass_fields__)}"
             )
-        found = getattr(geometry, key)
-        if key not in free and (type(value) is not type(found) or value != found):
+        found = geometry.to_dict()[key]
+        said = list(value) if isinstance(value, tuple) else value
+        if key not in free and (type(said) is not type(found) or said != found):
             raise CheckpointError(f"{state.path}: 'config' says {key} {value!r}, but the tensors have {found!r}")
     return geometry
 
@@ -115,12 +116,13 @@ def read_config(state: StateDict, overrides: dict[str, Any]) -> ModelConfig:
 def read_sizes(state: StateDict) -> dict[str, Any]:
     """The sizes in tensors' shapes and, of a network with two stages, the number of its position tables."""
     tables = (ONE_TABLE,) if has_one_table(state) else TWO_TABLES
-    width, channels, patch, patch_across = state.shape("patch_embed.proj.weight", 4)
-    if channels != 3 or patch != patch_across:
+    first_width, channels, first_patch, across = state.shape("patch_embed.proj.weight", 4)
+    if channels != 3 or first_patch != across:
         raise CheckpointError(
-            f"{state.path}: patch_embed.proj.weight must be (D, 3, P, P), found {(width, channels, patch, patch_across)}"
+            f"{state.path}: patch_embed.proj.weight must be (D, 3, P, P), found {(first_width, channels, first_patch, across)}"
         )
-    numbers = (re.match(r"blocks\.(\d{1,4})\.", key) for key in state.tensors)
+    levels = read_levels(state)
+    patch = first_patch << len(levels)
     fine = state.shape(tables[-1], 3)[1] - 1
     fine_grid = round(max(fine, 0) ** 0.5)
     if fine_grid * fine_grid != fine or fine_grid % 2:
@@ -135,12 +137,25 @@ def read_sizes(state: StateDict) -> dict[str, Any]:
     sizes = {
         "image_size": fine_grid * patch,
         "patch_size": patch,
-        "width": width,
-        "depth": 1 + max((int(number[1]) for number in numbers if number), default=-1),
+        "width": first_width << len(levels),
+        "depth": count_of(state, r"blocks\.(\d{1,4})\."),
+        "levels": levels,
         "hidden": state.shape("blocks.0.mlp.fc1.weight", 2)[0],
         "classes": state.shape("head.weight", 2)[0],
     }
     return sizes if is_plain(state) else sizes | {"positions": "two" if tables == TWO_TABLES else "one"}
+
+
+def read_levels(state: StateDict) -> tuple[int, ...]:
+    """The number of blocks in each level of a hierarchical network; () of a ViT."""
+    count = min(count_of(state, r"patch_embed\.levels\.(\d{1,4})\."), MAX_LEVELS + 1)  # the config refuses more
+    return tuple(count_of(state, rf"patch_embed\.levels\.{level}\.blocks\.(\d{{1,4}})\.") for level in range(count))
+
+
+def count_of(state: StateDict, numbered: str) -> int:
+    """One more than the largest number in the names that begin so; 0 where there is none."""
+    found = (re.match(numbered, key) for key in state.tensors)
+    return 1 + max((int(number[1]) for number in found if number), default=-1)
 
 
 def read_preprocessing(state: StateDict, config: ModelConfig) -> Preprocessing:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..bundle.errors import ConfigError, nearest
 
 Task = Literal["classify", "dense"]
-Selection = Literal["topk", "window", "uncertain"]
+Family = Literal["vit", "hierarchical"]
+Selection = Literal["topk", "norm", "window", "uncertain"]
 Attention = Literal["clustered", "global"]
 Downsample = Literal["bilinear", "area"]
 Positions = Literal["two", "one"]
@@ -25,17 +26,35 @@ CHOICES: dict[str, Any] = {
     "task": Task, "selection": Selection, "attention": Attention, "downsample": Downsample, "positions": Positions,
     "reuse": Reuse, "class_cluster": ClassCluster,
 }  # fmt: skip
-FIRST_ATTENTION_BLOCK = 3  # class attention counts from this block on; CF-ViT's public code, `if i > 2`
+FIRST_ATTENTION_BLOCK = 3  # of a ViT, class attention counts from this block on; CF-ViT's public code, `if i > 2`
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
 HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
 MAX_SIDE, MAX_WIDTH, MAX_DEPTH, MAX_CLASSES = 2048, 4096, 64, 100_000  # far above any ViT, against forged files
+MAX_LEVELS = 4  # before the last one; Swin and Hiera have three
 MAX_CHECKPOINT_BYTES = 4 << 30  # DeiT-B with optimizer state is 1.4 GB
 MAX_GRID = 32  # coarse blocks along a side: 4 097 fine tokens, whose mask alone has 67 MB
+
+
+class LevelShape(NamedTuple):
+    """One level of window attention in a hierarchical network."""
+
+    width: int
+    heads: int
+    hidden: int
+    depth: int  # blocks
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The network's geometry and switches. Sizes are pixels and counts; `hidden` is the MLP's inner width.
+
+    levels: of a hierarchical network, the blocks of each level of window attention; () is a ViT. `width`, `depth`, `heads` and
+    `hidden` are then those of the last level, whose tokens are of `patch_size` pixels, as a ViT's. Each level before has
+    tokens of half the side, half the width, half the heads and half the hidden width of the next one.
 
     Raises ConfigError when the sizes do not fit together.
     """
@@ -47,6 +66,7 @@ class ModelConfig:
     heads: int = 6
     hidden: int = 1536
     classes: int = 1000
+    levels: tuple[int, ...] = ()
     # The help is that of the options of sacvit-train.
     task: Task = field(
         default="classify",
@@ -57,8 +77,8 @@ class ModelConfig:
     selection: Selection = field(
         default="topk",
         metadata={
-            "help": "How target blocks are selected. topk: SAC-ViT, CF-ViT; window: LF-ViT; uncertain: the blocks whose EE"
-            " answers are least sure, with --task dense."
+            "help": "How target blocks are selected. topk: the most attended, as SAC-ViT and CF-ViT; norm: those with the"
+            " largest features; window: LF-ViT; uncertain: the blocks whose EE answers are least sure, with --task dense."
         },
     )
     alpha: float = field(default=0.5, metadata={"help": "Share of the blocks, or of the window, that become targets."})
@@ -103,6 +123,7 @@ class ModelConfig:
         ):  # fmt: skip
             if getattr(self, name) > limit:
                 raise ConfigError(f"{name} {getattr(self, name)} is beyond the limit of {limit}")
+        self._require_levels()
         if self.image_size % (2 * self.patch_size):
             raise ConfigError(
                 f"image size {self.image_size} is no multiple of two patches ({2 * self.patch_size}): the coarse and the"
@@ -114,9 +135,9 @@ class ModelConfig:
             )
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} does not divide into {self.heads} heads; give the right --heads")
-        if self.depth <= FIRST_ATTENTION_BLOCK:
+        if self.depth <= self.first_attention_block:
             raise ConfigError(
-                f"depth {self.depth} is too small: class attention is gathered from block {FIRST_ATTENTION_BLOCK} on"
+                f"depth {self.depth} is too small: class attention is gathered from block {self.first_attention_block} on"
             )
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
@@ -144,6 +165,58 @@ class ModelConfig:
                 f"alpha {self.alpha} makes every one of the {self.blocks} blocks a target: no non-target token is left,"
                 f" and a buffer cannot be empty. Give a smaller --alpha"
             )
+
+    def _require_levels(self) -> None:
+        """Also turns a list, as JSON has it, into a tuple."""
+        found = self.levels
+        if not isinstance(found, tuple | list) or not all(
+            type(count) is int and 1 <= count <= MAX_DEPTH for count in found
+        ):
+            raise ConfigError(
+                f"levels must be a list of whole numbers of blocks from 1 to {MAX_DEPTH}, found {found!r}"
+            )
+        object.__setattr__(self, "levels", tuple(found))  # frozen
+        if len(found) > MAX_LEVELS:
+            raise ConfigError(f"{len(found)} levels are beyond the limit of {MAX_LEVELS}")
+        parts = 1 << len(found)
+        if found and self.image_size % (2 * self.patch_size):
+            raise ConfigError(
+                f"windows of {2 * self.patch_size} x {2 * self.patch_size} pixels do not divide an image of {self.image_size}"
+                f" x {self.image_size}. Give an --image-size that is a multiple of {2 * self.patch_size}"
+            )
+        for name in ("patch_size", "width", "heads", "hidden"):
+            if getattr(self, name) % parts:
+                raise ConfigError(
+                    f"{name} {getattr(self, name)} is no multiple of {parts}: {len(found)} levels halve it {len(found)} times"
+                )
+
+    @property
+    def family(self) -> Family:
+        return "hierarchical" if self.levels else "vit"
+
+    @property
+    def level_shapes(self) -> tuple[LevelShape, ...]:
+        """The levels before the last one, from the smallest tokens on."""
+        halvings = range(len(self.levels), 0, -1)
+        return tuple(
+            LevelShape(self.width >> n, self.heads >> n, self.hidden >> n, depth)
+            for n, depth in zip(halvings, self.levels, strict=True)
+        )
+
+    @property
+    def first_patch(self) -> int:
+        """Side in pixels of the patches that the embedding projects; of a ViT, P."""
+        return self.patch_size >> len(self.levels)
+
+    @property
+    def window_side(self) -> int:
+        """Tokens along a side of SAC's window in the first level. EE's has half of it."""
+        return 2 << len(self.levels)
+
+    @property
+    def first_attention_block(self) -> int:
+        """The first block of those whose class attention counts; blocks of the levels before are behind it."""
+        return max(0, FIRST_ATTENTION_BLOCK - sum(self.levels))
 
     @property
     def grid(self) -> int:
@@ -190,15 +263,16 @@ class ModelConfig:
 
     @property
     def attention_weights(self) -> tuple[float, ...]:
-        """The weight of each block's class attention in the sum, for blocks FIRST_ATTENTION_BLOCK .. depth-1.
+        """The weight of each block's class attention in the sum, for blocks first_attention_block .. depth-1.
 
         The recursion g = beta*g + (1-beta)*a, started at 0, written out.
         """
-        count = self.depth - FIRST_ATTENTION_BLOCK
+        count = self.depth - self.first_attention_block
         return tuple((1 - ATTENTION_DECAY) * ATTENTION_DECAY ** (count - 1 - i) for i in range(count))
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields, as JSON has them."""
+        return asdict(self) | {"levels": list(self.levels)}
 
     @classmethod
     def from_dict(cls, entries: dict[str, Any]) -> ModelConfig:
@@ -211,11 +285,18 @@ class ModelConfig:
         return cls(**entries)
 
 
-PRESETS = {  # width, depth and heads: DeiT, arXiv 2012.12877, table 1; demo, demo-96: the examples of this repository
+# width, depth and heads: DeiT, arXiv 2012.12877, table 1. hierarchical-s: the first three levels of Swin-T, arXiv 2103.14030,
+# with two blocks more in the last, so that it has the width and the number of blocks of DeiT-S. demo..: of
+# this repository.
+PRESETS = {
     "deit-ti": ModelConfig(width=192, heads=3, hidden=768),
     "deit-s": ModelConfig(),
     "deit-b": ModelConfig(width=768, heads=12, hidden=3072),
+    "hierarchical-s": ModelConfig(depth=8, heads=12, levels=(2, 2)),
     "demo": ModelConfig(image_size=64, patch_size=8, width=96, depth=6, heads=3, hidden=384, classes=10),
+    "demo-hierarchical": ModelConfig(
+        image_size=64, patch_size=8, width=96, depth=4, heads=4, hidden=384, classes=10, levels=(1, 1)
+    ),
     "demo-96": ModelConfig(image_size=96, patch_size=8, width=64, depth=5, heads=2, hidden=256, classes=2),
 }
 

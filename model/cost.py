@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .config import FIRST_ATTENTION_BLOCK, ModelConfig
+from .config import ModelConfig
 
 # At this exit rate the chain of DeiT-S needs 62 % fewer MACs than the plain ViT, the saving that SAC-ViT (arXiv 2503.00060)
 # reports. It follows from the counts below and was not read in the paper.
@@ -45,7 +45,7 @@ class ModelCost:
 def count_cost(config: ModelConfig) -> ModelCost:
     """Costs of the EE stage, the SAC stage and the plain ViT of the same geometry, each for one image."""
     width, hidden, targets, others = config.width, config.hidden, config.targets, config.non_targets
-    patch_values = 3 * config.patch_size**2
+    embedding = count_embedding(config)
     reuse_weights = 2 * width * hidden
     heads = count_heads(config)
 
@@ -65,23 +65,23 @@ def count_cost(config: ModelConfig) -> ModelCost:
         sac_pairs = config.sac_tokens**2
     side, half = config.image_size, config.coarse_size
     downsample_macs = 2 * 3 * half * (side + half)  # each value from two neighbours: rows, then columns
-    class_attention_macs = (config.depth - FIRST_ATTENTION_BLOCK) * config.ee_tokens * width
+    class_attention_macs = (config.depth - config.first_attention_block) * config.ee_tokens * width
     ee_macs = (
         downsample_macs
-        + config.blocks * patch_values * width
+        + config.blocks * embedding.coarse_macs
         + body_macs(config.ee_tokens, config.ee_tokens**2)
         + class_attention_macs
         + heads.ee_macs
     )
-    patch_macs = 4 * targets * patch_values * width
-    sac_macs = patch_macs + targets * reuse_weights + body_macs(config.sac_tokens, sac_pairs) + heads.sac_macs
+    sac_macs = (
+        targets * (embedding.fine_macs + reuse_weights) + body_macs(config.sac_tokens, sac_pairs) + heads.sac_macs
+    )
     tokens = 4 * config.blocks + 1
-    plain_macs = (tokens - 1) * patch_values * width + body_macs(tokens, tokens**2) + heads.plain_macs
+    plain_macs = config.blocks * embedding.fine_macs + body_macs(tokens, tokens**2) + heads.plain_macs
 
-    block_weights = 4 * width * width + 2 * width * hidden + 9 * width + hidden  # + biases and the two norms
-    shared = patch_values * width + 2 * width + config.depth * block_weights + 2 * width
-    ee_weights = shared + heads.ee_weights + config.ee_tokens * width
-    fine_weights = shared + tokens * width
+    shared = embedding.weights + width + config.depth * block_weights(width, hidden) + 2 * width
+    ee_weights = shared + heads.ee_weights + config.ee_tokens * width + embedding.coarse_table
+    fine_weights = shared + tokens * width + embedding.fine_table
     sac_weights = fine_weights + heads.sac_weights + reuse_weights + 3 * width + hidden
     plain_weights = fine_weights + heads.plain_weights
     image = 3 * side * side  # uint8
@@ -93,6 +93,39 @@ def count_cost(config: ModelConfig) -> ModelCost:
         sac=StageCost(sac_macs, 4 * sac_weights, image + hand_off + 4, logits),
         plain=StageCost(plain_macs, 4 * plain_weights, image, logits),
     )
+
+
+def block_weights(width: int, hidden: int) -> int:
+    """Of a block, with biases and its two norms."""
+    return 4 * width * width + 2 * width * hidden + 9 * width + hidden
+
+
+class Embedding(NamedTuple):
+    """From pixels to tokens. MACs: of one block of the image. Tables: values of the positions inside a window."""
+
+    coarse_macs: int
+    fine_macs: int
+    weights: int
+    coarse_table: int
+    fine_table: int
+
+
+def count_embedding(config: ModelConfig) -> Embedding:
+    """A ViT projects one patch per block (EE) or four; a hierarchical network has levels of window attention behind it."""
+    first = config.width >> len(config.levels)
+    projection = 3 * config.first_patch**2 * first
+    weights = projection + first
+    fine = config.window_side**2  # tokens of a block; a ViT's four
+    macs = {tokens: tokens * projection for tokens in (fine // 4, fine)}
+    for level, shape in enumerate(config.level_shapes):
+        merge = 4 * shape.width * 2 * shape.width
+        weights += shape.depth * block_weights(shape.width, shape.hidden) + merge + 8 * shape.width  # and its norm
+        for tokens in macs:
+            count = tokens >> 2 * level
+            linear = count * (4 * shape.width**2 + 2 * shape.width * shape.hidden)
+            macs[tokens] += shape.depth * (linear + 2 * count**2 * shape.width) + count // 4 * merge
+    table = fine * first if config.levels else 0
+    return Embedding(macs[fine // 4], macs[fine], weights, table // 4, table)
 
 
 class Heads(NamedTuple):

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig, Task
-from .layers import initialise
-from .network import PlainViT, TwoStageViT, take
+from .layers import initialise, take
+from .network import Coarse, PlainViT, TwoStageViT
 
 
 class DenseTwoStageViT(TwoStageViT):
@@ -31,9 +31,11 @@ class DenseTwoStageViT(TwoStageViT):
         """See TwoStageViT."""
         return self._on_cells(self._of_coarse(tokens[:, 1:]))
 
-    def selection_score(self, attention: Tensor, logits: Tensor) -> Tensor:
-        """Attention, or with "uncertain" the doubt about a block: 1 - the smallest confidence of its cells."""
-        return block_doubt(logits.detach()) if self.config.selection == "uncertain" else attention
+    def selection_score(self, coarse: Coarse, logits: Tensor) -> Tensor:
+        """With "uncertain" the doubt about a block: 1 - the smallest confidence of its cells."""
+        if self.config.selection == "uncertain":
+            return block_doubt(logits.detach())
+        return super().selection_score(coarse, logits)
 
     def fine_answer(self, tokens: Tensor, target_index: Tensor, non_target_index: Tensor | None) -> Tensor:
         """See TwoStageViT."""

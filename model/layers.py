@@ -11,18 +11,6 @@ from .config import ClassCluster
 LAYER_NORM_EPS = 1e-6  # timm's and DeiT's, not torch's 1e-5
 
 
-class PatchEmbed(nn.Module):
-    """Cuts an image into P x P patches and projects each: (B, 3, h, w) -> (B, h/P * w/P, D), row-major."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, patch_size)
-
-    def forward(self, image: Tensor) -> Tensor:
-        tokens: Tensor = self.proj(image).flatten(2).transpose(1, 2)
-        return tokens
-
-
 class SelfAttention(nn.Module):
     """Multi-head attention, and beside it the class token's attention row when it is asked for."""
 
@@ -111,3 +99,15 @@ def initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def by_block(fine: Tensor, grid: int) -> Tensor:
+    """(B, 4*G*G, D) row-major on the fine grid -> (B, G*G, 4, D): the 2 x 2 fine tokens of each coarse block."""
+    width = fine.shape[-1]
+    cells = fine.view(-1, grid, 2, grid, 2, width).permute(0, 1, 3, 2, 4, 5)
+    return cells.reshape(-1, grid * grid, 4, width)
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """tokens: (B, N, D), index: (B, K) -> (B, K, D)."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

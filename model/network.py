@@ -1,7 +1,8 @@
 """The two-stage early-exit network of SAC-ViT, CF-ViT and LF-ViT, and the plain ViT it is measured against.
 
 Sources: SAC-ViT, arXiv 2503.00060; CF-ViT, arXiv 2203.03821; LF-ViT, AAAI 2024. One class serves the three: they differ only in
-`selection` and `attention` of the config. The other switches are what the papers leave open: docs/model.md.
+`selection` and `attention` of the config. The other switches are what the papers leave open: docs/model.md. How pixels become
+tokens is the family's: embeddings/.
 
 More than 250 lines: both networks, and the steps that both stages share, are read beside each other.
 """
@@ -9,14 +10,16 @@ More than 250 lines: both networks, and the steps that both stages share, are re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bundle.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from .config import FIRST_ATTENTION_BLOCK, ModelConfig
-from .layers import LAYER_NORM_EPS, Block, Mlp, PatchEmbed, cluster_mask, initialise
+from .config import ModelConfig
+from .embeddings.families import embedding_of
+from .layers import LAYER_NORM_EPS, Block, Mlp, by_block, cluster_mask, initialise, take
 
 
 @dataclass
@@ -28,6 +31,7 @@ class EEOutput:
     target_context: Tensor  # (B, M, D) normed output tokens of the target blocks; SAC applies reuse_block
     non_target: Tensor  # (B, U, D) input embeddings of the other blocks, or their normed output tokens: `reuse`
     class_attention: Tensor  # (B, G, G)
+    selection_score: Tensor  # (B, G*G): the blocks with the largest values are the targets
     non_target_index: Tensor  # (B, U) int64; only a dense task needs it
 
     @property
@@ -39,6 +43,15 @@ class EEOutput:
     def handed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What SAC takes, in the order of its arguments."""
         return self.target_index, self.target_context, self.non_target, self.non_target_index
+
+
+class Coarse(NamedTuple):
+    """What the coarse pass computes, besides its answer."""
+
+    tokens: Tensor  # (B, 1+G*G, D), normed
+    embedding: Tensor  # (B, G*G, D), what the first block read
+    attention: Tensor  # (B, G*G), global class attention; a zero where it was not wanted
+    features: Tensor  # (B, G*G, D), what the last block read
 
 
 class VisionTransformer(nn.Module):
@@ -55,7 +68,7 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = PatchEmbed(config.patch_size, config.width)
+        self.patch_embed = embedding_of(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.hidden) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
@@ -113,46 +126,53 @@ class TwoStageViT(VisionTransformer):
     def ee(self, image: Tensor) -> EEOutput:
         """The coarse pass. image: (B, S, S, 3) uint8."""
         config = self.config
-        x, embedding, attention = self.coarse_pass(image, True)
-        logits = self.coarse_answer(x)
-        targets, others = select_targets(self.selection_score(attention, logits), config)
+        coarse = self.coarse_pass(image, True)
+        context = coarse.tokens[:, 1:]
+        logits = self.coarse_answer(coarse.tokens)
+        score = self.selection_score(coarse, logits)
+        targets, others = select_targets(score, config)
         return EEOutput(
             logits=logits,
             target_index=targets,
-            target_context=take(x[:, 1:], targets),
-            non_target=take(x[:, 1:] if config.reuse == "outputs" else embedding, others),
-            class_attention=attention.view(-1, config.grid, config.grid),
+            target_context=take(context, targets),
+            non_target=take(context if config.reuse == "outputs" else coarse.embedding, others),
+            class_attention=coarse.attention.view(-1, config.grid, config.grid),
+            selection_score=score,
             non_target_index=others,
         )
 
     def ee_of_all_blocks(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, C) and the context of every block (B, G*G, D): the recipe's first phase."""
-        x, _, _ = self.coarse_pass(image, False)
-        return self.coarse_answer(x), x[:, 1:]
+        tokens = self.coarse_pass(image, False).tokens
+        return self.coarse_answer(tokens), tokens[:, 1:]
 
     def coarse_answer(self, tokens: Tensor) -> Tensor:
         """EE's logits from its normed tokens (B, 1+G*G, D)."""
         logits: Tensor = self.head(tokens[:, 0])
         return logits
 
-    def selection_score(self, attention: Tensor, logits: Tensor) -> Tensor:
-        """(B, G*G), non-negative: the blocks with the largest values become targets."""
-        return attention
+    def selection_score(self, coarse: Coarse, logits: Tensor) -> Tensor:
+        """(B, G*G), non-negative: the blocks with the largest values become targets.
 
-    def coarse_pass(self, image: Tensor, want_attention: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Normed tokens (B, 1+G*G, D), input embeddings (B, G*G, D) and global class attention (B, G*G) if wanted."""
+        Class attention, or with the selection "norm" the L2 norm of a block's features where they enter the last block.
+        """
+        return coarse.features.detach().norm(dim=-1) if self.config.selection == "norm" else coarse.attention
+
+    def coarse_pass(self, image: Tensor, want_attention: bool) -> Coarse:
+        """EE up to its norm."""
         coarse = downsample(self.normalise(image), self.config)  # (B, 3, S/2, S/2)
         position = self.coarse_positions
         embedding = self.patch_embed(coarse) + position[:, 1:]
         class_token = (self.cls_token + position[:, :1]).expand(len(image), -1, -1)
         x = torch.cat([class_token, embedding], 1)
-        attention = torch.zeros((), device=x.device)
+        features, attention = x, torch.zeros((), device=x.device)
         weights = iter(self.config.attention_weights)
         for index, block in enumerate(self.blocks):
-            x, row = block(x, None, want_attention and index >= FIRST_ATTENTION_BLOCK)
+            features = x
+            x, row = block(x, None, want_attention and index >= self.config.first_attention_block)
             if row is not None:
                 attention = attention + next(weights) * row.mean(1)  # over the heads
-        return self.norm(x), embedding, attention
+        return Coarse(self.norm(x), embedding, attention, features[:, 1:])
 
     def sac(
         self,
@@ -167,9 +187,9 @@ class TwoStageViT(VisionTransformer):
         non_target_index: only a dense task needs it, to put its answers back in the order of the image.
         """
         config = self.config
-        fine = self.patch_embed(self.normalise(image)) + self.fine_positions[:, 1:]  # (B, 4*G*G, D)
-        fine = by_block(fine, config.grid)  # (B, G*G, 4, D)
-        targets = take(fine.flatten(2), target_index).view(-1, config.targets, 4, config.width)
+        positions = by_block(self.fine_positions[:, 1:], config.grid).flatten(2)  # (1, G*G, 4*D)
+        positions = take(positions.expand(len(image), -1, -1), target_index).view(-1, config.targets, 4, config.width)
+        targets = self.patch_embed.of_blocks(self.normalise(image), target_index) + positions
         targets = (targets + self.reuse_block(target_context).unsqueeze(2)).flatten(1, 2)  # (B, 4*M, D)
         tokens = self.fine_pass(targets, non_target, config.attention == "clustered")
         return self.fine_answer(tokens, target_index, non_target_index)
@@ -264,15 +284,3 @@ def window_members(grid: int, window: int) -> Tensor:
         for column in range(places):
             members[row, column, row : row + window, column : column + window] = True
     return members.view(places * places, grid * grid)
-
-
-def by_block(fine: Tensor, grid: int) -> Tensor:
-    """(B, 4*G*G, D) row-major on the fine grid -> (B, G*G, 4, D): the 2 x 2 fine tokens of each coarse block."""
-    width = fine.shape[-1]
-    cells = fine.view(-1, grid, 2, grid, 2, width).permute(0, 1, 3, 2, 4, 5)
-    return cells.reshape(-1, grid * grid, 4, width)
-
-
-def take(tokens: Tensor, index: Tensor) -> Tensor:
-    """tokens: (B, N, D), index: (B, K) -> (B, K, D)."""
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

@@ -47,7 +47,7 @@ def by_answer(logits: Tensor) -> Tensor:
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Weight decay for matrices only: not for biases, norms, class token and position tables (DeiT's rule)."""
-    tables = ("cls_token", "pos_embed", "pos_embed_list.0", "pos_embed_list.1")
+    tables = ("cls_token", "pos_embed", "pos_embed_list.0", "pos_embed_list.1", "patch_embed.pos_embed")
     decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and name not in tables]
     others = [p for name, p in model.named_parameters() if p.ndim <= 1 or name in tables]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -26,7 +26,6 @@ from sacvit.bundle.preprocess import Preprocessing
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.config import ModelConfig, preset
-from sacvit.model.network import TwoStageViT
 from sacvit.profiles.tuning.curve import Judged
 from sacvit.training.dataset import Split, open_split
 from sacvit.training.evaluate import answer
@@ -53,23 +52,23 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def draw_scene(rng: np.random.Generator, material: Material) -> tuple[ImageU8, int]:
+def draw_scene(rng: np.random.Generator, material: Material, side: int) -> tuple[ImageU8, int]:
     """A light digit near the centre of a dark, blurred piece of a photograph: easier than `scenes`, and learnt sooner."""
     which = int(rng.integers(len(material.labels)))
-    ground = draw_ground(rng, material, float(rng.uniform(0, 0.4)), SIDE) // 2
-    size = SIDE * rng.uniform(0.45, 0.7)
-    centre = SIDE / 2 + rng.uniform(-3, 3, 2)
-    mask = digit_mask(material.digits[which], size, rng.uniform(-8, 8), (float(centre[0]), float(centre[1])), SIDE)
+    ground = draw_ground(rng, material, float(rng.uniform(0, 0.4)), side) // 2
+    size = side * rng.uniform(0.45, 0.7)
+    centre = side / 2 + rng.uniform(-3, 3, 2)
+    mask = digit_mask(material.digits[which], size, rng.uniform(-8, 8), (float(centre[0]), float(centre[1])), side)
     picture = paint(ground, mask, np.full(3, rng.uniform(190, 255), np.float32))
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), int(material.labels[which])
 
 
-def write_scenes(folder: Path) -> None:
+def write_scenes(folder: Path, side: int = SIDE) -> None:
     """The splits as arrays, each from its own seed; `val` and `test` show digits and ground that `train` does not."""
     for seed, (name, count) in enumerate(SCENES.items()):
         material, rng = load_material("train" if name == "train" else "test"), np.random.default_rng(seed)
         images, labels = zip(
-            *(draw_scene(rng, material) for _ in tqdm(range(count), desc=f"{name} scenes")), strict=True
+            *(draw_scene(rng, material, side) for _ in tqdm(range(count), desc=f"{name} scenes")), strict=True
         )
         (folder / name).mkdir(parents=True)
         np.save(folder / name / "labels.npy", np.array(labels, np.int64))
@@ -85,13 +84,10 @@ def run_variant(name: str, seed: int, splits: dict[str, Split], out: Path) -> di
     changes, other_recipe = VARIANTS[name]
     recipe = replace(RECIPE, seed=seed, **other_recipe)
     model, lines = train_network(replace(CONFIG, **changes), recipe, splits, out)
-    judged = answer(model, splits["test"])
     result = {
         "variant": name,
         "seed": seed,
-        "ee": round(float(judged.ee_right.mean()), 4),
-        "sac": round(float(judged.sac_right.mean()), 4),
-        "chain": {str(rate): round(chain_accuracy(judged, rate), 4) for rate in EXIT_RATES},
+        **accuracies(answer(model, splits["test"])),
         "loss": [line["loss"] for line in lines],
         "largest_gradient": [line["largest_gradient"] for line in lines],
         "val_sac": [line["val_sac_top1"] for line in lines],
@@ -100,44 +96,51 @@ def run_variant(name: str, seed: int, splits: dict[str, Split], out: Path) -> di
     return result
 
 
-def train_network(
-    config: ModelConfig, recipe: Recipe, splits: dict[str, Split], out: Path
-) -> tuple[TwoStageViT, list[dict[str, Any]]]:
-    """The network after all epochs, and the metrics of each.
+def accuracies(judged: Judged) -> dict[str, Any]:
+    """Shares in [0, 1]: of each stage, and of the chain at each exit rate."""
+    return {
+        "ee": round(float(judged.ee_right.mean()), 4),
+        "sac": round(float(judged.sac_right.mean()), 4),
+        "chain": {str(rate): round(chain_accuracy(judged, rate), 4) for rate in EXIT_RATES},
+    }
 
-    In the first phase there are no clusters and no non-targets, so that it is the same for all variants with the same position
-    tables: it is trained once per seed and kept in `out`.
+
+def train_network(
+    config: ModelConfig, recipe: Recipe, splits: dict[str, Split], out: Path, plain: bool = False
+) -> tuple[Any, list[dict[str, Any]]]:
+    """The network after all epochs, and the metrics of each. plain: the single-stage one.
+
+    In the first phase there are no clusters and no non-targets, so that it is the same for all variants of a family with the
+    same position tables: it is trained once per seed and kept in `out`.
     """
-    model = first_model(config, RULE, recipe, RunOptions())
-    assert isinstance(model, TwoStageViT)
+    options = RunOptions(plain=plain)
+    model = first_model(config, Preprocessing(config.image_size, crop_ratio=1.0), recipe, options)
     widen_weights(model)
-    state = replace(
-        new_state(model, recipe, RunOptions(), splits["train"]), run={}
-    )  # another variant may go on from it
+    state = replace(new_state(model, recipe, options, splits["train"]), run={})  # another variant may go on from it
     trainer = Trainer(recipe, state, new_batches(splits["train"], recipe), ALONE)
-    first = out / f"first-{config.positions}-{recipe.seed}.pth"
+    first = out / f"first-{config.family}-{config.positions}-{recipe.seed}.pth"
     place, lines = Place(), list[dict[str, Any]]()
-    if recipe.unclustered_epochs and first.is_file():
+    if not plain and recipe.unclustered_epochs and first.is_file():
         place, lines = state.restore(first), json.loads(first.with_suffix(".json").read_text())
     for epoch in range(place.epoch, recipe.epochs):
         line = trainer.epoch(Place(epoch), 10**9, lambda place: None) | evaluate(model, splits["val"])
         logging.info("%s", line)
         lines.append(line)
-        if epoch + 1 == recipe.unclustered_epochs:
+        if not plain and epoch + 1 == recipe.unclustered_epochs:
             first.with_suffix(".json").write_text(json.dumps(lines))
             state.save(first, Place(epoch + 1))
     return model, lines
 
 
 @torch.no_grad()
-def widen_weights(model: TwoStageViT) -> None:
+def widen_weights(model: torch.nn.Module) -> None:
     """Starts each matrix with a deviation of 1 / sqrt(inputs): DeiT's 0.02 is for wide networks, and this one would learn
     little from its first 40 000 images."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
             torch.nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
     for name, parameter in model.named_parameters():
-        if name.startswith(("cls_token", "pos_embed")):
+        if name.startswith("cls_token") or "pos_embed" in name:
             parameter.mul_(10)
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sacvit.bundle.preprocess import ImageU8
-from sacvit.model.network import TwoStageViT, take
+from sacvit.model.layers import take
+from sacvit.model.network import TwoStageViT
 
 Floats = npt.NDArray[np.float32]
 Order = npt.NDArray[np.int64]  # (N, G * G): every block, the first choice first
@@ -33,8 +34,8 @@ class Coarse:
 
 @torch.inference_mode()
 def run_ee(model: TwoStageViT, images: ImageU8) -> Coarse:
-    x, embedding, attention = model.coarse_pass(torch.from_numpy(images), True)
-    return Coarse(model.head(x[:, 0]), x[:, 1:], embedding, attention)
+    found = model.coarse_pass(torch.from_numpy(images), True)
+    return Coarse(model.head(found.tokens[:, 0]), found.tokens[:, 1:], found.embedding, found.attention)
 
 
 @torch.inference_mode()

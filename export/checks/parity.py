@@ -21,7 +21,7 @@ from ...bundle.stage_record import DENSE_HAND_OFF
 from ...calibration.onnx_session import Arrays, Session
 from ...model.checkpoint import Checkpoint
 from ...model.config import ModelConfig
-from ...model.network import take
+from ...model.layers import take
 
 TOLERANCE = 1e-4  # of the largest magnitude, at least 1: FP32 sums in another order differ by 1e-6 to 1e-5
 EXACT = 1e-6  # what must not change at all may still be summed by another kernel
@@ -96,16 +96,17 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
         difference(f"EE {name}, torch against ONNX Runtime", outputs[name], getattr(expected, name).numpy())
         for name in ("logits", "confidence", "class_attention")
     ]
-    score = checkpoint.model.selection_score(expected.class_attention.flatten(1), expected.logits).numpy()
+    score = expected.selection_score.numpy()
     swapped, tied = count_swaps(outputs["target_index"], expected.target_index.numpy(), score)
     note = f"  {tied} swapped within a tie" if tied else ""
     checks.append(Check("EE target blocks that differ", float(swapped), 0, note))
     # What is handed on is compared at the graph's own targets: a tie moves no token's value.
     index = torch.from_numpy(outputs["target_index"]).long()
     with torch.no_grad():
-        tokens, embedding, _ = checkpoint.model.coarse_pass(torch.from_numpy(images), True)
-    reused = tokens[:, 1:] if checkpoint.config.reuse == "outputs" else embedding
-    context = take(tokens[:, 1:], index).numpy()
+        coarse = checkpoint.model.coarse_pass(torch.from_numpy(images), True)
+    outputs_of_ee, embedding = coarse.tokens[:, 1:], coarse.embedding
+    reused = outputs_of_ee if checkpoint.config.reuse == "outputs" else embedding
+    context = take(outputs_of_ee, index).numpy()
     checks.append(difference("EE target_context, torch against ONNX Runtime", outputs["target_context"], context))
     is_target = torch.zeros(embedding.shape[:2], dtype=torch.bool).scatter(1, index, True)
     others = reused[~is_target].view(len(images), -1, reused.shape[-1]).numpy()
@@ -127,7 +128,7 @@ def _ee_parity(checkpoint: Checkpoint, images: ImageU8, outputs: Arrays) -> list
 def count_swaps(found: npt.NDArray[Any], expected: npt.NDArray[Any], score: npt.NDArray[Any]) -> tuple[int, int]:
     """Target blocks that differ between two selections, and those whose score ties with what replaced them.
 
-    found, expected: (B, M) block indices. score: (B, G*G), attention or doubt. A tie is no fault: FP32 cannot order it.
+    found, expected: (B, M) block indices. score: (B, G*G), attention, doubt or norm. A tie is no fault: FP32 cannot order it.
     """
     swapped = tied = 0
     for mine, theirs, values in zip(found, expected, score, strict=True):

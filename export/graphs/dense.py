@@ -19,7 +19,7 @@ from .builder import GraphBuilder
 from .clusters import cluster_attention
 from .layers import block, layer_norm
 from .projections import Weights
-from .selection import HandOff, gather_tokens, select
+from .selection import HandOff, gather_tokens, score_of, select
 from .stages import coarse_pass, fine_tokens, plain_tokens, read_blocks, rename
 
 
@@ -30,12 +30,13 @@ def build_dense_ee(
     g = GraphBuilder()
     b, last, width = batch or "B", config.depth - 1, config.width
     embedding, x, heads, attention = coarse_pass(g, config, weights, preprocessing, batch, form)
-    x = block(g, last, x, heads, weights, config, config.ee_tokens)
+    score = score_of(g, attention, x, config)
+    x = block(g, f"blocks.{last}", x, heads, weights, config, config.ee_tokens)
     normed = layer_norm(g, "norm", x, weights)
     patches = g.slice("cells.coarse.tokens", normed, 1, config.ee_tokens, 1)
     answers = answer(g, "cells.coarse", patches, weights, "coarse_head")  # (B, G*G, 4 C)
     doubt = judge(g, answers, config)
-    _, targets, others = select(g, doubt if config.selection == "uncertain" else attention, config, HandOff.of(config))
+    _, targets, others = select(g, doubt if config.selection == "uncertain" else score, config, HandOff.of(config))
     one = g.constant("class_token.count", np.array(1, np.int32))
     context = gather_tokens(g, "target_context", normed, g.op("target_token", "Add", targets, one), width)
     reused = normed if config.reuse == "outputs" else embedding
@@ -63,7 +64,7 @@ def build_dense_sac(
 ) -> onnx.ModelProto:
     """image, row, target_index, target_context, non_target, non_target_index -> logits. products: see `clusters`."""
     g = GraphBuilder()
-    x, targets = fine_tokens(g, config, weights, preprocessing, batch)
+    x, targets = fine_tokens(g, config, weights, preprocessing, batch, form)
     others = g.input("non_target_index", "int32", [batch or "B", config.non_targets])
     others = g.op("row.non_target_index", "Gather", others, "row", axis=0)
     mix = cluster_attention(g, config, products)
@@ -95,7 +96,7 @@ def build_dense_plain(
     """image -> logits of the single-stage ViT, a patch per cell."""
     g = GraphBuilder()
     tokens = config.cells**2 + 1
-    x = plain_tokens(g, config, weights, preprocessing, batch)
+    x = plain_tokens(g, config, weights, preprocessing, batch, form)
     normed = layer_norm(g, "norm", read_blocks(g, x, weights, config, tokens, None, None, form), weights)
     answers = answer(g, "cells.fine", g.slice("cells.fine.tokens", normed, 1, tokens, 1), weights, "head")
     logits = g.reshape("cells.plain", answers, -1, config.cells, config.cells, config.classes)

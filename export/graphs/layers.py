@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...bundle.precision import Form
-from ...model.config import ModelConfig
+from ...model.config import LevelShape, ModelConfig
 from ...model.layers import LAYER_NORM_EPS
 from .builder import Array, GraphBuilder
 from .projections import AttentionWeights, Weights, attention_weights
+
+Shape = ModelConfig | LevelShape  # of a block: its width and heads
 
 
 def linear(g: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
@@ -50,23 +52,23 @@ class Heads:
 
 
 def attention_heads(
-    g: GraphBuilder, index: int, x: str, weights: Weights, config: ModelConfig, tokens: int, form: Form
+    g: GraphBuilder, name: str, x: str, weights: Weights, shape: Shape, tokens: int, form: Form
 ) -> Heads:
-    """The first norm and the first product of block `index` over x (B, N, D)."""
-    name, width, heads = f"blocks.{index}", config.width, config.heads
-    own = attention_weights(weights, name, config, form)
+    """The first norm and the first product of the block `name` over x (B, N, D)."""
+    width, heads = shape.width, shape.heads
+    own = attention_weights(weights, name, shape, form)
     scale = g.constant(f"{name}.norm1.weight", own.norm_scale)
     shift = g.constant(f"{name}.norm1.bias", own.norm_shift)
     normed = g.op(f"{name}.norm1", "LayerNormalization", x, scale, shift, axis=-1, epsilon=LAYER_NORM_EPS)
     qkv = g.op(f"{name}.attn.qkv.matmul", "MatMul", normed, g.constant(f"{name}.attn.qkv.weight", own.qkv.T))
     parts = g.ops([f"{name}.attn.{part}" for part in "qkv"], "Split", qkv, g.integers(width, width, width), axis=2)
-    by_head = [g.reshape(f"{part}.heads", part, -1, tokens, heads, config.head_width) for part in parts]
+    by_head = [g.reshape(f"{part}.heads", part, -1, tokens, heads, shape.head_width) for part in parts]
     query, key, value = (
         g.op(f"{part}.ready", "Transpose", rows, perm=order)
         for part, rows, order in zip(parts, by_head, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
     )
     if own.query_bias is not None:
-        bias = own.query_bias.reshape(1, heads, 1, config.head_width)
+        bias = own.query_bias.reshape(1, heads, 1, shape.head_width)
         query = g.op(f"{name}.attn.q.biased", "Add", query, g.constant(f"{name}.attn.q.bias", bias))
     return Heads(query, key, value, own)
 
@@ -87,23 +89,22 @@ def attend(
 
 def block(
     g: GraphBuilder,
-    index: int,
+    name: str,
     x: str,
     heads: Heads,
     weights: Weights,
-    config: ModelConfig,
+    shape: Shape,
     tokens: int,
     mix: Mix | None = None,
     only: Callable[[str], str] | None = None,
 ) -> str:
-    """The rest of pre-norm block `index` over x (B, N, D): the new x, or the rows of it that `only` takes out of a (B, N, D).
+    """The rest of the pre-norm block `name` over x (B, N, D): the new x, or the rows of it that `only` takes out.
 
     mix: how tokens attend; None is all tokens to all.
     """
-    name = f"blocks.{index}"
     mixed = mix(f"{name}.attn", heads) if mix else attend(g, f"{name}.attn", heads.query, heads.key, heads.value)
     ordered = g.op(f"{name}.attn.ordered", "Transpose", mixed, perm=[0, 2, 1, 3])
-    joined = g.reshape(f"{name}.attn.joined", ordered, -1, tokens, config.width)
+    joined = g.reshape(f"{name}.attn.joined", ordered, -1, tokens, shape.width)
     if only is not None:
         joined, x = only(joined), only(x)
     attended = linear(g, f"{name}.attn.proj", joined, weights[f"{name}.attn.proj.weight"], heads.own.proj_bias)

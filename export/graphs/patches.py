@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from ...bundle.precision import Form
 from ...bundle.preprocess import Preprocessing
 from ...model.config import ModelConfig
 from .builder import Array, GraphBuilder
@@ -12,30 +15,48 @@ from .projections import Weights
 PIXEL_CENTRE = 128
 
 
-def embed_grid(
+class Tokens(NamedTuple):
+    """Embedded blocks, and a bias (D,) that is still to be added: it goes into the table of positions."""
+
+    name: str
+    bias: Array | float
+
+
+def patches_of_image(
     g: GraphBuilder,
     pixels: str,
-    grid: int,
-    patch: int,
+    cells: int,
+    config: ModelConfig,
     weights: Weights,
     preprocessing: Preprocessing,
-    positions: Array,
-) -> str:
-    """[class token, all patches] of an image in row-major order, positions added: `embedding` (B, 1 + grid*grid, D).
+    form: Form,
+) -> Tokens:
+    """All patches of an image in row-major order: (B, cells*cells, D). pixels: (B, cells*P, cells*P, 3), centred."""
+    patch = config.patch_size
+    rows = g.reshape("cells", pixels, -1, cells, patch, cells, 3 * patch)
+    rows = g.op("cells.by_patch", "Transpose", rows, perm=[0, 1, 3, 2, 4])
+    return project(g, g.reshape("patches", rows, -1, cells * cells, 3 * patch * patch), weights, preprocessing)
 
-    pixels: (B, grid*P, grid*P, 3), centred. positions: (1, 1 + grid*grid, D).
-    """
-    cells = g.reshape("cells", pixels, -1, grid, patch, grid, 3 * patch)
-    cells = g.op("cells.by_patch", "Transpose", cells, perm=[0, 1, 3, 2, 4])
+
+def patches_of_blocks(
+    g: GraphBuilder, cut: str, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, form: Form
+) -> Tokens:
+    """The four patches of each of M blocks: (K, 4 M, D). cut: (K, M, 4 P, 3 P), the strips of `patch_strips`, centred."""
+    values = 3 * config.patch_size**2
+    return project(g, g.reshape("patches", cut, -1, 4 * config.targets, values), weights, preprocessing)
+
+
+def project(g: GraphBuilder, patches: str, weights: Weights, preprocessing: Preprocessing) -> Tokens:
+    """patches (.., 3 P P) -> (.., D), without the bias."""
     weight, bias = patch_projection(weights, preprocessing)
-    patches = g.reshape("patches", cells, -1, grid * grid, 3 * patch * patch)
-    embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
-    # A zero row in front becomes the class token when the table, which holds it, is added.
-    padded = g.op("patch_embed.padded", "Pad", embedded, g.integers(0, 1, 0, 0, 0, 0))
-    table = positions.copy()
-    table[:, 1:] += bias
-    table[:, :1] += weights["cls_token"]
-    return g.op("embedding", "Add", padded, g.constant("embedding.table", table))
+    return Tokens(g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T)), bias)
+
+
+def patch_strips(config: ModelConfig) -> Array:
+    """(G*G, 4 P) int32: which P-pixel strips of an image, row-major on (S, 2 G), make the four patches of a block."""
+    strips = np.arange(config.image_size * 2 * config.grid, dtype=np.int32)
+    cells = strips.reshape(config.grid, 2, config.patch_size, config.grid, 2).transpose(0, 3, 1, 4, 2)
+    return cells.reshape(config.blocks, 4 * config.patch_size)
 
 
 def centre(g: GraphBuilder, name: str, pixels: str) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...bundle.precision import Form
-from ...model.config import ModelConfig
+from ...model.config import LevelShape, ModelConfig
 from .builder import Array
 
 Weights = dict[str, Array]  # a state dict as FP32 arrays
@@ -42,9 +42,9 @@ class AttentionWeights:
     proj_bias: Array
 
 
-def attention_weights(weights: Weights, block: str, config: ModelConfig, form: Form) -> AttentionWeights:
-    """The weights of a block's attention."""
-    width = config.width
+def attention_weights(weights: Weights, block: str, shape: ModelConfig | LevelShape, form: Form) -> AttentionWeights:
+    """The weights of the attention of the block with this name."""
+    width = shape.width
     names = ("attn.qkv.weight", "attn.qkv.bias", "norm1.weight", "norm1.bias", "attn.proj.weight", "attn.proj.bias")
     weight, bias, scale, shift, proj, proj_bias = (weights[f"{block}.{name}"].astype(np.float64) for name in names)
     if form == "gpu":
@@ -54,7 +54,7 @@ def attention_weights(weights: Weights, block: str, config: ModelConfig, form: F
         weight -= weight[:, channel : channel + 1]
         weight[:width] += bias[:width, None] / LIFT
         scale, shift = np.ones(width), np.where(np.arange(width) == channel, LIFT, 0)
-    softmax_scale = config.head_width**-0.5  # softmax(q k^T / sqrt(D/H)): the only scale, and free
+    softmax_scale = shape.head_width**-0.5  # softmax(q k^T / sqrt(D/H)): the only scale, and free
     weight[:width] *= softmax_scale
     made = scale, shift, weight, bias[:width] * softmax_scale, proj_bias + proj @ bias[2 * width :]
     norm_scale, norm_shift, qkv, query_bias, folded = (values.astype(np.float32) for values in made)

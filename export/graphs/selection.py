@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...bundle.precision import Form
-from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
+from ...model.config import ModelConfig
 from .builder import Array, GraphBuilder
 from .layers import Heads
 from .projections import Weights
@@ -39,7 +39,7 @@ def class_attention(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig
     count = len(heads) * config.heads
     if form == "cpu":
         each = []
-        for index, inputs in enumerate(heads, FIRST_ATTENTION_BLOCK):
+        for index, inputs in enumerate(heads, config.first_attention_block):
             query = g.slice(f"class_query.{index}", inputs.query, 0, 1, 2)
             each.append(g.op(f"class_score.{index}", "MatMul", query, inputs.key))  # (B, H, 1, N)
         scores = g.op("class_score", "Concat", *each, axis=1)
@@ -64,7 +64,7 @@ def class_scores(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig) -
     the main attention's queries and keys, which costs two kernels per block. W_q and W_k are read once more for it, so on a CPU
     `class_attention` takes the other way.
     """
-    blocks = range(FIRST_ATTENTION_BLOCK, config.depth)
+    blocks = range(config.first_attention_block, config.depth)
     count, width = len(blocks), config.width
     qkv = np.stack([inputs.own.qkv for inputs in heads])  # (n, 3 D, D)
     ask = g.constant("class_query.weight", qkv[None, :, :width].transpose(0, 1, 3, 2))
@@ -80,6 +80,16 @@ def class_scores(g: GraphBuilder, heads: Sequence[Heads], config: ModelConfig) -
     probe = g.op("class_probe", "MatMul", query, look)  # (n, H, B, D)
     probe = g.op("class_probe.ready", "Transpose", probe, perm=[2, 0, 1, 3])
     return g.op("class_score", "MatMul", probe, g.op("class_input.turned", "Transpose", x, perm=[0, 1, 3, 2]))
+
+
+def score_of(g: GraphBuilder, attention: str, features: str, config: ModelConfig) -> str:
+    """What ranks the blocks, (B, G*G). attention: (B, G*G); features: (B, 1 + G*G, D), what EE's last block reads."""
+    if config.selection != "norm":
+        return attention
+    rows = g.slice("select.features", features, 1, config.ee_tokens, 1)
+    squares = g.op("select.squares", "Mul", rows, rows)
+    # Without the root, which changes no order. Names with "select." stay in FP32: FP16 cannot hold such sums.
+    return g.op("select.norm", "ReduceSum", squares, g.integers(2), keepdims=0)
 
 
 def select(g: GraphBuilder, attention: str, config: ModelConfig, handed: HandOff) -> tuple[str, str, str]:
@@ -120,13 +130,6 @@ def window_members(grid: int, window: int) -> Array:
         for column in places:
             members[row, column, row : row + window, column : column + window] = 1
     return members.reshape(-1, grid * grid)
-
-
-def strip_table(config: ModelConfig) -> Array:
-    """(G*G, 4 P) int32: which P-pixel strips of an image, row-major on (S, 2 G), make the four patches of a block."""
-    strips = np.arange(config.image_size * 2 * config.grid, dtype=np.int32)
-    cells = strips.reshape(config.grid, 2, config.patch_size, config.grid, 2).transpose(0, 3, 1, 4, 2)
-    return cells.reshape(config.blocks, 4 * config.patch_size)
 
 
 def regroup(fine: Array, config: ModelConfig) -> Array:

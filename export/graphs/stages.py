@@ -13,13 +13,14 @@ import onnx
 
 from ...bundle.precision import Form, Products
 from ...bundle.preprocess import Preprocessing
-from ...model.config import FIRST_ATTENTION_BLOCK, ModelConfig
-from .builder import GraphBuilder
+from ...model.config import ModelConfig
+from .builder import Array, GraphBuilder
 from .clusters import cluster_attention
+from .families import EMBEDDINGS
 from .layers import Heads, Mix, attention_heads, block, classify, layer_norm, mlp
-from .patches import centre, embed_grid, halve, patch_projection
+from .patches import centre, halve
 from .projections import Weights
-from .selection import HandOff, class_attention, gather_tokens, position_tables, regroup, select, strip_table
+from .selection import HandOff, class_attention, gather_tokens, position_tables, regroup, score_of, select
 
 
 def build_ee(
@@ -39,7 +40,7 @@ def build_ee(
     grid, tokens, last = config.grid, config.ee_tokens, config.depth - 1
     b = batch or "B"
     embedding, x, heads, attention = coarse_pass(g, config, weights, preprocessing, batch, form)
-    order, targets, others = select(g, attention, config, handed)
+    order, targets, others = select(g, score_of(g, attention, x, config), config, handed)
 
     # Of the last block, the class token and the tokens that are handed over are read.
     one = g.constant("class_token.count", np.array(1, np.int32))
@@ -50,7 +51,7 @@ def build_ee(
     def only(rows: str) -> str:
         return gather_tokens(g, f"{rows}.read", rows, read, config.width)
 
-    x = block(g, last, x, heads, weights, config, tokens, only=only)
+    x = block(g, f"blocks.{last}", x, heads, weights, config, tokens, only=only)
     normed, logits = classify(g, x, weights, config, form)
     context = g.slice("target_context", normed, 1, 1 + handed.targets, 1)
     if reuses_outputs:
@@ -91,18 +92,20 @@ def coarse_pass(
     form: Form,
 ) -> Coarse:
     """From the input `image` to the last block, which each task reads in its own way."""
-    size, grid, patch, tokens = config.image_size, config.grid, config.patch_size, config.ee_tokens
+    size, tokens = config.image_size, config.ee_tokens
     image = g.input("image", "uint8", [batch or "B", size, size, 3])
     coarse = centre(g, "halve", halve(g, g.cast("halve.pixels", image, "float32"), config))  # (B, S/2, S/2, 3)
-    embedding = x = embed_grid(g, coarse, grid, patch, weights, preprocessing, position_tables(weights, config)[0])
+    positions = position_tables(weights, config)[0]
+    embedding = x = embed_image(g, coarse, config.grid, config, weights, preprocessing, positions, form)
 
     last = config.depth - 1
     heads = []
     for index in range(config.depth):
-        heads.append(attention_heads(g, index, x, weights, config, tokens, form))
+        name = f"blocks.{index}"
+        heads.append(attention_heads(g, name, x, weights, config, tokens, form))
         if index < last:
-            x = block(g, index, x, heads[index], weights, config, tokens)
-    attention = class_attention(g, heads[FIRST_ATTENTION_BLOCK:], config, form)  # (B, G*G)
+            x = block(g, name, x, heads[index], weights, config, tokens)
+    attention = class_attention(g, heads[config.first_attention_block :], config, form)  # (B, G*G)
     return Coarse(embedding, x, heads[last], attention)
 
 
@@ -120,7 +123,7 @@ def build_sac(
     products: see `clusters`. handed: what EE hands over, where it is more than this SAC reads.
     """
     g = GraphBuilder()
-    x, _ = fine_tokens(g, config, weights, preprocessing, batch, handed)
+    x, _ = fine_tokens(g, config, weights, preprocessing, batch, form, handed)
     mix = cluster_attention(g, config, products)
     x = read_blocks(g, x, weights, config, config.sac_tokens, mix, 4 * config.targets, form)
     _, logits = classify(g, x, weights, config, form)
@@ -135,6 +138,7 @@ def fine_tokens(
     weights: Weights,
     preprocessing: Preprocessing,
     batch: int | None,
+    form: Form,
     handed: HandOff | None = None,
 ) -> tuple[str, str]:
     """From SAC's inputs to what its first block reads, (K, 4 M + 1 + U, D), and the survivors' target indices (K, M).
@@ -142,7 +146,7 @@ def fine_tokens(
     Tokens stand in the order targets (4 M), class token, non-targets (U).
     """
     handed = handed or HandOff.of(config)
-    size, patch, width, count = config.image_size, config.patch_size, config.width, config.targets
+    size, width, count = config.image_size, config.width, config.targets
     b, k = batch or "B", batch or "K"
     image = g.input("image", "uint8", [b, size, size, 3])
     row = g.input("row", "int32", [k])
@@ -159,24 +163,23 @@ def fine_tokens(
     if handed.non_targets > config.non_targets:
         others = g.slice("own.non_target", others, handed.non_targets - config.non_targets, handed.non_targets, 1)
 
-    # The image as rows of P pixels: one Gather cuts all fine patches of all targets out of the survivors' images.
-    strips = g.reshape("strips", g.cast("pixels", image, "float32"), -1, 3 * patch)
-    table = g.constant("strip.table", strip_table(config))
-    inside = g.op("strip.inside", "Gather", table, index, axis=0)  # (K, M, 4 P): places in one image
-    per_image = g.constant("strip.per_image", np.array(size * size // patch, np.int32))
+    # The image as rows of p pixels: one Gather cuts all targets out of the survivors' images.
+    writer = EMBEDDINGS[config.family]
+    strips = g.reshape("strips", g.cast("pixels", image, "float32"), -1, 3 * config.first_patch)
+    table = g.constant("strip.table", writer.strips(config))
+    inside = g.op("strip.inside", "Gather", table, index, axis=0)  # (K, M, strips): places in one image
+    per_image = g.constant("strip.per_image", np.array(size * size // config.first_patch, np.int32))
     first = g.reshape("strip.first", g.op("strip.of_row", "Mul", row, per_image), -1, 1, 1)
-    cut = g.op("strip.cut", "Gather", strips, g.op("strip.place", "Add", inside, first), axis=0)  # (K, M, 4 P, 3 P)
-    patches = g.reshape("patches", centre(g, "strip", cut), -1, 4 * count, 3 * patch * patch)
-    weight, bias = patch_projection(weights, preprocessing)
-    embedded = g.op("patch_embed.matmul", "MatMul", patches, g.constant("patch_embed.weight", weight.T))
+    cut = g.op("strip.cut", "Gather", strips, g.op("strip.place", "Add", inside, first), axis=0)  # (K, M, strips, 3 p)
+    embedded = writer.of_blocks(g, centre(g, "strip", cut), config, weights, preprocessing, form)
 
     _, fine = position_tables(weights, config)
-    positions = g.constant("position.table", regroup(fine[0, 1:] + bias, config))  # (G*G, 4, D)
+    positions = g.constant("position.table", regroup(fine[0, 1:] + embedded.bias, config))  # (G*G, 4, D)
     position = g.op("position", "Gather", positions, index, axis=0)  # (K, M, 4, D)
     normed = layer_norm(g, "reuse_block.0", context, weights)
     reused = g.op("reuse.each", "Unsqueeze", mlp(g, "reuse_block.1", normed, weights), g.integers(2))
     placed = g.reshape("placed", g.op("position.reused", "Add", position, reused), -1, 4 * count, width)
-    targets = g.op("targets", "Add", embedded, placed)
+    targets = g.op("targets", "Add", embedded.name, placed)
 
     # A zero row in front of the non-targets becomes the class token.
     class_row = np.zeros((1, config.non_targets + 1, width), np.float32)
@@ -191,7 +194,7 @@ def build_plain(
 ) -> onnx.ModelProto:
     """image -> logits of the single-stage ViT, through the same layers: the baseline of benchmarks."""
     g = GraphBuilder()
-    x = plain_tokens(g, config, weights, preprocessing, batch)
+    x = plain_tokens(g, config, weights, preprocessing, batch, form)
     x = read_blocks(g, x, weights, config, config.cells**2 + 1, None, 0, form)
     _, logits = classify(g, x, weights, config, form)
     rename(g, {logits: "logits"})
@@ -200,13 +203,36 @@ def build_plain(
 
 
 def plain_tokens(
-    g: GraphBuilder, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None
+    g: GraphBuilder, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, batch: int | None, form: Form
 ) -> str:
     """From the input `image` to [class token, all fine patches] (B, 1 + 4*G*G, D)."""
     size = config.image_size
     image = g.input("image", "uint8", [batch or "B", size, size, 3])
     pixels = centre(g, "pixels", g.cast("pixels", image, "float32"))
-    return embed_grid(g, pixels, config.cells, config.patch_size, weights, preprocessing, weights["pos_embed"])
+    return embed_image(g, pixels, config.cells, config, weights, preprocessing, weights["pos_embed"], form)
+
+
+def embed_image(
+    g: GraphBuilder,
+    pixels: str,
+    cells: int,
+    config: ModelConfig,
+    weights: Weights,
+    preprocessing: Preprocessing,
+    positions: Array,
+    form: Form,
+) -> str:
+    """[class token, all cells of an image] in row-major order, positions added: `embedding` (B, 1 + cells*cells, D).
+
+    pixels: (B, cells*P, cells*P, 3), centred. positions: (1, 1 + cells*cells, D).
+    """
+    embedded = EMBEDDINGS[config.family].of_image(g, pixels, cells, config, weights, preprocessing, form)
+    # A zero row in front becomes the class token when the table, which holds it, is added.
+    padded = g.op("patch_embed.padded", "Pad", embedded.name, g.integers(0, 1, 0, 0, 0, 0))
+    table = positions.copy()
+    table[:, 1:] += embedded.bias
+    table[:, :1] += weights["cls_token"]
+    return g.op("embedding", "Add", padded, g.constant("embedding.table", table))
 
 
 def read_blocks(
@@ -221,9 +247,10 @@ def read_blocks(
 ) -> str:
     """All blocks over x (B, N, D): the class token alone (B, 1, D), which stands at `place`; without one, all tokens."""
     for index in range(config.depth - 1):
-        heads = attention_heads(g, index, x, weights, config, tokens, form)
-        x = block(g, index, x, heads, weights, config, tokens, mix)
-    last = config.depth - 1
+        name = f"blocks.{index}"
+        heads = attention_heads(g, name, x, weights, config, tokens, form)
+        x = block(g, name, x, heads, weights, config, tokens, mix)
+    last = f"blocks.{config.depth - 1}"
     heads = attention_heads(g, last, x, weights, config, tokens, form)
 
     def only(rows: str) -> str:

@@ -101,4 +101,5 @@ def _retype(
 
 
 def _is_of(layer: Any, parts: tuple[str, ...]) -> bool:
-    return layer.name.startswith(BLOCK) and any(part in layer.name for part in parts)
+    """Also of the blocks in the levels of a hierarchical network, `patch_embed.levels.0.blocks.0`."""
+    return BLOCK in layer.name and any(part in layer.name for part in parts)

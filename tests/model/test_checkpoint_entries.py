@@ -78,7 +78,11 @@ def test_heads_that_do_not_divide_the_width_are_refused(content: Content, write:
         ({"classes": "3"}, CheckpointError, "'config' says classes '3', but the tensors have 3"),
         ({"heads": "2"}, CheckpointError, "heads must be a positive whole number, found '2'"),
         ({"alpha": None}, CheckpointError, "alpha must lie in (0, 1], found None"),
-        ({"selection": ["topk"]}, CheckpointError, "selection must be one of topk, window, uncertain; found ['topk']"),
+        (
+            {"selection": ["topk"]},
+            CheckpointError,
+            "selection must be one of topk, norm, window, uncertain; found ['topk']",
+        ),
         ({"window": 1}, CheckpointError, "--window goes with --selection window"),
         ({"positions": "one"}, CheckpointError, "'config' says positions 'one', but the tensors have 'two'"),
         ({"reuse": "keys"}, CheckpointError, "reuse must be one of embeddings, outputs; found 'keys'"),

@@ -103,7 +103,7 @@ def test_a_size_that_is_no_positive_whole_number_is_refused_by_name(name: str, v
         ({"patch_size": 15}, r"image size 224 is no multiple of two patches \(30\)"),
         ({"heads": 5}, "width 384 does not divide into 5 heads; give the right --heads"),
         ({"depth": 3}, "depth 3 is too small: class attention is gathered from block 3 on"),
-        ({"selection": "best"}, "selection must be one of topk, window, uncertain; found 'best'"),
+        ({"selection": "best"}, "selection must be one of topk, norm, window, uncertain; found 'best'"),
         ({"attention": "local"}, "attention must be one of clustered, global; found 'local'"),
         ({"downsample": "cubic"}, "downsample must be one of bilinear, area; found 'cubic'"),
         ({"positions": "three"}, "positions must be one of two, one; found 'three'"),

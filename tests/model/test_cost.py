@@ -15,6 +15,10 @@ from sacvit.model.cost import DERIVED_EXIT_RATE, count_cost
 from sacvit.model.dense import NETWORKS
 from sacvit.model.network import PlainViT, TwoStageViT
 
+HIERARCHICAL = [
+    preset("demo", width=32, heads=4, depth=3, hidden=48, levels=(1, 2)),
+    preset("demo", levels=(2,), heads=4, depth=3, attention="global", downsample="area"),
+]
 CONFIGS = [
     preset("demo"),
     preset("demo", attention="global", alpha=0.3, downsample="area"),
@@ -134,6 +138,47 @@ def test_the_sac_stage_counts_its_layers_with_the_reuse_mlp_and_the_attended_pai
     assert count_cost(config).sac.macs == layers - spared + config.depth * 2 * pairs * config.width
 
 
+def window_macs(config: ModelConfig, tokens: int) -> int:
+    """Of attention inside one window of tokens x tokens in the first level."""
+    return sum(
+        depth * 2 * (tokens // 2**level) ** 4 * config.width // 2 ** (len(config.levels) - level)
+        for level, depth in enumerate(config.levels)
+    )
+
+
+@pytest.mark.parametrize("config", HIERARCHICAL)
+def test_the_ee_stage_of_a_hierarchical_network_counts_the_attention_inside_its_windows(config: ModelConfig) -> None:
+    model = two_stage(config)
+    layers = layer_macs(model, lambda: model.ee(blank(config)))
+    attention = config.depth * 2 * config.ee_tokens**2 * config.width
+    class_row = (config.depth - config.first_attention_block) * config.ee_tokens * config.width
+    windows = config.blocks * window_macs(config, 2 ** len(config.levels))
+    half = config.coarse_size
+    interpolated = 3 * half * config.image_size + 3 * half * half
+    assert count_cost(config).ee.macs == layers + attention + class_row + windows + 2 * interpolated
+
+
+@pytest.mark.parametrize("config", HIERARCHICAL)
+def test_the_sac_stage_of_a_hierarchical_network_computes_the_windows_of_its_targets_alone(config: ModelConfig) -> None:
+    model = two_stage(config)
+    with torch.no_grad():
+        ee = model.ee(blank(config))
+    layers = layer_macs(model, lambda: model.sac(blank(config), *ee.handed))
+    fine, others = 4 * config.targets, config.non_targets
+    pairs = (fine + others + 1) ** 2 - (2 * fine * others if config.attention == "clustered" else 0)
+    windows = config.targets * window_macs(config, 2 * 2 ** len(config.levels))
+    assert count_cost(config).sac.macs == layers + windows + config.depth * 2 * pairs * config.width
+
+
+@pytest.mark.parametrize("config", HIERARCHICAL)
+def test_the_full_hierarchical_network_counts_every_window(config: ModelConfig) -> None:
+    model = plain(config)
+    layers = layer_macs(model, lambda: model(blank(config)))
+    attention = config.depth * 2 * (4 * config.blocks + 1) ** 2 * config.width
+    windows = config.blocks * window_macs(config, 2 * 2 ** len(config.levels))
+    assert count_cost(config).plain.macs == layers + attention + windows
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_plain_vit_counts_its_layers_and_its_attention(config: ModelConfig) -> None:
     model = plain(config)
@@ -142,7 +187,7 @@ def test_the_plain_vit_counts_its_layers_and_its_attention(config: ModelConfig) 
     assert count_cost(config).plain.macs == layers + attention
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", [*CONFIGS, *HIERARCHICAL])
 def test_the_plain_vit_s_weight_bytes_are_its_parameters(config: ModelConfig) -> None:
     assert count_cost(config).plain.weight_bytes == parameter_bytes(plain(config))
 
@@ -154,7 +199,7 @@ def test_the_ee_stage_s_weight_bytes_leave_out_the_fine_table_and_the_reuse_mlp(
     assert count_cost(config).ee.weight_bytes == wanted
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", [*CONFIGS, *HIERARCHICAL])
 def test_the_sac_stage_s_weight_bytes_leave_out_the_coarse_table(config: ModelConfig) -> None:
     assert count_cost(config).sac.weight_bytes == parameter_bytes(two_stage(config), "pos_embed_list.0")
 

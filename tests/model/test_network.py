@@ -13,15 +13,13 @@ from torch import Tensor
 
 from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
-from sacvit.model.layers import Mlp, SelfAttention, cluster_mask
+from sacvit.model.layers import Mlp, SelfAttention, by_block, cluster_mask, take
 from sacvit.model.network import (
     EEOutput,
     PlainViT,
     TwoStageViT,
-    by_block,
     downsample,
     select_targets,
-    take,
     window_members,
 )
 
@@ -265,7 +263,7 @@ def test_the_ee_stage_gives_the_shapes_of_its_graph(switches: dict[str, Any]) ->
 
 
 def test_confidence_is_the_largest_softmax_probability() -> None:
-    ee = EEOutput(torch.tensor([[0.0, 3.0**0.5, 0.0]]).double(), *[torch.empty(0)] * 5)
+    ee = EEOutput(torch.tensor([[0.0, 3.0**0.5, 0.0]]).double(), *[torch.empty(0)] * 6)
     peak = float(np.exp(3.0**0.5))
     assert ee.confidence.tolist() == pytest.approx([peak / (peak + 2)], rel=1e-6)
 

@@ -102,6 +102,17 @@ def test_stages_that_share_a_hand_off_are_built_and_fused(newest, tmp_path):
         assert (built.refusal, built.fused_attentions) == ("", DEPTH)
 
 
+def test_the_windows_of_a_hierarchical_network_are_built_and_their_attention_is_fused(
+    newest, tmp_path, make_checkpoint
+):
+    checkpoint = make_checkpoint(levels=(1, 2), depth=3, heads=4, width=64)
+    options = PrecisionOptions(int8=True, fp16=True, calib_count=24, calib_cache=tmp_path / "cache", limits=ANY_LOGIT)
+    folder = export(checkpoint, tmp_path / "build", plain=True, precision=options).folder
+    for name in ("ee.fp16", "sac.fp16", "plain.fp16", "ee.int8fp16", "sac.int8fp16"):
+        built = compile_one(folder / f"{name}.onnx", "sm89")
+        assert (name, built.refusal, built.fused_attentions) == (name, "", 1 + 2 + 3)
+
+
 def test_a_turing_gpu_gets_fp16_and_refuses_fp32_with_the_compilers_reason(digits, newest):
     found = [compile_one(digits / name, "sm75") for name in ("ee.fp16.onnx", "sac.fp16.onnx", "sac.onnx")]
     assert [bool(one.refusal) for one in found] == [False, False, True]

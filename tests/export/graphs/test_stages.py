@@ -11,8 +11,8 @@ from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Pair, Session
 from sacvit.export.checks.lint import lint_graph
 from sacvit.export.checks.parity import check_images
-from sacvit.export.graphs.patches import line_pairs, patch_projection
-from sacvit.export.graphs.selection import strip_table, window_members
+from sacvit.export.graphs.patches import line_pairs, patch_projection, patch_strips
+from sacvit.export.graphs.selection import window_members
 from sacvit.export.graphs.stages import build_plain
 from sacvit.export.pair_graphs import build_graphs, build_pair
 from sacvit.model.checkpoint import load_checkpoint
@@ -183,7 +183,7 @@ def test_normalisation_is_folded_exactly():
 def test_strips_of_a_block_are_its_pixels():
     config = ModelConfig(image_size=64, patch_size=8)
     image = np.arange(64 * 64).reshape(64, 64)
-    strips = image.reshape(-1, 8)[strip_table(config)[5]]  # block (1, 1)
+    strips = image.reshape(-1, 8)[patch_strips(config)[5]]  # block (1, 1)
     patches = strips.reshape(4, 8, 8)
     assert (patches[0] == image[16:24, 16:24]).all()
     assert (patches[1] == image[16:24, 24:32]).all()

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.export.graphs.stages import build_sac
+from sacvit.export.pair_graphs import build_graphs
 from sacvit.export.precision.retype import retype
 from sacvit.model.checkpoint import load_checkpoint
 
@@ -45,23 +47,35 @@ print(json.dumps(found))
 """
 
 
-def test_bf16_attention_is_fused_and_neither_the_unfused_nor_the_fp32_one_is(tmp_path):
-    """With SAC: its cluster mask stands between the two products."""
+def build_each(graph: Any, folder: Path) -> dict[str, Any]:
+    """What the compiler makes of an FP16 graph with each way of computing attention."""
     if not WHEEL.is_dir():
         pytest.skip("TensorRT for RTX 1.7 is not here; make .venv/installed brings it")
-    model = load_checkpoint(DIGITS).model
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    graph = build_sac(model.config, weights, Preprocessing(model.config.image_size), 1, "gpu")
-    (tmp_path / "sac.onnx").write_bytes(retype(graph, {})[0].SerializeToString())
+    (folder / "graph.onnx").write_bytes(retype(graph, {})[0].SerializeToString())
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE, tmp_path / "sac.onnx"],
+        [sys.executable, "-c", COMPILE, folder / "graph.onnx"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(WHEEL), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_bf16_attention_is_fused_and_neither_the_unfused_nor_the_fp32_one_is(tmp_path):
+    """With SAC: its cluster mask stands between the two products."""
+    model = load_checkpoint(DIGITS).model
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    graph = build_sac(model.config, weights, Preprocessing(model.config.image_size), 1, "gpu")
+    found = build_each(graph, tmp_path)
     fused = {attention: layers["fused_attentions"] for attention, layers in found.items()}
     assert fused == {"as it comes": DEPTH, "bf16": DEPTH, "unfused": 0, "fp32": 0}
     assert found["fp32"]["products"]["float"] == 2 * DEPTH
+
+
+def test_attention_inside_windows_is_found_too(tmp_path, make_checkpoint):
+    checkpoint = load_checkpoint(make_checkpoint(levels=(1, 2), depth=3, heads=4, width=64))
+    found = build_each(build_graphs(checkpoint, 1, ("gpu",))["gpu"]["SAC"], tmp_path)
+    fused = {attention: layers["fused_attentions"] for attention, layers in found.items()}
+    assert fused == {"as it comes": 6, "bf16": 6, "unfused": 0, "fp32": 0}

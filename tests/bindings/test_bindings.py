@@ -139,6 +139,7 @@ def used(fake_gpu, tmp_path, call_store) -> Any:
     return collect
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("version", STORED)
 def test_everything_that_is_used_exists_and_is_called_as_documented(used, version):
     assert faults(used(version), json.loads(stored(version).read_text())) == []

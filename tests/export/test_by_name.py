@@ -42,6 +42,7 @@ def test_the_package_shows_the_signature_of_the_function():
     assert inspect.signature(sacvit.export.__call__) == inspect.signature(export)
 
 
+@pytest.mark.programs
 def test_int8_is_one_word(tiny_checkpoint, tmp_path, calibration_images):
     lines: list[str] = []
     bundle = sacvit.export(

@@ -22,6 +22,8 @@ from sacvit.export.choice.unfinished import FOLDER
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.choice import CHOICE_NAME, EngineChoice, read_choice
 
+pytestmark = pytest.mark.programs
+
 ONNXRUNTIME: dict[str, Any] = {"only": "onnxruntime"}
 
 
@@ -307,7 +309,6 @@ def test_an_fp32_plan_is_built_where_no_other_passes(on_a_gpu, fake_gpu, bundle)
 # For real
 
 
-@pytest.mark.programs
 def test_a_real_run_times_the_passes_and_the_start_of_each_candidate(bundle, capsys, monkeypatch):
     monkeypatch.setattr(verdicts, "TOO_SLOW", 1e9)
     assert main([str(bundle), "--only", "onnxruntime", "--precision", "fp16", "--json"]) == 0
@@ -316,7 +317,6 @@ def test_a_real_run_times_the_passes_and_the_start_of_each_candidate(bundle, cap
         assert candidate["timings"]["1"]["chain_ms"] > 0 and candidate["start_s"] > 0 and candidate["peak_mib"] > 20
 
 
-@pytest.mark.programs
 @pytest.mark.parametrize(
     ("code", "said"),
     [

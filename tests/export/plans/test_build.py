@@ -27,6 +27,8 @@ from sacvit.export.plans.worker import run_job
 from sacvit.runtime.chain.pipeline import Pipeline
 from sacvit.runtime.engines.onnx import OnnxStage
 
+pytestmark = pytest.mark.programs
+
 BUNDLE = Path(__file__).parents[2] / "runtime" / "bundles" / "typed"
 NAMES = {"ee.plan", "ee.plan.json", "sac.plan", "sac.plan.json"}
 FIXED = BUNDLE.parent / "fixed"
@@ -220,7 +222,6 @@ def test_a_fault_of_one_batch_size_is_seen_though_the_largest_has_none(here, tmp
     assert rungs(build(BUNDLE, tmp_path / "out", family="fp16", batches=(1, 4))) == ["FP32", "FP32"]
 
 
-@pytest.mark.programs
 def test_every_job_is_a_process_of_its_own_so_a_plan_that_breaks_the_gpu_is_followed_by_the_next_rung(
     fake_gpu, few_goldens, tmp_path
 ):
@@ -466,7 +467,6 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(fake_gpu, copy, monkeypa
     assert killed and {path.name for path in copy.iterdir()} == before
 
 
-@pytest.mark.programs
 def test_the_device_needs_neither_torch_nor_onnx(fake_gpu, few_goldens, tmp_path, monkeypatch):
     fake_gpu.become("10.16")  # of 10.3 both typings would be built
     (tmp_path / "site").mkdir()
@@ -520,7 +520,6 @@ def test_without_tensorrt_the_cure_is_told(monkeypatch, tmp_path, capsys):
 # Called by the export
 
 
-@pytest.mark.programs
 def test_the_export_builds_plans_where_tensorrt_is(fake_gpu, tiny_checkpoint, tmp_path, capsys):
     from sacvit.commands.export import main as export_main
 

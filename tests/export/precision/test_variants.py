@@ -82,6 +82,7 @@ def test_weights_are_written_in_the_type_that_they_are_rounded_to(folder, stage,
     assert list(quantized_constants(onnx.load(path_of(folder, stage, kind)))) == []
 
 
+@pytest.mark.programs
 def test_qdq_weights_writes_weights_in_front_of_qdq_pairs_with_the_same_decisions(make_bundle, folder):
     written = make_bundle(int8=True, qdq_weights=True).folder
     for stage in STAGES:
@@ -306,6 +307,7 @@ def test_the_limits_of_fp16_are_narrower(manifest):
     assert limits["fp16"]["mean logit error, EE"] == 0.01
 
 
+@pytest.mark.programs
 def test_operators_that_fp16_cannot_hold_are_named_in_report_and_manifest(make_bundle, said, spoil):
     name = "blocks.1.mlp.fc2.matmul"
     spoil(lambda content: content["measured"]["largest"].update({name: 600.0}))
@@ -314,6 +316,7 @@ def test_operators_that_fp16_cannot_hold_are_named_in_report_and_manifest(make_b
     assert f"  EE: {name} stays in FP32: it reaches 600, the limit is 512" in said
 
 
+@pytest.mark.programs
 def test_a_fixed_batch_decides_as_a_symbolic_one(make_bundle, typed_bundle, calibration_images):
     """The last of fourteen batches of three has one image."""
     fixed = make_bundle(batch=3)

@@ -50,6 +50,7 @@ def test_the_name_of_a_stream_holds_no_password():
 # Streams below one frame per second, and slow ones
 
 
+@pytest.mark.programs
 def test_h264_over_rtsp_at_two_frames_per_second_gives_its_frames():
     """FFmpeg by itself looks at 20 frames, or 5 s, before the first one."""
     camera = RtspServer(frame_s=0.5)
@@ -58,6 +59,7 @@ def test_h264_over_rtsp_at_two_frames_per_second_gives_its_frames():
     assert len(frames) == 3 and source.losses == 0
 
 
+@pytest.mark.programs
 def test_a_camera_of_longer_gaps_than_the_shortest_limit_is_not_opened_again_for_each_frame(monkeypatch):
     monkeypatch.setattr(rhythm, "SHORTEST_S", 0.2)
     camera = MjpegServer(frame_s=0.3)
@@ -170,6 +172,7 @@ def test_a_playlist_with_an_end_gives_every_frame_once(tmp_path):
     assert not source.live
 
 
+@pytest.mark.programs
 def test_a_live_playlist_repeats_no_segment(tmp_path):
     """Frames come a segment at a time: the silence between two of them is no loss."""
     files = {"/live.m3u8": playlist(), "/0.ts": segment(tmp_path, 0), "/1.ts": segment(tmp_path, 120)}

@@ -86,6 +86,7 @@ def test_a_time_that_no_alpha_keeps_by_turns_is_reported_with_the_best_that_can_
     assert "1e+06 ms" in capsys.readouterr().err
 
 
+@pytest.mark.programs
 def test_the_command_compares_stores_and_the_runtime_runs_what_it_stored(folder, tmp_path, monkeypatch, data, capsys):
     monkeypatch.setattr(measure, "ROUNDS", 2)
     monkeypatch.setattr(resampling, "RESAMPLES", 10)

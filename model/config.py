@@ -41,7 +41,7 @@ class LevelShape(NamedTuple):
     width: int
     heads: int
     hidden: int
-    depth: int  # blocks
+    depth: int  # transformer blocks
 
     @property
     def head_width(self) -> int:
@@ -52,9 +52,9 @@ class LevelShape(NamedTuple):
 class ModelConfig:
     """The network's geometry and switches. Sizes are pixels and counts; `hidden` is the MLP's inner width.
 
-    levels: of a hierarchical network, the blocks of each level of window attention; () is a ViT. `width`, `depth`, `heads` and
-    `hidden` are then those of the last level, whose tokens are of `patch_size` pixels, as a ViT's. Each level before has
-    tokens of half the side, half the width, half the heads and half the hidden width of the next one.
+    levels: of a hierarchical network, the transformer blocks in each level of window attention; () is a ViT. `width`, `depth`,
+    `heads` and `hidden` are then those of the last level, whose tokens have `patch_size` pixels, as a ViT's. Each level before
+    has tokens of half the side, half the width, half the heads and half the hidden width of the next one.
 
     Raises ConfigError when the sizes do not fit together.
     """
@@ -173,7 +173,7 @@ class ModelConfig:
             type(count) is int and 1 <= count <= MAX_DEPTH for count in found
         ):
             raise ConfigError(
-                f"levels must be a list of whole numbers of blocks from 1 to {MAX_DEPTH}, found {found!r}"
+                f"levels must be a list of numbers of transformer blocks from 1 to {MAX_DEPTH}, found {found!r}"
             )
         object.__setattr__(self, "levels", tuple(found))  # frozen
         if len(found) > MAX_LEVELS:

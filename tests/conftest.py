@@ -83,7 +83,12 @@ LONG = (
     *("export/plans/test_attention.py", "serving/test_benchmark.py", "examples/test_digits.py", "test_field.py"),
     "examples/test_failing.py",
     # of make test
-    *("profiles/tuning/test_tune.py", "training/test_train.py", "export/precision/test_cascade.py"),
+    *(
+        "profiles/tuning/test_tune.py",
+        "training/test_train.py",
+        "test_architecture.py",
+        "export/precision/test_cascade.py",
+    ),
     *("training/test_workers.py", "commands/test_run.py", "commands/test_export.py"),
     *("profiles/reports/test_figures.py", "export/precision/test_variants.py", "commands/test_profile.py"),
     *(

@@ -12,9 +12,14 @@ import torch
 from ..bundle.errors import CheckpointError, ConfigError
 from ..bundle.files import written_whole
 from ..model.checkpoint import fill
+from ..model.config import ModelConfig
 from ..model.network import VisionTransformer
 from ..model.read_checkpoint import read_state_dict
 from ..model.write_checkpoint import write_pth
+from .recipe import Recipe
+
+# An entry that a run of an earlier version does not have was at its default.
+SINCE: dict[str, dict[str, Any]] = {"config": ModelConfig().to_dict(), "recipe": asdict(Recipe())}
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,10 @@ class State:
         require_run(path)
         state = read_state_dict(path, "raw")
         for key, value in self.run.items():
-            if state.entries.get(key) != value:
-                found = state.entries.get(key)
+            found = state.entries.get(key)
+            if key in SINCE and isinstance(found, dict):
+                found = SINCE[key] | found
+            if found != value:
                 raise CheckpointError(f"{path} comes from another run: its {key} is {found}, this run's is {value}")
         fill(self.model, state)
         try:

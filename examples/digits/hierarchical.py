@@ -17,12 +17,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ambiguities import RECIPE, SCENES, accuracies, train_network, write_scenes
 
 from sacvit.bundle.preprocess import Preprocessing
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
+from sacvit.model.checkpoint import load_checkpoint
 from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
 from sacvit.model.write_checkpoint import save_checkpoint
@@ -30,6 +32,7 @@ from sacvit.training.dataset import Split, open_split
 from sacvit.training.evaluate import answer, plain_accuracy
 
 SIDE = 32
+DARKEST_DIGIT = 150  # of 255; the ground is below 128, and digits are painted with 190 or more
 VIT = preset("demo", image_size=SIDE, patch_size=4, width=32, depth=5, heads=2, hidden=64, classes=10)
 HIERARCHICAL = replace(VIT, depth=4, levels=(1,))
 CONFIGS: dict[str, ModelConfig] = {
@@ -57,6 +60,17 @@ def run_variant(name: str, seed: int, splits: dict[str, Split], out: Path) -> No
     kept.write_text(json.dumps(result) + "\n")
 
 
+@torch.inference_mode()
+def digit_inside_targets(checkpoint: Path, test: Split) -> float:
+    """The mean share of a digit's pixels that lie in target blocks. Digits are lighter than any ground."""
+    model = load_checkpoint(checkpoint).model
+    images, _ = test.read(np.arange(len(test)))
+    grid, side = model.config.grid, SIDE // model.config.grid
+    light = (images.mean(-1) > DARKEST_DIGIT).reshape(-1, grid, side, grid, side).sum((2, 4)).reshape(-1, grid * grid)
+    targets = model.ee(torch.from_numpy(images)).target_index.numpy()
+    return float((np.take_along_axis(light, targets, 1).sum(1) / np.maximum(light.sum(1), 1)).mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Folder for the scenes; written where it is missing.")
@@ -82,6 +96,10 @@ def main() -> None:
         about["cost"] = {name: asdict(count_cost(config)) for name, config in CONFIGS.items()}
         about |= {"machine": describe_machine(), "versions": versions()}
         about["runs"] = [json.loads(path.read_text()) for path in found if path.is_file()]
+        for run in about["runs"]:
+            if "sac" in run:
+                trained = options.out / f"{run['variant']}-{run['seed']}.pth"
+                run["inside"] = round(digit_inside_targets(trained, splits["test"]), 4)
         options.json.write_text(json.dumps(about) + "\n")
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from sacvit.bundle.errors import SacvitError
+from sacvit.bundle.errors import CheckpointError, SacvitError
 from sacvit.model.config import preset
 from sacvit.model.network import PlainViT
+from sacvit.training.recipe import Recipe
 from sacvit.training.resume import Place, State, forget_lines
 
 
@@ -45,3 +47,18 @@ def test_damaged_lines_of_metrics_are_dropped_when_a_run_goes_on(tmp_path: Path,
     (tmp_path / "metrics.jsonl").write_bytes(whole + damage)
     forget_lines(tmp_path / "metrics.jsonl", 1)
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+
+
+def run_of(model: PlainViT, **changes: object) -> dict[str, dict[str, object]]:
+    return {"config": model.config.to_dict(), "recipe": asdict(Recipe()) | changes}
+
+
+def test_a_run_from_before_an_entry_existed_goes_on_where_the_entry_has_its_default(tmp_path: Path) -> None:
+    model = PlainViT(preset("demo", image_size=32, classes=3))
+    optimizer, now = torch.optim.AdamW(model.parameters()), run_of(model)
+    before = {key: dict(entries) for key, entries in now.items()}
+    del before["config"]["levels"], before["config"]["task"], before["recipe"]["colour_jitter"]
+    State(before, model, optimizer, model).save(tmp_path / "last.pth", Place(3))
+    assert State(now, model, optimizer, model).restore(tmp_path / "last.pth") == Place(3)
+    with pytest.raises(CheckpointError, match="its recipe is"):
+        State(run_of(model, colour_jitter=0.4), model, optimizer, model).restore(tmp_path / "last.pth")

@@ -1,8 +1,9 @@
 """Places quantization in a graph: a Q/DQ pair on both inputs of every weighted matrix product, and nowhere else.
 
-Weighted are the patch embedding, qkv, proj, fc1, fc2 and the reuse MLP. The head and the attention products are left out, and
-so are residual adds, norms, softmaxes and GELUs: quantizing them destroys a ViT's accuracy (docs/precision.md). Symmetric, one
-scale for an activation, one per column for a weight (K, N), zero points 0: what every TensorRT from 8.6 on takes in int8.
+Weighted are the patch embedding, qkv, proj, fc1, fc2, the reuse MLP and the merges of a hierarchical network. The head and the
+attention products are left out, and so are residual adds, norms, softmaxes and GELUs: quantizing them destroys a ViT's accuracy
+(docs/precision.md). Symmetric, one scale for an activation, one per column for a weight (K, N), zero points 0: what every
+TensorRT from 8.6 on takes in int8.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..bundle.precision import Stored
+from .opset import raise_opset
 
 LEVELS = 127  # of INT8, of each sign; -128 is left to values that are clipped
 LARGEST: dict[Stored, float] = {"INT8": LEVELS, "FLOAT8E4M3FN": 448}  # E4M3: arXiv 2209.05433, table 1
@@ -100,6 +102,8 @@ def insert_qdq(
         quantized.CopyFrom(node)
         quantized.input[:] = inputs
         out.graph.node.append(quantized)
+    if kind != "INT8":
+        raise_opset(out)
     onnx.checker.check_model(out)
     return out
 

@@ -8,13 +8,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 from ..bundle.errors import SacvitError
 from ..bundle.precision import PRECISIONS, Limits, families
 from ..export.plans.request import BuildRequest
 from ..export.precision.request import PrecisionOptions
 from ..machine.rtx_targets import read_targets
-from ..model.config import SWITCHES
+from ..model.config import SWITCHES, Selection
 from ..runtime.bounds import read_shares
 from .frame import new_parser, run_command
 from .options import add_options, read_options
@@ -40,8 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="Use the raw weights, or their moving average, of a checkpoint that has both (default: raw).",
     )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundle (default: %(default)s)")
-    parser.add_argument("--heads", type=int, help="attention heads (default: the checkpoint's config, else width / 64)")
-    parser.add_argument("--selection", choices=("topk", "window"), help="topk: SAC-ViT, CF-ViT; window: LF-ViT")
+    parser.add_argument(
+        "--heads", type=int, help="attention heads (default: the checkpoint's config, else width / 64 of a ViT)"
+    )
+    parser.add_argument(
+        "--selection", choices=get_args(Selection), help="how target blocks are selected; see sacvit-train --help"
+    )
     parser.add_argument("--alpha", type=float, help="share of the blocks (of the window) that become targets")
     parser.add_argument("--window", type=int, help="side of the window in blocks, with --selection window")
     parser.add_argument(

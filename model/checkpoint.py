@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -78,10 +78,9 @@ def load_checkpoint(path: str | Path, *, weights: Weights | None = None, **overr
         )
     config = read_config(state, overrides)
     preprocessing = read_preprocessing(state, config)
-    model = NETWORKS[config.task].two_stage(config, preprocessing.mean, preprocessing.std)
-    fill(model, state)
+    model = filled(NETWORKS[config.task].two_stage, config, preprocessing, state)
     return Checkpoint(
-        model=model.eval(),
+        model=model,
         preprocessing=preprocessing,
         sha256=sha256_of_all(files),
         path=files[0],
@@ -97,14 +96,32 @@ def load_plain(path: str | Path, heads: int | None = None) -> tuple[PlainViT, Pr
     state = read_state_dict(Path(path))
     config = read_config(state, {"heads": heads})
     preprocessing = read_preprocessing(state, config)
-    model = NETWORKS[config.task].plain(config, preprocessing.mean, preprocessing.std)
+    return filled(NETWORKS[config.task].plain, config, preprocessing, state), preprocessing
+
+
+Network = TypeVar("Network", bound=VisionTransformer)
+
+
+def filled(network: type[Network], config: ModelConfig, preprocessing: Preprocessing, state: StateDict) -> Network:
+    """A network with these tensors, in evaluation mode.
+
+    First they are compared with one that has no memory: the config of a small forged file may ask for a hundred gigabytes.
+    """
+    with torch.device("meta"):
+        require_tensors(network(config).state_dict(), state)
+    model = network(config, preprocessing.mean, preprocessing.std)
     fill(model, state)
-    return model.eval(), preprocessing
+    return model.eval()
 
 
 def fill(model: VisionTransformer, state: StateDict) -> None:
     """Loads exactly the network's tensors. Raises CheckpointError with the names of missing or additional ones."""
-    wanted = model.state_dict()
+    require_tensors(model.state_dict(), state)
+    model.load_state_dict(state.tensors)
+
+
+def require_tensors(wanted: dict[str, Tensor], state: StateDict) -> None:
+    """Raises CheckpointError for tensors that are missing, additional or of another shape."""
     for key, value in wanted.items():
         found = state.shape(key, value.ndim)
         if found != tuple(value.shape):
@@ -115,7 +132,6 @@ def fill(model: VisionTransformer, state: StateDict) -> None:
             f"{state.path} has {len(extra)} tensors that this family does not know, first {extra[0]!r}"
             f"{nearest(extra[0], wanted)}; without them it would be another network"
         )
-    model.load_state_dict(state.tensors)
 
 
 @dataclass(frozen=True)

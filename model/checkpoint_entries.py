@@ -84,12 +84,17 @@ def read_config(state: StateDict, overrides: dict[str, Any]) -> ModelConfig:
     for key in given:
         if key not in SWITCHES:
             raise ConfigError(f"no model option {key!r}{nearest(key, SWITCHES)}; there are {', '.join(SWITCHES)}")
-    if given.get("selection") == "topk" and "window" not in given:
+    if given.get("selection") not in (None, "window") and "window" not in given:
         chosen.pop("window", None)  # the file's window belongs to the file's selection
     if given.get("attention") == "global" and "class_cluster" not in given:
         chosen.pop("class_cluster", None)  # and its class token to its clusters
     chosen |= given
     if "heads" not in chosen:
+        if sizes["levels"]:
+            raise ConfigError(
+                f"{state.path} does not say its number of heads, and that of a hierarchical network follows from no rule. Give"
+                f" --heads, of the last level"
+            )
         if sizes["width"] % HEAD_WIDTH:
             raise ConfigError(
                 f"{state.path} does not say its number of heads, and its width {sizes['width']} is no multiple of"
@@ -108,7 +113,7 @@ def read_config(state: StateDict, overrides: dict[str, Any]) -> ModelConfig:
             )
         found = geometry.to_dict()[key]
         said = list(value) if isinstance(value, tuple) else value
-        if key not in free and (type(said) is not type(found) or said != found):
+        if key not in free and repr(said) != repr(found):  # True is not 1
             raise CheckpointError(f"{state.path}: 'config' says {key} {value!r}, but the tensors have {found!r}")
     return geometry
 

@@ -1,4 +1,7 @@
-"""The geometry and the switches of a two-stage vision transformer, and the presets."""
+"""The geometry and the switches of a two-stage vision transformer, and the presets.
+
+More than 250 lines: each size and switch stands beside its help, its checks and what follows from it.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +138,10 @@ class ModelConfig:
             )
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} does not divide into {self.heads} heads; give the right --heads")
+        if self.depth < 2:
+            raise ConfigError(
+                f"depth {self.depth} is too small: of the last block the class token alone is computed, so there must be two"
+            )
         if self.depth <= self.first_attention_block:
             raise ConfigError(
                 f"depth {self.depth} is too small: class attention is gathered from block {self.first_attention_block} on"
@@ -154,7 +161,7 @@ class ModelConfig:
                     f"selection window needs --window m with 1 <= m <= {self.grid} (the coarse grid), found {self.window}"
                 )
         elif self.window is not None:
-            raise ConfigError("--window goes with --selection window; with topk it would have no effect")
+            raise ConfigError(f"--window goes with --selection window; with {self.selection} it would have no effect")
         if self.class_cluster != "global" and self.attention != "clustered":
             raise ConfigError(
                 f"--class-cluster {self.class_cluster} goes with --attention clustered; with {self.attention} attention there"
@@ -215,7 +222,8 @@ class ModelConfig:
 
     @property
     def first_attention_block(self) -> int:
-        """The first block of those whose class attention counts; blocks of the levels before are behind it."""
+        """The first block whose class attention counts. The blocks of the levels before the last one come earlier and count as
+        blocks of the network."""
         return max(0, FIRST_ATTENTION_BLOCK - sum(self.levels))
 
     @property

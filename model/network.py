@@ -27,7 +27,7 @@ class EEOutput:
     """The outputs of the coarse pass, under the names of the EE graph's outputs."""
 
     logits: Tensor  # (B, C); of a dense task (B, 2G, 2G, C)
-    target_index: Tensor  # (B, M) int64, most attended first
+    target_index: Tensor  # (B, M) int64, the largest selection score first
     target_context: Tensor  # (B, M, D) normed output tokens of the target blocks; SAC applies reuse_block
     non_target: Tensor  # (B, U, D) input embeddings of the other blocks, or their normed output tokens: `reuse`
     class_attention: Tensor  # (B, G, G)
@@ -262,9 +262,9 @@ def downsample(image: Tensor, config: ModelConfig) -> Tensor:
 def select_targets(attention: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Indices of the target blocks, most attended first, and of the others: (B, M) and (B, U), int64.
 
-    attention: (B, G*G), non-negative; with the selection "uncertain", the doubt about each block instead. Ties go to the lower
-    index. Sources: topk is CF-ViT's rule (section 3.2), window LF-ViT's: the window with the largest sum, and in it the most
-    attended blocks.
+    attention: (B, G*G), non-negative; with the selection "norm" or "uncertain", the norm of each block or the doubt about it.
+    Ties go to the lower index. Sources: topk is CF-ViT's rule (section 3.2), window LF-ViT's: the window with the largest sum,
+    and in it the most attended blocks.
     """
     score = attention
     if config.window is not None:

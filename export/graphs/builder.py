@@ -17,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 from ...bundle.errors import ConfigError
 from ...bundle.precision import OPSET
 
-FP16_SCALES_IR = 9  # of opset 19's release
 IR_VERSION = 8  # of opset 17's release; older runtimes refuse newer versions
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
 TYPES = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...bundle.precision import Form
-from ...model.config import LevelShape, ModelConfig
+from ...model.config import ModelConfig
 from ...model.layers import LAYER_NORM_EPS
 from .builder import Array, GraphBuilder
-from .projections import AttentionWeights, Weights, attention_weights
-
-Shape = ModelConfig | LevelShape  # of a block: its width and heads
+from .projections import AttentionWeights, Shape, Weights, attention_weights
 
 
 def linear(g: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:

@@ -25,6 +25,7 @@ from ...model.config import LevelShape, ModelConfig
 from .builder import Array
 
 Weights = dict[str, Array]  # a state dict as FP32 arrays
+Shape = ModelConfig | LevelShape  # of a block: its width and heads
 
 # A power of two is exact in every type. The larger it is, the less the rounding of the other channels affects the bias: in FP16
 # they sum to 0 within 0.005 for DeiT-S, which is 3e-4 of 16, about one rounding.
@@ -42,7 +43,7 @@ class AttentionWeights:
     proj_bias: Array
 
 
-def attention_weights(weights: Weights, block: str, shape: ModelConfig | LevelShape, form: Form) -> AttentionWeights:
+def attention_weights(weights: Weights, block: str, shape: Shape, form: Form) -> AttentionWeights:
     """The weights of the attention of the block with this name."""
     width = shape.width
     names = ("attn.qkv.weight", "attn.qkv.bias", "norm1.weight", "norm1.bias", "attn.proj.weight", "attn.proj.bias")

@@ -2,6 +2,8 @@
 
 Inputs, outputs and their meaning are the contract of docs/graphs.md. `batch` is a number, or None for symbolic B and K.
 `form`: both compute the same; "gpu" needs fewer kernels and no FP32 product, "cpu" reads fewer weights.
+
+More than 250 lines: the three graphs and the steps that they share are read beside each other.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def windows_of_image(
 def windows_of_blocks(
     g: GraphBuilder, cut: str, config: ModelConfig, weights: Weights, preprocessing: Preprocessing, form: Form
 ) -> Tokens:
-    """The four tokens of each of M blocks: (K, 4 M, D). cut: (K, M, strips, 3 p), the strips of `window_strips`, centred."""
+    """The four tokens of each of M blocks: (K, 4 M, D). cut: (K, M, strips, 3 p), the strips of `target_strips`, centred."""
     x = levels(g, cut, 2, config, weights, preprocessing, form)
     return Tokens(g.reshape("windows", x, -1, 4 * config.targets, config.width), 0.0)
 

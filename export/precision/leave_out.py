@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,12 +13,11 @@ from ...calibration.quantizers import BY_LARGEST
 from ...calibration.sensitivity import Effect, measure_sensitivity, worst_first, write_table
 from .cascade import Cascade, progress
 from .options import STAGES, Stage, Variant
-from .retype import retype
+from .retype import group_of, retype
 from .rounding import rounded_as_typed
 
 SENSITIVITY_IMAGES = 32
 NAMED_LAYERS = 5  # in the message of a failed guard
-GROUP = re.compile(r"(blocks\.\d+|patch_embed|reuse_block)\.")  # groups of operators for FP16's sensitivity
 
 
 def measure_both(cascade: Cascade, variant: Variant) -> list[Effect]:
@@ -50,12 +48,12 @@ def measure_stage(cascade: Cascade, stage: Stage, kind: Family) -> list[Effect]:
 
         every = [layer.name for layer in cascade.layers[stage]]
     else:
-        found = (GROUP.match(node.name) for node in model.graph.node)
-        names = list(dict.fromkeys(match[1] for match in found if match))
+        found = (group_of(node.name) for node in model.graph.node)
+        names = list(dict.fromkeys(group for group in found if group))
 
         def with_only(layer: str) -> onnx.ModelProto:
             limit = cascade.options.fp16_limit
-            return rounded_as_typed(retype(model, ranges.largest, limit, only=f"{layer}.", body=row.body)[0])
+            return rounded_as_typed(retype(model, ranges.largest, limit, only=layer, body=row.body)[0])
 
     size = cascade.reference.chunk
     stride = max(1, cascade.images.count // SENSITIVITY_IMAGES)
@@ -88,7 +86,8 @@ def complain(breached: Sequence[Variant], effects: Sequence[Effect], auto: bool,
     kind = row.family.upper()
     lines.append(f"What hurts most, alone in {kind} (mean logit error over {effects[0].images} images):")
     worst = worst_first(effect for effect in effects if effect.stage in blamed)[:NAMED_LAYERS]
-    lines += [f"  {effect.stage:3} {effect.layer:22} {effect.mean_error:.4f}" for effect in worst]
+    longest = max((len(effect.layer) for effect in worst), default=0)
+    lines += [f"  {effect.stage:3} {effect.layer:{longest}} {effect.mean_error:.4f}" for effect in worst]
     if row.quantizer:
         cures = "" if auto else "--auto, which leaves the worst layers in FP16; "
         cures += "more calibration images"

@@ -11,6 +11,7 @@ exceeds the limit, or that reads a weight which FP16 cannot hold. BF16 holds wha
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +22,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from ...bundle.precision import FP16_SCALES_OPSET, Body
-from ..graphs.builder import FP16_SCALES_IR
+from ...bundle.precision import Body
+from ...calibration.opset import raise_opset
 from .request import FP16_LIMIT, LARGEST_FP16
 
 SMALLEST_NORMAL_FP16 = 2.0**-14
@@ -35,6 +36,7 @@ ISLANDS = ("halve", "class_attention", "select.", "window.", "head", "probabilit
 MOVES = frozenset(
     ["Concat", "Expand", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Transpose", "Unsqueeze"]
 )
+GROUP = re.compile(r"(blocks\.\d+|patch_embed\.levels\.\d+|patch_embed|reuse_block)\.")
 QDQ = frozenset(["QuantizeLinear", "DequantizeLinear"])
 TYPES: dict[Body, Any] = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 
@@ -58,7 +60,7 @@ def retype(
 ) -> tuple[onnx.ModelProto, Retyping]:
     """The graph in FP16 or BF16, and what was done. largest: |x| by tensor, of the FP32 graph on calibration images.
 
-    limit: what FP16 may hold; no tensor is too large for BF16. only: retypes just the operators whose name starts with this,
+    limit: what FP16 may hold; no tensor is too large for BF16. only: retypes just the operators of this group (`group_of`),
     for the sensitivity of a layer.
     """
     half = TYPES[body]
@@ -122,16 +124,20 @@ def retype(
     return exported(graph, model), report
 
 
+def group_of(operator: str) -> str | None:
+    """The part of the network that an operator belongs to, for the sensitivity: a block, a level, the embedding of pixels."""
+    found = GROUP.match(operator)
+    return found[1] if found else None
+
+
 def exported(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph as a checked model with the metadata of `model`; with Q/DQ, in the first opset with FP16 scales."""
     has_scales = any(node.op in QDQ for node in graph.nodes)
-    if has_scales:
-        read_as_opset_19(graph)
     out: onnx.ModelProto = gs.export_onnx(graph.cleanup())
     out.ir_version, out.producer_name = model.ir_version, model.producer_name
     out.metadata_props.extend(model.metadata_props)
     if has_scales:
-        out.opset_import[0].version, out.ir_version = FP16_SCALES_OPSET, FP16_SCALES_IR
+        raise_opset(out)
     onnx.checker.check_model(out, full_check=True)
     return out
 
@@ -155,7 +161,7 @@ def is_half(
             return np.float32 not in moved
     if node.op in ISLAND_OPERATORS or node.name.startswith(ISLANDS):
         return False
-    if only is not None and not node.name.startswith(only):
+    if only is not None and group_of(node.name) != only:
         return False
     read = [sources.get(tensor.name, tensor) for tensor in node.inputs]
     names = [tensor.name for tensor in (*read, *node.outputs)]
@@ -186,11 +192,3 @@ def count_subnormal(values: Any, half: Any, report: Retyping) -> None:
     report.weights += int(values.size)
     if half == np.float16:
         report.subnormal_weights += int(((magnitudes > 0) & (magnitudes < SMALLEST_NORMAL_FP16)).sum())
-
-
-def read_as_opset_19(graph: gs.Graph) -> None:
-    """Of our operators only ReduceMax changed between 17 and 19: its axes became an input."""
-    for node in graph.nodes:
-        if node.op == "ReduceMax":
-            axes = np.array(node.attrs.pop("axes"), np.int64)
-            node.inputs.append(gs.Constant(f"{node.name}.axes", axes))

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...bundle.errors import ConfigError
-from ...model.config import PRESETS, ModelConfig
+from ...model.config import PRESETS, Family, ModelConfig
 from ...model.cost import count_cost
 from ..results.profile_shape import Profile
 from ..results.tune_shape import Tune
 
 About = list[tuple[str, str]]
+FAMILY_NAMES: dict[Family, str] = {"vit": "ViT", "hierarchical": "hierarchical network"}
 
 
 def about_model(model: Mapping[str, Any], exit_rate: float | None) -> About:
@@ -22,8 +23,11 @@ def about_model(model: Mapping[str, Any], exit_rate: float | None) -> About:
         return [("Model", "its geometry is not known")]
     cost, size = count_cost(config), config.image_size
     geometry = f"width {config.width}, depth {config.depth}"
-    known = [name for name, one in PRESETS.items() if (one.width, one.depth) == (config.width, config.depth)]
-    name = f"{known[0]} ({geometry})" if known else f"ViT of {geometry}"
+    if config.levels:
+        geometry += f" behind levels of {', '.join(map(str, config.levels))}"
+    shape = (config.width, config.depth, config.levels)
+    known = [name for name, one in PRESETS.items() if (one.width, one.depth, one.levels) == shape]
+    name = f"{known[0]} ({geometry})" if known else f"{FAMILY_NAMES[config.family]} of {geometry}"
     macs = [f"EE {_macs(cost.ee.macs)}", f"SAC {_macs(cost.sac.macs)}", f"plain ViT {_macs(cost.plain.macs)}"]
     if exit_rate is not None:
         macs.insert(0, f"chain {_macs(cost.chain_macs(exit_rate))} at {100 * exit_rate:.1f} % exits")

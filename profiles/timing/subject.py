@@ -133,6 +133,7 @@ def require_comparable(pipeline: Pipeline, plain: Plain) -> None:
         ("backend", chain.backend, other.backend),
         ("width", chain.record.config.get("width"), other.record.config.get("width")),
         ("depth", chain.record.config.get("depth"), other.record.config.get("depth")),
+        ("levels", *(list(one.record.config.get("levels", ())) for one in (chain, other))),
     ):
         if ours != theirs:
             raise UsageError(f"--plain {other.path}: {what} {theirs}, the chain has {ours}: break-even needs the same")

@@ -53,6 +53,12 @@ def test_fp8_scales_put_the_largest_value_seen_on_the_largest_of_e4m3(sac_graph)
     assert constants[f"{layer.activation}.zero"].data_type == TensorProto.FLOAT8E4M3FN
 
 
+def test_a_graph_with_fp8_pairs_runs_before_its_body_is_retyped(sac_graph, stage_inputs):
+    ranges = {layer.activation: 2.0 for layer in weighted_layers(sac_graph)}
+    found = Session(QUANTIZERS["fp8"](sac_graph, ranges)).run(stage_inputs[1])["logits"]
+    assert np.isfinite(found).all() and (found != Session(sac_graph).run(stage_inputs[1])["logits"]).any()
+
+
 def test_onnx_runtime_rounds_fp8_pairs_as_ml_dtypes_does():
     values = (np.linspace(-3, 3, 64, dtype=np.float32) ** 3 * 20).reshape(4, 16)
     node, scale, zero = onnx.helper.make_node, np.float32(0.5), "zero"

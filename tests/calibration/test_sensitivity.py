@@ -175,6 +175,16 @@ def test_groups_of_a_whole_block_can_be_drawn_too(tmp_path: Path) -> None:
     assert (picture[..., ::-1] == tuple(bytes.fromhex(SERIES[0][1:]))).all(2).any()
 
 
+def test_blocks_of_levels_stand_before_those_of_the_last_level(tmp_path: Path) -> None:
+    from sacvit.calibration.sensitivity_plot import _draw
+
+    pytest.importorskip("matplotlib")
+    names = ("blocks.0.mlp.fc1", "patch_embed.levels.1.blocks.0.mlp.fc1", "patch_embed.levels.0.blocks.0.mlp.fc1")
+    effects = [Effect("EE", name, 0.1, 1.0, 0.1, 0, 8) for name in (*names, "patch_embed")]
+    (panel,) = _draw(effects, "").axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["patch_embed", "0.0", "1.0", "0"]
+
+
 def test_another_error_gives_another_picture(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()

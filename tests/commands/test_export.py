@@ -106,6 +106,7 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path, capsys, protocol):
         (["--heads", "5"], 2, "width 32 does not divide into 5 heads"),
         (["--selection", "window"], 2, "selection window needs --window m"),
         (["--window", "2"], 2, "--window goes with --selection window"),
+        (["--selection", "norm", "--window", "2"], 2, "--window goes with --selection window; with norm it would"),
         (["--alpha", "0"], 2, "alpha must lie in (0, 1], found 0.0"),
         (["--alpha", "1"], 2, "makes every one of the 16 blocks a target"),
         (["--threshold", "2"], 2, "--threshold must lie in [0, 1], found 2.0"),

@@ -12,11 +12,13 @@ import pytest
 pytest.importorskip("torch")  # the bundle is exported here
 
 from sacvit.bundle.manifest import read_manifest
-from sacvit.commands import profile, run, train, tune
+from sacvit.commands import export, profile, run, train, tune
 from sacvit.export.precision.request import PrecisionOptions
 from sacvit.export.write_bundle import export as export_bundle
 from sacvit.model.checkpoint import load_checkpoint
+from sacvit.model.config import ModelConfig, preset
 from sacvit.model.cost import count_cost
+from sacvit.profiles.reports.about import about_model
 from sacvit.runtime.chain.pipeline import Pipeline
 
 LEVELS: dict[str, Any] = {"levels": (1, 2), "depth": 3, "heads": 4}
@@ -58,6 +60,35 @@ def test_the_chain_decides_as_the_network_does(checkpoint: Path, bundle: Path, i
     found = Pipeline.load(bundle, threshold=threshold)(images)
     assert [one.index for one in found] == expected.tolist()
     assert [one.stage for one in found] == ["EE" if leaves else "SAC" for leaves in exits] and 0 < exits.mean() < 1
+
+
+def test_sacvit_export_ranks_windows_by_their_norm(checkpoint: Path, tmp_path: Path) -> None:
+    assert export.main(["--ckpt", str(checkpoint), "--selection", "norm", "--out", str(tmp_path), "--no-build"]) == 0
+    assert read_manifest(tmp_path).model["selection"] == "norm"
+
+
+def test_a_full_vit_is_not_compared_with_a_hierarchical_chain(
+    bundle: Path, make_checkpoint: Any, tmp_path: Path, capsys
+) -> None:
+    vit = export_bundle(make_checkpoint(heads=4, depth=4), tmp_path / "vit", plain=True).folder
+    chain = export_bundle(make_checkpoint(heads=4, depth=4, levels=(1,)), tmp_path / "chain").folder
+    assert profile.main(["--engine", str(chain), "--plain", str(vit / "plain.onnx")]) == 2
+    assert "levels [], the chain has [1]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (preset("hierarchical-s"), "hierarchical-s (width 384, depth 8 behind levels of 2, 2)"),
+        (preset("hierarchical-s", levels=()), "ViT of width 384, depth 8"),
+        (
+            preset("deit-s", levels=(2, 2), heads=12),
+            "hierarchical network of width 384, depth 12 behind levels of 2, 2",
+        ),
+    ],
+)
+def test_a_page_names_its_family_and_levels(config: ModelConfig, name: str) -> None:
+    assert dict(about_model(config.to_dict(), None))["Model"].startswith(f"{name}, ")
 
 
 def test_the_manifest_has_its_levels_and_its_costs(checkpoint: Path, bundle: Path) -> None:

@@ -368,3 +368,17 @@ def test_resampling_keeps_rows_and_columns_apart() -> None:
 
 def test_an_unknown_option_is_refused_with_the_nearest_name(content: Content, write: Any, refusal: Any) -> None:
     assert "'head' (did you mean heads?)" in refusal(write(content), ConfigError, head=2)
+
+
+def test_a_small_file_cannot_ask_for_a_network_of_gigabytes(
+    new_model: Any, write: Any, refusal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a width of thousands and many blocks, the file holds next to nothing: no memory is taken before that is seen."""
+    weights = dict(new_model().state_dict())
+    weights["patch_embed.proj.weight"] = torch.zeros(2048, 3, 8, 8)
+    weights["blocks.0.mlp.fc1.weight"] = torch.zeros(4096, 1)
+    weights["blocks.7.norm1.weight"] = torch.zeros(1)
+    path, devices = write(weights), set()
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **_: devices.add(tensor.device.type))
+    assert "must have shape" in refusal(path, heads=64)
+    assert devices == {"meta"}

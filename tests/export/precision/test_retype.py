@@ -14,7 +14,7 @@ from sacvit.bundle.errors import EngineError
 from sacvit.bundle.stage_record import HAND_OFF
 from sacvit.calibration.onnx_session import Pair
 from sacvit.export.precision.request import FP16_LIMIT as LIMIT
-from sacvit.export.precision.retype import retype
+from sacvit.export.precision.retype import group_of, retype
 from sacvit.export.precision.rounding import rounded_as_typed
 from sacvit.runtime.engines.onnx import OnnxStage
 
@@ -209,8 +209,14 @@ def test_the_mask_between_the_clusters_is_no_outlier(graphs, seen):
     assert report.kept == {}
 
 
+def test_a_level_is_a_group_and_the_embedding_of_pixels_another():
+    assert group_of("patch_embed.levels.0.blocks.1.attn.scores") == "patch_embed.levels.0"
+    assert group_of("patch_embed.matmul") == "patch_embed"
+    assert group_of("select.order") is None
+
+
 def test_only_retypes_the_operators_of_that_name(graphs, seen):
-    retyped, _ = retype(graphs["EE", "fp32"], seen["EE"].largest, only="blocks.1.")
+    retyped, _ = retype(graphs["EE", "fp32"], seen["EE"].largest, only="blocks.1")
     computing = {
         node.name: types_of(retyped)[node.output[0]]
         for node in retyped.graph.node

@@ -113,6 +113,7 @@ def test_targets_are_the_blocks_with_the_largest_features(new_model: Any) -> Non
         ({"image_size": 72}, "windows of 16 x 16 pixels do not divide an image of 72 x 72"),
         ({"patch_size": 2, "image_size": 16}, "patch_size 2"),
         ({"heads": 2}, "heads 2"),
+        ({"depth": 1}, "depth 1 is too small"),
         ({"levels": (0,)}, "levels"),
         ({"levels": "11"}, "levels"),
         ({"levels": (1,) * 5, "patch_size": 32}, "5 levels"),
@@ -134,10 +135,19 @@ def test_a_config_with_other_levels_than_the_tensors_is_refused(new_model: Any, 
     assert "'config' says levels [1, 1], but the tensors have [1, 2]" in refusal(write(content))
 
 
+def test_a_truth_value_is_no_number_of_blocks(new_model: Any, write: Any, refusal: Any) -> None:
+    content = {"model": new_model(config=CONFIG).state_dict(), "config": CONFIG.to_dict() | {"levels": [True, 2]}}
+    assert "levels" in refusal(write(content))
+
+
+def test_bare_weights_need_their_number_of_heads(new_model: Any, write: Any, refusal: Any) -> None:
+    assert "Give --heads" in refusal(write(new_model(config=CONFIG).state_dict()), ConfigError)
+
+
 def test_forged_numbers_of_levels_are_refused(new_model: Any, write: Any, refusal: Any) -> None:
     weights = dict(new_model(config=CONFIG).state_dict())
     weights["patch_embed.levels.9999.norm.weight"] = torch.zeros(1)
-    assert refusal(write({"model": weights}))
+    assert "levels" in refusal(write({"model": weights, "config": {"heads": 4}}))
 
 
 def test_a_hierarchical_network_does_not_start_from_a_vit(new_model: Any, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def draw_sensitivity(path: Path, effects: Sequence[Effect], title: str) -> None:
 
 def _draw(effects: Sequence[Effect], title: str) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     stages = list(dict.fromkeys(effect.stage for effect in effects))
     figure = Figure(figsize=(5.5 * len(stages), 4.2), layout="constrained")
@@ -72,6 +73,7 @@ def _draw(effects: Sequence[Effect], title: str) -> Figure:
         has_levels = any(level != LAST_LEVEL for level, _ in order)
         panel.set(title=stage, xlabel="block; 0.1: block 1 of level 0" if has_levels else "block", yscale="log")
         panel.yaxis.set_major_formatter("{x:g}")  # matplotlib's own labels of powers are formulas
+        panel.yaxis.set_minor_formatter(LogFormatter())  # of less than a decade; it decides how many are labelled
     panels[0].set_ylabel("mean logit error, this layer alone")
     if panels[-1].get_legend_handles_labels()[0]:
         panels[-1].legend()

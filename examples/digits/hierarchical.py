@@ -55,8 +55,10 @@ def run_variant(name: str, seed: int, splits: dict[str, Split], out: Path) -> No
     key = "val_top1" if plain else "val_sac_top1"
     result = {"variant": name, "seed": seed, **judged, "loss": [line["loss"] for line in lines]}
     result |= {"val": [line[key] for line in lines], "duration_s": sum(line["duration_s"] for line in lines)}
-    labels = [str(digit) for digit in range(10)]
-    save_checkpoint(out / f"{name}-{seed}.pth", model, Preprocessing(SIDE, crop_ratio=1.0), labels=labels)
+    entries: dict[str, Any] = {"labels": [str(digit) for digit in range(10)]}
+    if "threshold" in lines[-1]:
+        entries["threshold"] = lines[-1]["threshold"]
+    save_checkpoint(out / f"{name}-{seed}.pth", model, Preprocessing(SIDE, crop_ratio=1.0), **entries)
     kept.write_text(json.dumps(result) + "\n")
 
 

@@ -35,14 +35,14 @@ NAMES = {
 PAIRS = ("vit", "attended", "norm")
 STAGES = {"ee": "EE", "sac": "SAC", "plain": "one stage"}
 EXIT_RATE = "0.5"
-SHOWN = 9  # scenes of the picture of targets
+SHOWN, SEED = 9, 4  # of the picture of targets: scenes, and the committed network's seed
 Runs = dict[str, dict[int, Any]]  # by variant and seed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, help="Folder with the trained networks, attended-0.pth among them.")
+    parser.add_argument("--runs", type=Path, help="Folder with the trained networks.")
     parser.add_argument("--data", type=Path, help="Folder with the scenes.")
     options = parser.parse_args()
     docs: Path = options.docs
@@ -164,11 +164,11 @@ def draw_accuracy(measured: dict[str, Any], path: Path) -> None:
 
 
 def draw_targets(runs: Path, data: Path, path: Path) -> None:
-    """The targets of the first seed's networks on unseen scenes: other blocks are dark."""
+    """The targets of one seed's networks on unseen scenes: other blocks are dark."""
     images = np.load(data / "test" / "images.npy")[:SHOWN]
     figure, axes = plt.subplots(2, SHOWN, figsize=(1.15 * SHOWN, 2.6), layout="constrained")
     for row, name in zip(axes, ("attended", "norm"), strict=True):
-        model = load_checkpoint(runs / f"{name}-0.pth").model
+        model = load_checkpoint(runs / f"{name}-{SEED}.pth").model
         with torch.inference_mode():
             index = model.ee(torch.from_numpy(images)).target_index.numpy()
         side = images.shape[1] // model.config.grid

@@ -185,6 +185,17 @@ def test_blocks_of_levels_stand_before_those_of_the_last_level(tmp_path: Path) -
     assert [label.get_text() for label in panel.get_xticklabels()] == ["patch_embed", "0.0", "1.0", "0"]
 
 
+def test_no_label_of_the_axis_is_a_formula(tmp_path: Path) -> None:
+    from sacvit.calibration.sensitivity_plot import _draw
+
+    pytest.importorskip("matplotlib")
+    figure = _draw([Effect("EE", f"blocks.{n}.mlp.fc1", 0.004 + 0.004 * n, 1.0, 0.1, 0, 8) for n in range(4)], "")
+    figure.savefig(tmp_path / "a.png")  # places the ticks
+    (panel,) = figure.axes
+    labels = [label.get_text() for label in panel.get_yticklabels(which="both")]
+    assert any(labels) and not any("$" in label for label in labels)
+
+
 def test_another_error_gives_another_picture(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()

@@ -48,7 +48,7 @@ def test_variants_share_their_first_phase_and_differ_in_the_second(ambiguities, 
     first = {name: run["loss"][0] for name, run in runs.items()}
     assert first["default"] == first["outputs"] and len(set(first.values())) == 3
     assert runs["default"]["loss"][1] != runs["outputs"]["loss"][1]
-    assert sorted(path.name for path in out.glob("*.pth")) == ["first-one-0.pth", "first-two-0.pth"]
+    assert sorted(path.name for path in out.glob("*.pth")) == ["first-vit-one-0.pth", "first-vit-two-0.pth"]
 
 
 def test_a_run_that_has_its_result_is_not_repeated(ambiguities, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sacvit.bundle.errors import GuardError, ImageError, UsageError
+from sacvit.bundle.precision import families, row_of
 from sacvit.bundle.stage_record import StageRecord
 from sacvit.calibration.decisions import Comparison
 from sacvit.calibration.stored_weights import quantized_constants
@@ -325,3 +326,13 @@ def test_a_fixed_batch_decides_as_a_symbolic_one(make_bundle, typed_bundle, cali
     )
     same = [(a.stage, a.index) == (b.stage, b.index) for a, b in zip(mine, theirs, strict=True)]
     assert sum(same) >= 38  # of 40: INT8 rounds at 0.5 what sums in another order put on its other side
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("family", [family for family in families() if family != "fp32"])
+def test_each_precision_can_be_asked_for_alone(tiny_checkpoint, tmp_path, family):
+    """SAC is calibrated behind the first quantised EE there is, so that each family is once the first."""
+    limits = {"logit_error": 1.0, "exit_agreement": 0.5, "far_flips": 1.0, "top1_agreement": 0.5, "target_overlap": 0.5}
+    options = PrecisionOptions(**{family: True}, calib_count=24, calib_cache=tmp_path / "cache", limits=limits)
+    made = export(tiny_checkpoint, tmp_path / "build", precision=options)
+    assert {row_of(kind).family for kind in made.variants} == {family}

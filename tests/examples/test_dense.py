@@ -63,6 +63,16 @@ def test_the_page_s_table_has_the_measured_numbers(numbers: dict[str, Any]) -> N
         assert f"{entries['miou']:.1f} ({low:.1f} to {high:.1f})" in page, name
 
 
+def test_the_page_s_table_over_seeds_has_the_measured_numbers() -> None:
+    sys.path.insert(0, str(EXAMPLE))
+    try:
+        import dense_seeds
+    finally:
+        sys.path.remove(str(EXAMPLE))
+    seeds = json.loads((ROOT / "docs" / "measured" / "dense_seeds.json").read_text())["seeds"]
+    assert dense_seeds.seeds_table(seeds) in (ROOT / "docs" / "dense.md").read_text()
+
+
 def test_a_scene_s_mask_marks_cells_that_ink_covers(unseen: Any) -> None:
     _, masks = unseen
     empty = (masks == 0).all((1, 2)).mean()
@@ -70,6 +80,7 @@ def test_a_scene_s_mask_marks_cells_that_ink_covers(unseen: Any) -> None:
 
 
 def test_the_logs_of_the_committed_networks_are_kept() -> None:
-    for name in ("dense-all", "dense-uncertain", "dense-attention", "dense-plain"):
+    names = [f"dense-{run}{seed}" for run in ("all", "uncertain", "attention", "plain") for seed in ("", "-11", "-21")]
+    for name in names:
         lines = (EXAMPLE / "log" / f"{name}.jsonl").read_text().splitlines()
         assert re.search(r'"val_(sac_)?miou": 0\.\d', lines[-1])

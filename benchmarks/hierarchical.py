@@ -26,7 +26,7 @@ from sacvit.export.graphs.stages import build_ee, build_plain, build_sac
 from sacvit.machine.packages import versions
 from sacvit.machine.processor import describe_machine
 from sacvit.model.config import ModelConfig, preset
-from sacvit.model.cost import StageCost, count_cost
+from sacvit.model.cost import count_cost
 from sacvit.model.network import PlainViT, TwoStageViT
 
 SMALL = {"image_size": 32, "patch_size": 4, "width": 32, "heads": 2, "hidden": 64}  # of examples/digits/hierarchical.py
@@ -55,7 +55,9 @@ def main() -> None:
         for stage in STAGES:
             graphs = {family: partial(build, stage, config) for family, config in configs.items()}
             row: dict[str, Any] = {"geometry": name, "stage": stage}
-            row["megamacs"] = {family: cost_of(stage, config).macs / 1e6 for family, config in configs.items()}
+            row["megamacs"] = {
+                family: getattr(count_cost(config), stage).macs / 1e6 for family, config in configs.items()
+            }
             row |= time_by_turns(configs["vit"], graphs, options.rounds)
             row["kernels"] = {family: count_kernels(graph, options.target) for family, graph in graphs.items()}
             rows.append(row)
@@ -74,11 +76,6 @@ def build(stage: str, config: ModelConfig, form: Form) -> onnx.ModelProto:
     weights = {name: tensor.numpy() for name, tensor in network(config).state_dict().items()}
     graph: onnx.ModelProto = write(config, weights, Preprocessing(config.image_size), 1, form)
     return graph
-
-
-def cost_of(stage: str, config: ModelConfig) -> StageCost:
-    found: StageCost = getattr(count_cost(config), stage)
-    return found
 
 
 if __name__ == "__main__":

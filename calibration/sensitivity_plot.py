@@ -11,13 +11,14 @@ import numpy as np
 
 from ..bundle.figure_style import LIGHT, MATPLOTLIB, SERIES
 from ..bundle.files import written_whole
+from ..model.config import MAX_LEVELS
 from .sensitivity import Effect
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IN_BLOCK = re.compile(r"(?:patch_embed\.levels\.(\d+)\.)?blocks\.(\d+)(?:\.\w+)?\.?(\w*)$")
-LAST_LEVEL = 99  # stands behind those that are numbered
+LAST_LEVEL = MAX_LEVELS  # stands behind those that are numbered
 LOWEST, HIGHEST = 1e-9, 1e6  # where a logarithmic axis ends: no error at all, and NaN
 KINDS = dict(zip(("qkv", "proj", "fc1", "fc2"), SERIES, strict=False)) | {"": SERIES[0]}
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import get_args
 
 from ..bundle.errors import SacvitError
-from ..bundle.precision import PRECISIONS, Limits, families
+from ..bundle.precision import PRECISIONS, Limits, Products, families
 from ..export.plans.request import BuildRequest
 from ..export.precision.request import PrecisionOptions
 from ..machine.rtx_targets import read_targets
-from ..model.config import SWITCHES, Selection
+from ..model.config import SWITCHES, Attention, ClassCluster, Downsample, Reuse, Selection, Weights
 from ..runtime.bounds import read_shares
 from .frame import new_parser, run_command
 from .options import add_options, read_options
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--weights",
-        choices=("raw", "ema"),
+        choices=get_args(Weights),
         help="Use the raw weights, or their moving average, of a checkpoint that has both (default: raw).",
     )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundle (default: %(default)s)")
@@ -49,23 +49,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--alpha", type=float, help="share of the blocks (of the window) that become targets")
     parser.add_argument("--window", type=int, help="side of the window in blocks, with --selection window")
-    parser.add_argument(
-        "--attention", choices=("clustered", "global"), help="clustered: SAC-ViT; global: CF-ViT, LF-ViT"
-    )
-    parser.add_argument("--downsample", choices=("bilinear", "area"), help="bilinear: the public weights")
+    parser.add_argument("--attention", choices=get_args(Attention), help="clustered: SAC-ViT; global: CF-ViT, LF-ViT")
+    parser.add_argument("--downsample", choices=get_args(Downsample), help="bilinear: the public weights")
     parser.add_argument(
         "--reuse",
-        choices=("embeddings", "outputs"),
+        choices=get_args(Reuse),
         help="what SAC gets of the non-target blocks; see sacvit-train --help",
     )
     parser.add_argument(
         "--class-cluster",
-        choices=("global", "target", "both"),
+        choices=get_args(ClassCluster),
         help="what SAC's class token attends to; see sacvit-train --help",
     )
     parser.add_argument(
         "--products",
-        choices=("masked", "separate"),
+        choices=get_args(Products),
         default="masked",
         help="Compute clustered attention as one product under a mask, or as one product per cluster. The answers are the"
         " same (default: masked).",

@@ -110,7 +110,7 @@ def filled(network: type[Network], config: ModelConfig, preprocessing: Preproces
     with torch.device("meta"):
         require_tensors(network(config).state_dict(), state)
     model = network(config, preprocessing.mean, preprocessing.std)
-    fill(model, state)
+    model.load_state_dict(state.tensors)
     return model.eval()
 
 

@@ -106,12 +106,13 @@ def read_config(state: StateDict, overrides: dict[str, Any]) -> ModelConfig:
     except ConfigError as fault:
         kind = ConfigError if given else CheckpointError  # an option's fault, or the file's
         raise kind(f"{state.path}: {fault}") from None
+    of_tensors = geometry.to_dict()
     for key, value in written.items():
         if key not in ModelConfig.__dataclass_fields__:
             raise CheckpointError(
                 f"{state.path}: 'config' has an unknown entry {key!r}{nearest(key, ModelConfig.__dataclass_fields__)}"
             )
-        found = geometry.to_dict()[key]
+        found = of_tensors[key]
         said = list(value) if isinstance(value, tuple) else value
         if key not in free and repr(said) != repr(found):  # True is not 1
             raise CheckpointError(f"{state.path}: 'config' says {key} {value!r}, but the tensors have {found!r}")

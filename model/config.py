@@ -29,6 +29,7 @@ CHOICES: dict[str, Any] = {
     "task": Task, "selection": Selection, "attention": Attention, "downsample": Downsample, "positions": Positions,
     "reuse": Reuse, "class_cluster": ClassCluster,
 }  # fmt: skip
+FAMILY_NAMES: dict[Family, str] = {"vit": "ViT", "hierarchical": "hierarchical network"}
 FIRST_ATTENTION_BLOCK = 3  # of a ViT, class attention counts from this block on; CF-ViT's public code, `if i > 2`
 ATTENTION_DECAY = 0.99  # beta; arXiv 2203.03821, section 3.2
 HEAD_WIDTH = 64  # DeiT's width per head, for checkpoints that do not say
@@ -127,10 +128,14 @@ class ModelConfig:
             if getattr(self, name) > limit:
                 raise ConfigError(f"{name} {getattr(self, name)} is beyond the limit of {limit}")
         self._require_levels()
-        if self.image_size % (2 * self.patch_size):
+        block = 2 * self.patch_size
+        if self.image_size % block:
             raise ConfigError(
-                f"image size {self.image_size} is no multiple of two patches ({2 * self.patch_size}): the coarse and the"
-                f" fine grid would not line up"
+                f"windows of {block} x {block} pixels do not divide an image of {self.image_size} x {self.image_size}. Give an"
+                f" --image-size that is a multiple of {block}"
+                if self.levels
+                else f"image size {self.image_size} is no multiple of two patches ({block}): the coarse and the fine grid would"
+                f" not line up"
             )
         if self.grid > MAX_GRID:
             raise ConfigError(
@@ -186,11 +191,6 @@ class ModelConfig:
         if len(found) > MAX_LEVELS:
             raise ConfigError(f"{len(found)} levels are beyond the limit of {MAX_LEVELS}")
         parts = 1 << len(found)
-        if found and self.image_size % (2 * self.patch_size):
-            raise ConfigError(
-                f"windows of {2 * self.patch_size} x {2 * self.patch_size} pixels do not divide an image of {self.image_size}"
-                f" x {self.image_size}. Give an --image-size that is a multiple of {2 * self.patch_size}"
-            )
         for name in ("patch_size", "width", "heads", "hidden"):
             if getattr(self, name) % parts:
                 raise ConfigError(

@@ -259,19 +259,17 @@ def downsample(image: Tensor, config: ModelConfig) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", align_corners=True)
 
 
-def select_targets(attention: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Indices of the target blocks, most attended first, and of the others: (B, M) and (B, U), int64.
+def select_targets(score: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Indices of the target blocks, the largest score first, and of the others: (B, M) and (B, U), int64.
 
-    attention: (B, G*G), non-negative; with the selection "norm" or "uncertain", the norm of each block or the doubt about it.
-    Ties go to the lower index. Sources: topk is CF-ViT's rule (section 3.2), window LF-ViT's: the window with the largest sum,
-    and in it the most attended blocks.
+    score: (B, G*G), non-negative, of `TwoStageViT.selection_score`. Ties go to the lower index. Sources: topk is CF-ViT's rule
+    (section 3.2), window LF-ViT's: the window with the largest sum, and in it the most attended blocks.
     """
-    score = attention
     if config.window is not None:
-        inside = window_members(config.grid, config.window).to(attention)  # (windows, G*G), 0 or 1
-        best = (attention @ inside.T).argmax(1)  # argmax gives the first of equals on the CPU
-        # Blocks outside get values below those inside, whose attention is not negative. Values inside stay exact.
-        score = attention - (1 - inside)[best] * 2
+        inside = window_members(config.grid, config.window).to(score)  # (windows, G*G), 0 or 1
+        best = (score @ inside.T).argmax(1)  # argmax gives the first of equals on the CPU
+        # Blocks outside get values below those inside, whose score is not negative. Values inside stay exact.
+        score = score - (1 - inside)[best] * 2
     order = torch.sort(score, dim=1, descending=True, stable=True).indices
     return order[:, : config.targets], order[:, config.targets :]
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...bundle.errors import ConfigError
-from ...model.config import PRESETS, Family, ModelConfig
+from ...model.config import FAMILY_NAMES, PRESETS, ModelConfig
 from ...model.cost import count_cost
 from ..results.profile_shape import Profile
 from ..results.tune_shape import Tune
 
 About = list[tuple[str, str]]
-FAMILY_NAMES: dict[Family, str] = {"vit": "ViT", "hierarchical": "hierarchical network"}
 
 
 def about_model(model: Mapping[str, Any], exit_rate: float | None) -> About:
